@@ -1,0 +1,52 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a file could not be read, written or locked. Every message names the path.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file or folder could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// What was to be read.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The file or folder could not be written; nothing was left under its name.
+    #[error("cannot write {} (nothing was left under that name)", path.display())]
+    Write {
+        /// What was to be written.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// Another run works in the folder.
+    #[error("the output folder {} is in use by {holder}; wait for it, stop it, or choose another folder", dir.display())]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+        /// Process id and command line of the other run, as it wrote them.
+        holder: String,
+    },
+    /// A report field could not be written as JSON.
+    #[error("cannot write the report field `{field}` as JSON")]
+    Field {
+        /// The field's name.
+        field: String,
+        /// The serialiser's reason.
+        source: serde_json::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Read { path, source }
+    }
+
+    pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Write { path, source }
+    }
+}

@@ -1,0 +1,36 @@
+//! What every step leaves behind, and the promises that go with it.
+//!
+//! - [`AtomicFile`]: a file is complete under its final name or it is not there at all.
+//! - [`FileRecord`]: path, size and SHA-256 of something that a step read or wrote.
+//! - [`OutputLock`]: one run at a time in an output folder.
+//! - [`Guarantee`]: which privacy guarantee an artefact carries; labels join along the data flow.
+//! - [`Report`]: the JSON file beside the artefacts: a step's own fields first, the common envelope after them.
+//!
+//! This crate knows nothing about tensors or networks.
+//!
+//! ```
+//! # fn main() -> Result<(), artifact::Error> {
+//! use std::io::Write as _;
+//! let dir = tempfile::tempdir().unwrap();
+//! let path = dir.path().join("labels.csv");
+//! let mut file = artifact::AtomicFile::create(&path, artifact::Access::Public)?;
+//! file.write_all(b"index,label\r\n").unwrap();
+//! assert!(!path.exists(), "nothing under the final name before commit");
+//! let record = file.commit()?;
+//! assert_eq!(record.bytes, 13);
+//! assert_eq!(record, artifact::FileRecord::of(&path)?);
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod file;
+mod guarantee;
+mod lock;
+mod report;
+
+pub use error::Error;
+pub use file::{Access, AtomicFile, FileRecord, create_dir, hex, sha256_bytes, sha256_raw, write_bytes};
+pub use guarantee::{DpGuarantee, Guarantee};
+pub use lock::OutputLock;
+pub use report::{Report, SCHEMA_VERSION};

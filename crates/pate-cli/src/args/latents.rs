@@ -1,0 +1,85 @@
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use pate_core::config::GenerationConfig;
+use pate_core::generate::{LatentPlan, LatentRng};
+
+/// How latents are drawn.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Latents")]
+pub struct LatentArgs {
+    /// Candidates in a pool [default: 20000, or generation.pool_size]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pool_size: Option<u64>,
+
+    /// Number of latents; must be the decoder's [default: the decoder's]
+    #[arg(long, value_name = "N")]
+    latent_dim: Option<i64>,
+
+    /// Share of a batch that mixes two latents, 0 to 1 [default: 0.3, or generation.latent_mixing_ratio]
+    #[arg(long, value_name = "SHARE")]
+    latent_mixing: Option<f64>,
+
+    /// Standard deviation of the noise on latents [default: 0.1, or generation.latent_noise_scale]
+    #[arg(long, value_name = "SIGMA")]
+    latent_noise: Option<f64>,
+
+    /// Random numbers: chacha (a stream per batch), or torch (the original program's order, to get its pools again)
+    #[arg(long, value_enum, default_value_t = RngArg::Chacha)]
+    rng: RngArg,
+}
+
+/// Names of generators on command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RngArg {
+    /// A ChaCha20 stream per batch.
+    Chacha,
+    /// libtorch's generator, in the original's order.
+    Torch,
+}
+
+impl LatentArgs {
+    /// Number of candidates.
+    pub fn pool_size(&self, config: &GenerationConfig) -> usize {
+        self.pool_size.map_or(config.pool_size, |n| n as usize)
+    }
+
+    /// Which generator.
+    pub fn rng(&self) -> LatentRng {
+        match self.rng {
+            RngArg::Chacha => LatentRng::ChaCha,
+            RngArg::Torch => LatentRng::Torch,
+        }
+    }
+
+    /// The plan.
+    ///
+    /// # Errors
+    /// A share outside 0 to 1, or noise below 0.
+    pub fn plan(&self, config: &GenerationConfig) -> Result<LatentPlan> {
+        let mixing_ratio = self.latent_mixing.unwrap_or(config.latent_mixing_ratio);
+        let noise_scale = self.latent_noise.unwrap_or(config.latent_noise_scale);
+        if !(0.0..=1.0).contains(&mixing_ratio) {
+            bail!("--latent-mixing is {mixing_ratio}; it is a share from 0 to 1");
+        }
+        if !(noise_scale >= 0.0 && noise_scale.is_finite()) {
+            bail!("--latent-noise is {noise_scale}; it is a standard deviation, at least 0");
+        }
+        Ok(LatentPlan { mixing_ratio, noise_scale })
+    }
+
+    /// Checks the number of latents that was asked for against the decoder's.
+    ///
+    /// # Errors
+    /// Both numbers.
+    pub fn check_latent_dim(&self, configured: Option<i64>, decoder: i64) -> Result<()> {
+        let (asked, from) = match (self.latent_dim, configured) {
+            (Some(n), _) => (n, "--latent-dim"),
+            (None, Some(n)) => (n, "latent_dim of the configuration"),
+            (None, None) => return Ok(()),
+        };
+        if asked != decoder {
+            bail!("{from} is {asked}, but the decoder has {decoder} latents; leave it out or give {decoder}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+use std::path::{Path, PathBuf};
+
+/// A path as people type it on either system: away from Windows, backslashes are slashes too.
+///
+/// # Errors
+/// An empty path.
+pub fn parse_path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("the path is empty".to_owned());
+    }
+    if cfg!(windows) { Ok(PathBuf::from(text)) } else { Ok(PathBuf::from(text.replace('\\', "/"))) }
+}
+
+/// A truth value as Python's argparse users write it.
+///
+/// # Errors
+/// Anything else.
+pub fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "True" | "1" => Ok(true),
+        "false" | "False" | "0" => Ok(false),
+        _ => Err("give true, false, 1 or 0".to_owned()),
+    }
+}
+
+const ID: &str = "{id}";
+
+/// Whether a path stands for one path per teacher.
+pub fn has_id(path: &Path) -> bool {
+    path.to_string_lossy().contains(ID)
+}
+
+/// `path` with `{id}` replaced.
+pub fn for_teacher(path: &Path, teacher_id: u64) -> PathBuf {
+    if has_id(path) {
+        PathBuf::from(path.to_string_lossy().replace(ID, &teacher_id.to_string()))
+    } else {
+        path.to_path_buf()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_slashes_are_one_path() {
+        assert_eq!(
+            parse_path(r"teachers\teacher_0\shard.pt").unwrap(),
+            Path::new("teachers/teacher_0/shard.pt")
+        );
+    }
+
+    #[test]
+    fn truth_values_of_the_original_command_lines() {
+        for (text, value) in [("True", true), ("true", true), ("1", true), ("False", false), ("0", false)] {
+            assert_eq!(parse_bool(text), Ok(value));
+        }
+        assert!(parse_bool("maybe").is_err());
+    }
+
+    #[test]
+    fn one_path_per_teacher() {
+        let path = Path::new("vaes/teacher_{id}/decoder.pth");
+        assert!(has_id(path));
+        assert_eq!(for_teacher(path, 12), Path::new("vaes/teacher_12/decoder.pth"));
+    }
+}

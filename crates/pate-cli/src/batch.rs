@@ -1,0 +1,460 @@
+//! The loop of `batch-label-filter`. A teacher is the unit of work: idempotent, resumable, independent of the others.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use artifact::{FileRecord, Guarantee, Report};
+use pate_core::data::{ImageSpec, Images};
+use pate_core::generate::{self, LatentPlan, LatentRng};
+use pate_core::label::{Labelled, label};
+use pate_core::label_filter::{self, FilterPlan, Filtered};
+use pate_core::models::Decoder;
+use pate_core::progress::Progress;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::Context;
+use crate::args::{FilterArgs, LatentArgs, LoadedConfig, for_teacher, has_id};
+use crate::teacher_run::{self, LoadedTeacher, REPORT, ReportExtras, TeacherFiles};
+use crate::teacher_training::StopOnly;
+
+/// What became of a teacher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Its samples were made now.
+    Done,
+    /// Its samples were there already.
+    Skipped,
+    /// No candidate passed.
+    Empty,
+    /// It could not be done.
+    Failed,
+}
+
+/// A line of the batch's report.
+#[derive(Clone, Debug, Serialize)]
+pub struct TeacherResult {
+    /// Which teacher.
+    pub teacher_id: u64,
+    /// What became of it.
+    pub status: Status,
+    /// Candidates.
+    pub num_generated: usize,
+    /// Samples.
+    pub num_selected: usize,
+    /// Mean confidence of the samples.
+    pub average_confidence: Option<f64>,
+    /// Whether it was empty in an earlier run, when skipped.
+    pub was_empty: bool,
+    /// Why it failed or is empty.
+    pub reason: Option<String>,
+}
+
+impl TeacherResult {
+    /// Whether the batch's exit code should tell.
+    pub fn is_failed_or_empty(&self) -> bool {
+        matches!(self.status, Status::Failed | Status::Empty) || self.was_empty
+    }
+}
+
+/// Settings of a batch.
+pub struct Batch<'a> {
+    /// One pool for all, or one per teacher by `{id}`; `None`: pools are made.
+    pub candidates: Option<PathBuf>,
+    /// For pools and steering; may hold `{id}`.
+    pub decoder: Option<PathBuf>,
+    /// Side of the images that a decoder draws.
+    pub image_size: i64,
+    /// Candidates of a pool that is made.
+    pub pool_size: usize,
+    /// How latents are drawn.
+    pub latents: LatentPlan,
+    /// From which generator.
+    pub rng: LatentRng,
+    /// For the check of the number of latents.
+    pub latent_args: LatentArgs,
+    /// Where pools are written; `None`: nowhere.
+    pub candidates_dir: Option<PathBuf>,
+    /// `<id>/model.pth`.
+    pub teachers_dir: PathBuf,
+    /// `teacher_<id>/shard.pt`.
+    pub shard_base: Option<PathBuf>,
+    /// `teacher_<id>/metadata.json`.
+    pub metadata_base: Option<PathBuf>,
+    /// Run programs of other architectures?
+    pub trust_torchscript: bool,
+    /// The filters.
+    pub filters: FilterArgs,
+    /// `teacher_<id>/` folders.
+    pub output_dir: PathBuf,
+    /// Do finished teachers again?
+    pub force: bool,
+    /// Draw samples?
+    pub pictures: bool,
+    /// The configuration.
+    pub config: &'a LoadedConfig,
+}
+
+/// Ids of the `<id>/model.pth` in `dir`, from `start_id` on.
+///
+/// # Errors
+/// A folder that cannot be read or holds no teacher.
+pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<Vec<u64>> {
+    let read = |source| artifact::Error::Read { path: dir.to_path_buf(), source };
+    let mut ids = BTreeSet::new();
+    for entry in fs::read_dir(dir).map_err(read).context("cannot use the teachers' folder")? {
+        let entry = entry.map_err(read)?;
+        let id = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
+        if let Some(id) = id.filter(|id| *id >= start_id)
+            && entry.path().join("model.pth").is_file()
+        {
+            ids.insert(id);
+        }
+    }
+    if ids.is_empty() {
+        return Err(pate_core::Error::content(
+            dir,
+            format!("there is no <id>/model.pth in it with an id of {start_id} or more"),
+            "train teachers with train-teachers, or give --teachers-dir",
+        )
+        .into());
+    }
+    Ok(ids.into_iter().take(limit.unwrap_or(usize::MAX)).collect())
+}
+
+/// What is loaded once for all teachers.
+struct Shared {
+    pool: Option<(PathBuf, Images, FileRecord)>,
+}
+
+/// A teacher's candidates, their files, and what identifies them.
+struct Pool {
+    images: Images,
+    labelled: Option<Labelled>,
+    records: Vec<FileRecord>,
+    path: String,
+}
+
+impl Batch<'_> {
+    /// Checks what can be checked before the first teacher.
+    ///
+    /// # Errors
+    /// Values out of range.
+    pub fn check(&self, seed: u64) -> Result<()> {
+        self.filters.resolve(&self.config.config, seed)?;
+        if self.rng == LatentRng::Torch && self.config.config.generation.generate_until_target_per_class {
+            bail!("--rng torch makes one pool; set generation.generate_until_target_per_class to false");
+        }
+        Ok(())
+    }
+
+    /// Does every teacher.
+    ///
+    /// # Errors
+    /// A shared pool that cannot be used, or a stop.
+    pub fn run(&self, ids: &[u64], ctx: &Context) -> Result<Vec<TeacherResult>> {
+        let shared = self.shared()?;
+        let progress = ctx.progress();
+        progress.start("teacher", ids.len() as u64);
+        let mut results = Vec::with_capacity(ids.len());
+        let mut told = BTreeSet::new();
+        for &teacher_id in ids {
+            progress.check()?;
+            let result = match self.teacher(teacher_id, &shared, &mut told, ctx) {
+                Ok(result) => result,
+                Err(error) if matches!(error.downcast_ref(), Some(pate_core::Error::Stopped)) => {
+                    return Err(error);
+                }
+                Err(error) => TeacherResult {
+                    teacher_id,
+                    status: Status::Failed,
+                    num_generated: 0,
+                    num_selected: 0,
+                    average_confidence: None,
+                    was_empty: false,
+                    reason: Some(format!("{error:#}")),
+                },
+            };
+            let note = match &result.reason {
+                Some(reason) => format!("teacher {teacher_id}: {:?}: {reason}", result.status),
+                None => format!("teacher {teacher_id}: {} samples", result.num_selected),
+            };
+            if result.status == Status::Failed {
+                ctx.say(&format!("error: {note}"));
+            }
+            progress.advance(1, &note);
+            results.push(result);
+        }
+        progress.finish();
+        Ok(results)
+    }
+
+    fn shared(&self) -> Result<Shared> {
+        let pool = match &self.candidates {
+            Some(path) if !has_id(path) => {
+                Some((path.clone(), teacher_run::load_pool(path)?, FileRecord::of(path)?))
+            }
+            _ => None,
+        };
+        Ok(Shared { pool })
+    }
+
+    fn files(&self, teacher_id: u64, quota: bool) -> TeacherFiles {
+        let name = format!("teacher_{teacher_id}");
+        let in_output = self.output_dir.join(&name).join("metadata.json");
+        let metadata = match &self.metadata_base {
+            Some(base) => Some(base.join(&name).join("metadata.json")),
+            None => (quota && in_output.is_file()).then_some(in_output),
+        };
+        TeacherFiles {
+            model: self.teachers_dir.join(teacher_id.to_string()).join("model.pth"),
+            shard: self.shard_base.as_ref().map(|base| base.join(&name).join("shard.pt")),
+            metadata,
+            decoder: self.decoder.as_ref().map(|path| for_teacher(path, teacher_id)),
+            trust_torchscript: self.trust_torchscript,
+        }
+    }
+
+    fn teacher(
+        &self,
+        teacher_id: u64,
+        shared: &Shared,
+        told: &mut BTreeSet<&'static str>,
+        ctx: &Context,
+    ) -> Result<TeacherResult> {
+        let seed = ctx.seed.wrapping_add(teacher_id);
+        let config = &self.config.config;
+        let filters = self.filters.resolve(config, seed)?;
+        let files = self.files(teacher_id, filters.plan.quota);
+        let dir = self.output_dir.join(format!("teacher_{teacher_id}"));
+        let own_pool = match &self.candidates {
+            Some(path) if has_id(path) => {
+                let path = for_teacher(path, teacher_id);
+                let record = FileRecord::of(&path)?;
+                Some((teacher_run::load_pool(&path)?, record))
+            }
+            _ => None,
+        };
+        let spec = match (&shared.pool, &own_pool) {
+            (Some((_, pool, _)), _) | (None, Some((pool, _))) => pool.spec(ImageSpec::MNIST.classes),
+            (None, None) => ImageSpec { height: self.image_size, width: self.image_size, ..ImageSpec::MNIST },
+        };
+        let teacher = LoadedTeacher::load(&files, config, &filters.plan, spec, ctx)?;
+        let identity = match (&shared.pool, &own_pool) {
+            (Some((.., record)), _) | (None, Some((_, record))) => json!(record.sha256),
+            (None, None) => self.made_pool_identity(seed, &files)?,
+        };
+        let fingerprint = teacher_run::fingerprint(&filters.plan, config, &identity, teacher.inputs());
+        if !self.force
+            && let Some(result) = finished(teacher_id, &dir, &fingerprint)
+        {
+            return Ok(result);
+        }
+        for note in teacher.switched_off(&filters.plan) {
+            if told.insert(note) {
+                ctx.say(note);
+            }
+        }
+        let watch = StopOnly(ctx.progress());
+        let pool = match (&shared.pool, own_pool) {
+            (Some((path, images, record)), _) => Pool {
+                images: images.to_device(tch::Device::Cpu)?,
+                labelled: None,
+                records: vec![record.clone()],
+                path: path.to_string_lossy().into_owned(),
+            },
+            (None, Some((images, record))) => {
+                let path = record.path.to_string_lossy().into_owned();
+                Pool { images, labelled: None, records: vec![record], path }
+            }
+            (None, None) => self.make_pool(teacher_id, seed, &files, &teacher, &filters.plan, &watch, ctx)?,
+        };
+        let inputs = teacher.filter_inputs();
+        let filtered = match pool.labelled {
+            Some(labelled) => label_filter::filter(&pool.images, labelled, &inputs, &filters.plan, &watch)?,
+            None => label_filter::label_filter(&pool.images, &inputs, &filters.plan, &watch)?,
+        };
+        let extras = ReportExtras {
+            pool: pool.records,
+            pool_path: pool.path,
+            model: &files.model,
+            config_used: self.config.name(),
+            lowered_min_per_class: filters.lowered_min_per_class,
+            fingerprint: Some(fingerprint),
+            picture: self.pictures,
+        };
+        teacher_run::save(&filtered, &teacher, &dir, extras, ctx)?;
+        Ok(result_of(teacher_id, &filtered))
+    }
+
+    /// What decides a pool that is made here: known before it is made.
+    fn made_pool_identity(&self, seed: u64, files: &TeacherFiles) -> Result<Value> {
+        let generation = &self.config.config.generation;
+        let decoder = files.decoder.as_ref().map(|path| FileRecord::of(path)).transpose()?;
+        Ok(json!({
+            "decoder": decoder.map(|record| record.sha256),
+            "seed": seed,
+            "pool_size": self.pool_size,
+            "latents": format!("{:?} {:?}", self.latents, self.rng),
+            "until_target": generation.generate_until_target_per_class.then_some(generation.max_pools),
+            "image_size": self.image_size,
+        }))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything that a pool depends on")]
+    fn make_pool(
+        &self,
+        teacher_id: u64,
+        seed: u64,
+        files: &TeacherFiles,
+        teacher: &LoadedTeacher,
+        plan: &FilterPlan,
+        watch: &dyn Progress,
+        ctx: &Context,
+    ) -> Result<Pool> {
+        let Some(decoder_path) = &files.decoder else {
+            bail!("a pool can only be made with --decoder-path");
+        };
+        let generation = &self.config.config.generation;
+        let spec = ImageSpec { height: self.image_size, width: self.image_size, ..ImageSpec::MNIST };
+        let decoder = Decoder::load(decoder_path, spec, ctx.device).context("cannot use the decoder")?;
+        self.latent_args.check_latent_dim(generation.latent_dim, decoder.latent_dim())?;
+        let decoder = decoder.for_inference();
+        let rounds = if generation.generate_until_target_per_class { generation.max_pools } else { 1 };
+        let batches = self.pool_size.div_ceil(generate::BATCH as usize) as u64;
+        let mut pools = Vec::new();
+        let mut labelled = Labelled::default();
+        for round in 0..rounds {
+            let first = round as u64 * batches;
+            let pool =
+                generate::candidates(&decoder, self.pool_size, seed, self.latents, self.rng, first, watch)?;
+            labelled.extend(label(teacher.filter_inputs().teacher, &pool, plan.batch_size, watch)?);
+            pools.push(pool);
+            if has_minimum(&labelled, plan, teacher.filter_inputs().teacher.classes()) {
+                break;
+            }
+        }
+        let rounds = pools.len();
+        let images = if rounds == 1 { pools.remove(0) } else { Images::concat(&pools)? };
+        drop(pools);
+        let Some(folder) = &self.candidates_dir else {
+            let path = format!("not kept; {} candidates of seed {seed}", images.len());
+            return Ok(Pool { images, labelled: Some(labelled), records: Vec::new(), path });
+        };
+        let path = folder.join(format!("candidates_teacher_{teacher_id}.pt"));
+        // One decoder for all is the public one; a decoder per teacher has seen that teacher's shard. How many rounds
+        // were made depends on the teacher, so more than one is private too.
+        let per_teacher = self.decoder.as_ref().is_some_and(|path| has_id(path));
+        let guarantee = if per_teacher {
+            Guarantee::none(format!(
+                "taken for the decoder of teacher {teacher_id}, trained on its private shard"
+            ))
+        } else if rounds > 1 {
+            Guarantee::none(format!("its size follows from the labels of teacher {teacher_id}"))
+        } else {
+            Guarantee::Public
+        };
+        let record = images.save(&path, Context::access(&guarantee))?;
+        let mut report = Report::new(guarantee);
+        report
+            .field("pool_size", images.len())?
+            .field("latent_dim", decoder.latent_dim())?
+            .field("latent_mixing_ratio", self.latents.mixing_ratio)?
+            .field("latent_noise_scale", self.latents.noise_scale)?
+            .field("run_id", format!("teacher_{teacher_id}"))?
+            .field("seed", seed)?
+            .field("decoder_path", decoder_path)?
+            .field("shape", images.tensor().size())?
+            .field("config_used", self.config.name())?
+            .field("rng", format!("{:?}", self.rng).to_lowercase())?
+            .field("rounds", rounds)?;
+        if per_teacher {
+            report.field("teacher_id", teacher_id)?.field("approach", "per_teacher_vae")?;
+        }
+        report.input(FileRecord::of(decoder_path)?).output(record.clone());
+        ctx.write_report(&report, &path.with_extension("json"))?;
+        Ok(Pool {
+            images,
+            labelled: Some(labelled),
+            records: vec![record],
+            path: path.to_string_lossy().into_owned(),
+        })
+    }
+}
+
+/// Whether every class has its minimum of confident candidates.
+fn has_minimum(labelled: &Labelled, plan: &FilterPlan, classes: i64) -> bool {
+    let Some(min) = plan.limits.min_per_class else { return true };
+    let mut counts = vec![0; classes as usize];
+    for (&class, &confidence) in labelled.labels.iter().zip(&labelled.confidences) {
+        if confidence >= plan.thresholds.of(class) {
+            counts[class as usize] += 1;
+        }
+    }
+    counts.iter().all(|&n: &u64| n >= min)
+}
+
+fn result_of(teacher_id: u64, filtered: &Filtered) -> TeacherResult {
+    let summary = &filtered.summary;
+    let empty = summary.num_selected == 0;
+    TeacherResult {
+        teacher_id,
+        status: if empty { Status::Empty } else { Status::Done },
+        num_generated: summary.num_generated,
+        num_selected: summary.num_selected,
+        average_confidence: summary.statistics.average_confidence,
+        was_empty: false,
+        reason: empty.then(|| summary.emptied_by().to_owned()),
+    }
+}
+
+/// The result of an earlier run, where its report has this fingerprint and its files are as it says.
+fn finished(teacher_id: u64, dir: &Path, fingerprint: &str) -> Option<TeacherResult> {
+    let text = fs::read_to_string(dir.join(REPORT)).ok()?;
+    let report: Value = serde_json::from_str(&text).ok()?;
+    if report["fingerprint"] != fingerprint {
+        return None;
+    }
+    for output in report["outputs"].as_array()? {
+        let record = FileRecord::of(Path::new(output["path"].as_str()?)).ok()?;
+        if output["sha256"] != record.sha256.as_str() {
+            return None;
+        }
+    }
+    let count = |name: &str| report[name].as_u64().map(|n| n as usize);
+    let num_selected = count("num_selected")?;
+    Some(TeacherResult {
+        teacher_id,
+        status: Status::Skipped,
+        num_generated: count("num_generated")?,
+        num_selected,
+        average_confidence: report["statistics"]["average_confidence"].as_f64(),
+        was_empty: num_selected == 0,
+        reason: None,
+    })
+}
+
+/// The batch as a table.
+pub fn table(results: &[TeacherResult]) -> String {
+    let mut text = format!(
+        "{:>8}  {:<8} {:>10} {:>8} {:>11}",
+        "teacher", "status", "candidates", "samples", "confidence"
+    );
+    for r in results {
+        let confidence = r.average_confidence.map_or_else(|| "-".to_owned(), |c| format!("{c:.4}"));
+        let status = format!("{:?}", r.status).to_lowercase();
+        let _ = write!(
+            text,
+            "\n{:>8}  {status:<8} {:>10} {:>8} {confidence:>11}",
+            r.teacher_id, r.num_generated, r.num_selected
+        );
+        if let Some(reason) = &r.reason {
+            let _ = write!(text, "  {reason}");
+        }
+    }
+    text
+}

@@ -1,0 +1,163 @@
+//! `batch-label-filter`: label-filter for many teachers, in one process.
+//!
+//! Reads: teachers, a decoder or pools, and optionally shards and metadata. Writes: `teacher_<id>/` as label-filter does, pools,
+//! `batch_report.json`. Privacy: no formal guarantee (the pools of a public decoder are public).
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use artifact::{FileRecord, Report};
+use clap::Parser;
+use pate_cli::args::{ConfigArgs, FilterArgs, LatentArgs, RunArgs, parse_bool, parse_path};
+use pate_cli::batch::{Batch, Status, find_teachers, table};
+use pate_cli::{Context, Outcome, Step, teacher_run};
+
+/// Label and filter for many teachers
+///
+/// A run that was stopped goes on: a teacher whose results are there, made from the same files with the same settings,
+/// is skipped. A teacher that fails is reported and the others go on.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  batch-label-filter --generate-candidates-per-teacher --decoder-path pretrained_decoder/decoder.pth \\
+    --teachers-dir trained_nets_gpu --output-dir teachers --num-teachers 250 --pool-size 20000 --candidates-dir candidates
+  batch-label-filter --candidates candidates/candidates_run1.pt --teachers-dir trained_nets_gpu --num-teachers 10 --quota False
+
+Exit codes: 0 done, 1 a teacher failed or came out empty, 2 arguments, 3 files, 130 stopped."
+)]
+pub struct Args {
+    /// Make a pool of its own for every teacher (needs --decoder-path)
+    #[arg(long, value_name = "BOOL", value_parser = parse_bool, num_args = 0..=1, default_value = "false", default_missing_value = "true", help_heading = "Candidates")]
+    generate_candidates_per_teacher: bool,
+    /// A pool for all teachers; with {id}, one pool per teacher
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Candidates")]
+    candidates: Option<PathBuf>,
+    /// The decoder, for pools and for latent steering; with {id}, one decoder per teacher
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Candidates")]
+    decoder_path: Option<PathBuf>,
+    /// Height and width of the images that are made, which the decoder's weights do not tell
+    #[arg(long, value_name = "PIXELS", default_value_t = 28, value_parser = clap::value_parser!(i64).range(4..=1024), help_heading = "Candidates")]
+    image_size: i64,
+    /// Folder for the pools that are made
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "candidates", help_heading = "Candidates")]
+    candidates_dir: PathBuf,
+    /// Do not write the pools that are made (they can be made again from the seed)
+    #[arg(long, help_heading = "Candidates")]
+    discard_candidates: bool,
+    #[command(flatten)]
+    latents: LatentArgs,
+    /// Folder with <id>/model.pth
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "wp3_d3.2_saferlearn/trained_nets_gpu", help_heading = "Teachers")]
+    teachers_dir: PathBuf,
+    /// Number of teachers, from the first existing id at or after --start-id [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Teachers")]
+    num_teachers: Option<u32>,
+    /// First teacher
+    #[arg(long, value_name = "ID", default_value_t = 0, help_heading = "Teachers")]
+    start_id: u64,
+    /// Folder with teacher_<id>/shard.pt, for the distance check
+    #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Teachers")]
+    teacher_shard_base: Option<PathBuf>,
+    /// Folder with teacher_<id>/metadata.json, for the quota [default: the output folder, where it has them]
+    #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Teachers")]
+    shard_metadata_base: Option<PathBuf>,
+    /// Run the programs in TorchScript files of another architecture; they can do anything that you can
+    #[arg(long, help_heading = "Teachers")]
+    trust_torchscript: bool,
+    #[command(flatten)]
+    filters: FilterArgs,
+    /// Folder for the teacher_<id> folders
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "teachers", help_heading = "Output")]
+    output_dir: PathBuf,
+    /// Do finished teachers again
+    #[arg(long, help_heading = "Output")]
+    force: bool,
+    /// Draw every teacher's samples
+    #[arg(long, help_heading = "Output")]
+    pictures: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Step for Args {
+    const DEFAULT_SEED: u64 = 123;
+
+    fn run_args(&self) -> &RunArgs {
+        &self.run
+    }
+}
+
+fn main() -> ExitCode {
+    pate_cli::run::<Args>(command)
+}
+
+fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
+    let loaded = args.config.load(ctx)?;
+    let generation = &loaded.config.generation;
+    match (args.generate_candidates_per_teacher, &args.candidates, &args.decoder_path) {
+        (true, Some(_), _) => {
+            bail!("--candidates and --generate-candidates-per-teacher exclude each other; give one")
+        }
+        (true, None, None) => bail!("--generate-candidates-per-teacher needs --decoder-path"),
+        (false, None, _) => {
+            bail!("give --candidates FILE, or --generate-candidates-per-teacher with --decoder-path")
+        }
+        _ => {}
+    }
+    let batch = Batch {
+        candidates: args.candidates.clone(),
+        decoder: args.decoder_path.clone(),
+        image_size: args.image_size,
+        pool_size: args.latents.pool_size(generation),
+        latents: args.latents.plan(generation)?,
+        rng: args.latents.rng(),
+        latent_args: args.latents.clone(),
+        candidates_dir: (!args.discard_candidates).then(|| args.candidates_dir.clone()),
+        teachers_dir: args.teachers_dir.clone(),
+        shard_base: args.teacher_shard_base.clone(),
+        metadata_base: args.shard_metadata_base.clone(),
+        trust_torchscript: args.trust_torchscript,
+        filters: args.filters.clone(),
+        output_dir: args.output_dir.clone(),
+        force: args.force,
+        pictures: args.pictures,
+        config: &loaded,
+    };
+    batch.check(ctx.seed)?;
+    let ids = find_teachers(&args.teachers_dir, args.start_id, args.num_teachers.map(|n| n as usize))?;
+    let _lock = ctx.lock(&args.output_dir)?;
+    let results = batch.run(&ids, ctx)?;
+
+    let mut report = Report::new(teacher_run::guarantee());
+    let count = |status: Status| results.iter().filter(|r| r.status == status).count();
+    report
+        .field("num_teachers", results.len())?
+        .field("done", count(Status::Done))?
+        .field("skipped", count(Status::Skipped))?
+        .field("empty", count(Status::Empty))?
+        .field("failed", count(Status::Failed))?
+        .field("total_samples", results.iter().map(|r| r.num_selected).sum::<usize>())?
+        .field("teachers", &results)?
+        .field("config_used", loaded.name())?;
+    if let Some(record) = &loaded.record {
+        report.input(record.clone());
+    }
+    for result in &results {
+        let path = args.output_dir.join(format!("teacher_{}", result.teacher_id)).join(teacher_run::REPORT);
+        if path.is_file() {
+            report.output(FileRecord::of(&path)?);
+        }
+    }
+    ctx.write_report(&report, &args.output_dir.join("batch_report.json"))?;
+    ctx.print(&table(&results))?;
+    let bad = results.iter().filter(|r| r.is_failed_or_empty()).count();
+    if bad > 0 {
+        return Ok(Outcome::No(format!("{bad} of {} teachers failed or came out empty", results.len())));
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,158 @@
+//! `combine`: the data sets of all teachers in one.
+//!
+//! Reads: `teacher_<id>/synthetic_samples.pt` and `labels.csv`. Writes: `<name>_samples.pt`, `<name>_labels.csv`,
+//! `<name>_teacher_ids.csv`, `<name>_metadata.json`, `<name>_samples.png`. Privacy: no formal guarantee.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use artifact::{FileRecord, Report};
+use clap::Parser;
+use pate_cli::args::{RunArgs, parse_path};
+use pate_cli::{Context, Outcome, Step, pictures, teacher_run};
+use pate_core::combine;
+use pate_core::data::{class_counts, write_csv};
+
+/// Combine the synthetic data sets of all teachers
+///
+/// Teachers come in the order of their ids. Folders without samples or labels are skipped and named.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  combine --teachers-dir teachers --output combined_dataset --percentage 0.1 --seed 42
+  combine --teachers-dir teachers --output combined_dataset_subset --percentage 0.5 --start-id 0 --end-id 100
+
+Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
+)]
+struct Args {
+    /// Folder with teacher_<id> folders
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "teachers", help_heading = "Teachers")]
+    teachers_dir: PathBuf,
+    /// First teacher
+    #[arg(long, value_name = "ID", default_value_t = 0, help_heading = "Teachers")]
+    start_id: u64,
+    /// Teacher after the last [default: all]
+    #[arg(long, value_name = "ID", help_heading = "Teachers")]
+    end_id: Option<u64>,
+    /// Number of classes; labels are 0..N-1
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i64).range(2..=10_000), help_heading = "Teachers")]
+    classes: i64,
+    /// Share of all samples to take, above 0 and at most 1 (0.1 = a tenth)
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, help_heading = "Sampling")]
+    percentage: f64,
+    /// Take samples at random instead of keeping the classes' shares
+    #[arg(long, help_heading = "Sampling")]
+    no_stratify: bool,
+    /// Folder for the results
+    #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Output")]
+    output: PathBuf,
+    /// First part of the file names
+    #[arg(long, value_name = "NAME", default_value = "combined_synthetic", help_heading = "Output")]
+    name: String,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Step for Args {
+    fn run_args(&self) -> &RunArgs {
+        &self.run
+    }
+}
+
+fn main() -> ExitCode {
+    pate_cli::run::<Args>(command)
+}
+
+fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
+    if args.name.contains(['/', '\\']) {
+        bail!(
+            "--name is `{}`; it is a part of file names and has no slashes (folders go into --output)",
+            args.name
+        );
+    }
+    let _lock = ctx.lock(&args.output)?;
+    let sets = combine::find(&args.teachers_dir, args.start_id, args.end_id, args.classes)
+        .context("cannot use the teachers' folder")?;
+    for (folder, reason) in &sets.skipped {
+        ctx.say(&format!("skipped: {folder} ({reason})"));
+    }
+    let all: Vec<i64> = sets.complete.iter().flat_map(|set| set.labels.iter().copied()).collect();
+    let owners: Vec<u64> =
+        sets.complete.iter().flat_map(|set| std::iter::repeat_n(set.teacher_id, set.labels.len())).collect();
+    let stratified = !args.no_stratify;
+    let chosen = combine::choose(&all, args.percentage, stratified, ctx.seed)?;
+    let progress = ctx.progress();
+    progress.start("teachers", sets.complete.len() as u64);
+    let images = combine::gather(&sets.complete, &chosen, progress)
+        .with_context(|| format!("nothing to combine in {}", args.teachers_dir.display()))?;
+    progress.finish();
+
+    let labels: Vec<i64> = chosen.iter().map(|&row| all[row]).collect();
+    let owners: Vec<u64> = chosen.iter().map(|&row| owners[row]).collect();
+    let guarantee = teacher_run::guarantee();
+    let access = Context::access(&guarantee);
+    let path = |what: &str| args.output.join(format!("{}_{what}", args.name));
+    let (samples_path, labels_path, ids_path) =
+        (path("samples.pt"), path("labels.csv"), path("teacher_ids.csv"));
+    let samples = images.save(&samples_path, access)?;
+    let rows = |i: usize, value: String| vec![i.to_string(), value];
+    let labels_file = write_csv(
+        &labels_path,
+        access,
+        &["index", "label"],
+        labels.iter().enumerate().map(|(i, l)| rows(i, l.to_string())),
+    )?;
+    let ids_file = write_csv(
+        &ids_path,
+        access,
+        &["index", "teacher_id"],
+        owners.iter().enumerate().map(|(i, t)| rows(i, t.to_string())),
+    )?;
+    let picture = pictures::class_sheet(
+        "Combined samples by class",
+        &images,
+        &labels,
+        None,
+        16,
+        &path("samples.png"),
+        access,
+    )?;
+
+    let mut by_teacher: BTreeMap<u64, u64> = BTreeMap::new();
+    for owner in owners {
+        *by_teacher.entry(owner).or_default() += 1;
+    }
+    let mut report = Report::new(guarantee);
+    report
+        .field("total_samples", images.len())?
+        .field("num_teachers", sets.complete.len())?
+        .field("teacher_ids", sets.complete.iter().map(|set| set.teacher_id).collect::<Vec<_>>())?
+        .field("percentage_used", args.percentage)?
+        .field("seed", ctx.seed)?
+        .field("stratified_sampling", stratified)?
+        .field("class_distribution", class_counts(&labels))?
+        .field("teacher_distribution", by_teacher)?
+        .field("average_pairwise_distance", combine::mean_distance(&images, ctx.seed)?)?
+        .field("samples_path", &samples_path)?
+        .field("labels_path", &labels_path)?
+        .field("teacher_ids_path", &ids_path)?
+        .field("shape", images.tensor().size())?
+        .field("samples_hash", &samples.sha256)?
+        .field("skipped", &sets.skipped)?;
+    for set in &sets.complete {
+        report.input(FileRecord::of(&set.samples_path)?).input(FileRecord::of(&set.labels_path)?);
+    }
+    report.output(samples).output(labels_file).output(ids_file).output(picture);
+    ctx.write_report(&report, &path("metadata.json"))?;
+    ctx.say(&format!(
+        "{} samples of {} teachers: {}",
+        images.len(),
+        sets.complete.len(),
+        samples_path.display()
+    ));
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,107 @@
+//! `evaluate-student`: a student on MNIST's test set.
+//!
+//! Reads: a student's weights, MNIST. Writes: with `--output` a JSON report and a confusion matrix beside it.
+//! Prints: loss, overall and per-class accuracy. Privacy: that of the student.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use artifact::{FileRecord, Guarantee, Report};
+use clap::Parser;
+use pate_cli::args::{ConfigArgs, RunArgs, parse_path};
+use pate_cli::public_data::{MNIST_DIR, mnist};
+use pate_cli::{Context, Outcome, Step, pictures, training};
+use pate_core::data::Split;
+use pate_core::evaluate::{self, ClassifierScore};
+use pate_core::models::UcStub;
+
+/// Test a student on MNIST's 10,000 test images
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  evaluate-student --model student_models/student_model_best.pth --mnist-dir datasets --output student_models/evaluation_report.json
+  evaluate-student --model student_models/student_model_best.pth --mnist-dir data/mnist-subset
+
+Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
+)]
+struct Args {
+    /// The student's weights
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Student and data")]
+    model: PathBuf,
+    /// Folder of MNIST: torchvision's layout, or the IDX files straight in it
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Student and data")]
+    mnist_dir: PathBuf,
+    /// Images classified at once
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Student and data")]
+    batch_size: u32,
+    /// Report, JSON; the confusion matrix goes beside it as .png
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Output")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Step for Args {
+    fn run_args(&self) -> &RunArgs {
+        &self.run
+    }
+}
+
+fn main() -> ExitCode {
+    pate_cli::run::<Args>(command)
+}
+
+fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
+    let loaded = args.config.load(ctx)?;
+    let normalisation = training::normalisation(&loaded.config.preprocessing)?;
+    let records = mnist(&args.mnist_dir, Split::Test)?;
+    let student = UcStub::load(&args.model, records.spec(), ctx.device).context("cannot use the student")?;
+    let progress = ctx.progress();
+    progress.start("images", records.len() as u64);
+    let score = evaluate::classifier(
+        &student.for_inference(),
+        &normalisation,
+        &records,
+        ctx.device,
+        args.batch_size as usize,
+        progress,
+    )?;
+    progress.finish();
+    ctx.print(&summary(&score))?;
+    let Some(path) = &args.output else { return Ok(Outcome::Done) };
+
+    let guarantee = Guarantee::none(
+        "a student has the guarantee of the data that it was trained on, which its weights do not tell; none is assumed",
+    );
+    let access = Context::access(&guarantee);
+    let title = format!("MNIST test set: {:.2}% of {}", score.overall_accuracy, score.total_samples);
+    let picture = pictures::confusion(&title, &score, &path.with_extension("png"), access)?;
+    let mut report = Report::new(guarantee);
+    report.field("model_path", &args.model)?.field("mnist_test_dir", &args.mnist_dir)?.fields(&score)?;
+    report.input(FileRecord::of(&args.model)?);
+    for path in &records.files {
+        report.input(FileRecord::of(path)?);
+    }
+    report.output(picture);
+    ctx.write_report(&report, path)?;
+    Ok(Outcome::Done)
+}
+
+fn summary(score: &ClassifierScore) -> String {
+    let [low, high] = score.accuracy_interval_95;
+    let mut text = format!(
+        "loss      {:.4}\naccuracy  {:.2}% ({} of {}; 95% interval {low:.2} to {high:.2}%)",
+        score.average_loss, score.overall_accuracy, score.correct_predictions, score.total_samples
+    );
+    for (class, accuracy) in &score.per_class_accuracy {
+        let (hits, n) = (score.per_class_correct[class], score.per_class_total[class]);
+        let _ = write!(text, "\nclass {class}   {accuracy:6.2}% ({hits} of {n})");
+    }
+    text
+}

@@ -1,0 +1,157 @@
+//! `generate-candidates`: pools of images decoded from random latents.
+//!
+//! Reads: a decoder. Writes: a pool `.pt`, a `.json` beside it, and with `--save-grid` a `.png`.
+//! Privacy: that of the decoder; a public decoder's pools are public, a teacher's own decoder's have no formal guarantee.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use artifact::{FileRecord, Guarantee, Report};
+use clap::Parser;
+use pate_cli::args::{ConfigArgs, LatentArgs, LoadedConfig, RunArgs, for_teacher, has_id, parse_path};
+use pate_cli::{Context, Outcome, Step, pictures};
+use pate_core::data::ImageSpec;
+use pate_core::generate;
+use pate_core::models::Decoder;
+
+/// Make pools of candidate images from random latents
+///
+/// The effective seed is --seed plus the teacher's id, and nothing else carries the id: --teacher-id 5 --seed 123
+/// gives the pool of --seed 128, byte for byte.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  generate-candidates --decoder-path pretrained_decoder/decoder.pth --pool-size 20000 --out candidates/candidates_run1.pt --seed 123 --save-grid
+  generate-candidates --decoder-path teacher_vaes/teacher_{id}/decoder.pth --out candidates/candidates_teacher_{id}.pt --start-id 0 --num-teachers 250
+
+Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
+)]
+struct Args {
+    /// The decoder's weights; with {id}, one decoder per teacher
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Decoder")]
+    decoder_path: PathBuf,
+    /// Height and width of the images, which the weights do not tell
+    #[arg(long, value_name = "PIXELS", default_value_t = 28, value_parser = clap::value_parser!(i64).range(4..=1024), help_heading = "Decoder")]
+    image_size: i64,
+    #[command(flatten)]
+    latents: LatentArgs,
+    /// Teacher whose own decoder this is; its id is added to the seed
+    #[arg(long, value_name = "ID", conflicts_with_all = ["start_id", "num_teachers"], help_heading = "Teachers")]
+    teacher_id: Option<u64>,
+    /// First teacher of many pools (with {id} in --decoder-path or --out)
+    #[arg(long, value_name = "ID", help_heading = "Teachers")]
+    start_id: Option<u64>,
+    /// Number of pools (with {id} in --decoder-path or --out)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Teachers")]
+    num_teachers: Option<u64>,
+    /// The pool; with {id}, one pool per teacher
+    #[arg(long, value_name = "FILE", value_parser = parse_path, default_value = "candidates/candidates_run1.pt", help_heading = "Output")]
+    out: PathBuf,
+    /// Name of the run, for the report [default: run1, or teacher_<id>]
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    run_id: Option<String>,
+    /// Also draw the first 64 candidates, as --out with .png
+    #[arg(long, help_heading = "Output")]
+    save_grid: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Step for Args {
+    const DEFAULT_SEED: u64 = 123;
+
+    fn run_args(&self) -> &RunArgs {
+        &self.run
+    }
+}
+
+fn main() -> ExitCode {
+    pate_cli::run::<Args>(command)
+}
+
+fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
+    let loaded = args.config.load(ctx)?;
+    let many = args.start_id.is_some() || args.num_teachers.is_some();
+    let named = has_id(&args.out) || has_id(&args.decoder_path);
+    if many && !has_id(&args.out) {
+        bail!(
+            "--start-id and --num-teachers make many pools; put {{id}} into --out so that each has its own file"
+        );
+    }
+    if named && !many && args.teacher_id.is_none() {
+        bail!("{{id}} stands for a teacher; give --teacher-id, or --start-id and --num-teachers");
+    }
+    if !many {
+        pool(args, &loaded, args.teacher_id, ctx)?;
+        return Ok(Outcome::Done);
+    }
+    let start = args.start_id.unwrap_or(0);
+    for teacher_id in start..start.saturating_add(args.num_teachers.unwrap_or(1)) {
+        pool(args, &loaded, Some(teacher_id), ctx)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn pool(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Context) -> Result<()> {
+    let id = teacher_id.unwrap_or(0);
+    let (decoder_path, out) = (for_teacher(&args.decoder_path, id), for_teacher(&args.out, id));
+    let config = &loaded.config.generation;
+    let plan = args.latents.plan(config)?;
+    let spec = ImageSpec { height: args.image_size, width: args.image_size, ..ImageSpec::MNIST };
+    let decoder = Decoder::load(&decoder_path, spec, ctx.device).context("cannot use the decoder")?;
+    args.latents.check_latent_dim(config.latent_dim, decoder.latent_dim())?;
+    let seed = ctx.seed.wrapping_add(id);
+    let pool_size = args.latents.pool_size(config);
+    let latent_dim = decoder.latent_dim();
+    let progress = ctx.progress();
+    progress.start("candidates", pool_size as u64);
+    let pool = generate::candidates(
+        &decoder.for_inference(),
+        pool_size,
+        seed,
+        plan,
+        args.latents.rng(),
+        0,
+        progress,
+    )?;
+    progress.finish();
+
+    let guarantee = match teacher_id {
+        Some(id) => {
+            Guarantee::none(format!("taken for the decoder of teacher {id}, trained on its private shard"))
+        }
+        None => Guarantee::Public,
+    };
+    let access = Context::access(&guarantee);
+    let run_id = args.run_id.clone().unwrap_or_else(|| match teacher_id {
+        Some(id) => format!("teacher_{id}"),
+        None => "run1".to_owned(),
+    });
+    let mut report = Report::new(guarantee);
+    report
+        .field("pool_size", pool_size)?
+        .field("latent_dim", latent_dim)?
+        .field("latent_mixing_ratio", plan.mixing_ratio)?
+        .field("latent_noise_scale", plan.noise_scale)?
+        .field("run_id", run_id)?
+        .field("seed", seed)?
+        .field("decoder_path", &decoder_path)?
+        .field("shape", pool.tensor().size())?
+        .field("config_used", loaded.name())?
+        .field("rng", format!("{:?}", args.latents.rng()).to_lowercase())?;
+    if let Some(id) = teacher_id {
+        report.field("teacher_id", id)?.field("approach", "per_teacher_vae")?;
+    }
+    report.input(FileRecord::of(&decoder_path)?).output(pool.save(&out, access)?);
+    if args.save_grid {
+        report.output(pictures::grid(&pool, &out.with_extension("png"), access)?);
+    }
+    ctx.write_report(&report, &out.with_extension("json"))?;
+    ctx.say(&format!("{pool_size} candidates: {}", Path::display(&out)));
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! `label-filter`: one teacher labels candidates and keeps the good ones.
+//!
+//! Reads: pools, a teacher, and optionally its shard, its metadata and the decoder. Writes: `synthetic_samples.pt`, `labels.csv`,
+//! `selection_report.json`, `selected_samples.png`. Privacy: no formal guarantee.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use artifact::FileRecord;
+use clap::Parser;
+use pate_cli::args::{ConfigArgs, FilterArgs, RunArgs, parse_path};
+use pate_cli::teacher_run::{self, LoadedTeacher, ReportExtras, TeacherFiles};
+use pate_cli::{Context, Outcome, Step};
+use pate_core::data::{ImageSpec, Images};
+use pate_core::label_filter::label_filter;
+
+/// Label candidates with one teacher and keep confident, diverse images that are no near-copies of its shard
+///
+/// In this order: confidence, distance to the shard, class quota, latent steering for classes that are short, diversity,
+/// wanted number. A filter whose file is not given is off, and the program says so.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  label-filter --candidates candidates/candidates_run1.pt --teacher-model trained_nets_gpu/0/model.pth \\
+    --teacher-shard-path teachers/teacher_0/shard.pt --shard-metadata teachers/teacher_0/metadata.json \\
+    --decoder-path pretrained_decoder/decoder.pth --out-dir teachers/teacher_0
+  label-filter --candidates a.pt --candidates b.pt --teacher-model model.safetensors --quota False --target-samples 36
+
+Exit codes: 0 done, 1 no candidate passed, 2 arguments, 3 files, 130 stopped."
+)]
+struct Args {
+    /// A pool of candidates; several are put one after the other
+    #[arg(long, value_name = "FILE", value_parser = parse_path, required = true, help_heading = "Candidates and teacher")]
+    candidates: Vec<PathBuf>,
+    /// The teacher: state_dict, TorchScript archive (its parameters are read, nothing runs) or safetensors
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Candidates and teacher")]
+    teacher_model: PathBuf,
+    /// Its private images, for the distance check
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Candidates and teacher")]
+    teacher_shard_path: Option<PathBuf>,
+    /// Its class counts, for the quota
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Candidates and teacher")]
+    shard_metadata: Option<PathBuf>,
+    /// The decoder of the pool, for latent steering
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Candidates and teacher")]
+    decoder_path: Option<PathBuf>,
+    /// Run the program in a TorchScript file of another architecture; it can do anything that you can
+    #[arg(long, help_heading = "Candidates and teacher")]
+    trust_torchscript: bool,
+    #[command(flatten)]
+    filters: FilterArgs,
+    /// Folder for the results
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "teachers/teacher_0", help_heading = "Output")]
+    out_dir: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Step for Args {
+    const DEFAULT_SEED: u64 = 123;
+
+    fn run_args(&self) -> &RunArgs {
+        &self.run
+    }
+}
+
+fn main() -> ExitCode {
+    pate_cli::run::<Args>(command)
+}
+
+/// All pools as one, and their files.
+fn pools(args: &Args) -> Result<(Images, Vec<FileRecord>)> {
+    let mut pools = Vec::new();
+    let mut records = Vec::new();
+    for path in &args.candidates {
+        let pool = teacher_run::load_pool(path)?;
+        if let Some(first) = pools.first() {
+            let first: &Images = first;
+            pool.expect_spec(path, first.spec(ImageSpec::MNIST.classes))?;
+        }
+        pools.push(pool);
+        records.push(FileRecord::of(path)?);
+    }
+    match pools.len() {
+        0 => bail!("--candidates is missing"),
+        1 => Ok((pools.remove(0), records)),
+        _ => Ok((Images::concat(&pools)?, records)),
+    }
+}
+
+fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
+    let loaded = args.config.load(ctx)?;
+    let filters = args.filters.resolve(&loaded.config, ctx.seed)?;
+    let _lock = ctx.lock(&args.out_dir)?;
+    let (pool, records) = pools(args)?;
+    let files = TeacherFiles {
+        model: args.teacher_model.clone(),
+        shard: args.teacher_shard_path.clone(),
+        metadata: args.shard_metadata.clone(),
+        decoder: args.decoder_path.clone(),
+        trust_torchscript: args.trust_torchscript,
+    };
+    let spec = pool.spec(ImageSpec::MNIST.classes);
+    let teacher = LoadedTeacher::load(&files, &loaded.config, &filters.plan, spec, ctx)?;
+    for note in teacher.switched_off(&filters.plan) {
+        ctx.say(note);
+    }
+    let filtered = label_filter(&pool, &teacher.filter_inputs(), &filters.plan, ctx.progress())?;
+    let names: Vec<String> = args.candidates.iter().map(|p| p.to_string_lossy().into_owned()).collect();
+    let extras = ReportExtras {
+        pool: records,
+        pool_path: names.join(", "),
+        model: &args.teacher_model,
+        config_used: loaded.name(),
+        lowered_min_per_class: filters.lowered_min_per_class,
+        fingerprint: None,
+        picture: true,
+    };
+    teacher_run::save(&filtered, &teacher, &args.out_dir, extras, ctx)?;
+    let summary = &filtered.summary;
+    ctx.say(&format!(
+        "{} of {} candidates and {} of {} steered samples kept: {}",
+        summary.num_selected - summary.steered.kept,
+        summary.num_generated,
+        summary.steered.kept,
+        summary.steered.generated,
+        args.out_dir.display()
+    ));
+    if filtered.images.is_empty() {
+        return Ok(Outcome::No(summary.emptied_by().to_owned()));
+    }
+    Ok(Outcome::Done)
+}

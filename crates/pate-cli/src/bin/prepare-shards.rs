@@ -1,0 +1,122 @@
+//! `prepare-shards`: MNIST's training set cut into the teachers' private shards.
+//!
+//! Reads: MNIST, and shard indices where there are some. Writes: `teacher_<id>/shard.pt`, `shard_labels.pt`, `metadata.json`, and
+//! `shard_indices.json` where it made the indices. Privacy: copies of private data, readable by the owner alone.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use artifact::{FileRecord, Guarantee, Report};
+use clap::{Parser, ValueEnum};
+use pate_cli::args::{RunArgs, parse_path};
+use pate_cli::public_data::{MNIST_DIR, mnist};
+use pate_cli::{Context, Outcome, Step};
+use pate_core::data::{Assignment, Shard, ShardIndices, Split};
+
+/// Cut MNIST's training set into disjoint private shards, one per teacher
+///
+/// Shards are never stratified: class counts are part of what is private.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  prepare-shards --mnist-dir datasets --num-teachers 250 --out-dir teachers
+  prepare-shards --mnist-dir data/mnist-subset --shard-indices data/shard_indices.json --out-dir teachers
+
+Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
+)]
+struct Args {
+    /// Folder of MNIST: torchvision's layout, or the IDX files straight in it
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Private data")]
+    mnist_dir: PathBuf,
+    /// Rows of the training set by teacher [default: made here]
+    #[arg(long, value_name = "FILE", value_parser = parse_path, conflicts_with_all = ["shard_size", "assignment"], help_heading = "Assignment")]
+    shard_indices: Option<PathBuf>,
+    /// Number of teachers [default: 250, or all of --shard-indices]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Assignment")]
+    num_teachers: Option<u32>,
+    /// Records per shard [default: all records, in equal parts]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Assignment")]
+    shard_size: Option<u32>,
+    /// index: shuffled by the seed and cut (replace-one neighbours); keyed-hash: by a hash of each record's number
+    /// (add/remove neighbours) [default: index]
+    #[arg(long, value_enum, help_heading = "Assignment")]
+    assignment: Option<AssignmentArg>,
+    /// Folder for the teacher_<id> folders
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "teachers", help_heading = "Output")]
+    out_dir: PathBuf,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AssignmentArg {
+    Index,
+    KeyedHash,
+}
+
+impl Step for Args {
+    fn run_args(&self) -> &RunArgs {
+        &self.run
+    }
+}
+
+fn main() -> ExitCode {
+    pate_cli::run::<Args>(command)
+}
+
+fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
+    let _lock = ctx.lock(&args.out_dir)?;
+    let records = mnist(&args.mnist_dir, Split::Train)?;
+    let mut report = Report::new(Guarantee::none("shards are copies of private data"));
+    let (indices, assignment) = match &args.shard_indices {
+        Some(path) => {
+            report.input(FileRecord::of(path)?);
+            (ShardIndices::load(path).context("cannot use the shard indices")?, "as given")
+        }
+        None => {
+            let assignment = match args.assignment.unwrap_or(AssignmentArg::Index) {
+                AssignmentArg::Index => Assignment::Index,
+                AssignmentArg::KeyedHash => Assignment::KeyedHash,
+            };
+            let teachers = args.num_teachers.unwrap_or(250) as usize;
+            let size = args.shard_size.map(|n| n as usize);
+            let indices = ShardIndices::assign(records.len(), teachers, size, assignment, ctx.seed)?;
+            report.output(indices.save(&args.out_dir.join("shard_indices.json"))?);
+            (indices, assignment.name())
+        }
+    };
+    let wanted = args.num_teachers.map_or(indices.by_teacher.len(), |n| n as usize);
+    if wanted > indices.by_teacher.len() {
+        bail!("--num-teachers is {wanted}, but the indices have {} teachers", indices.by_teacher.len());
+    }
+    let progress = ctx.progress();
+    progress.start("shards", wanted as u64);
+    let mut sizes = Vec::with_capacity(wanted);
+    for (&teacher_id, rows) in indices.by_teacher.iter().take(wanted) {
+        progress.check()?;
+        let shard =
+            records.select(rows).with_context(|| format!("cannot make the shard of teacher {teacher_id}"))?;
+        let dir = args.out_dir.join(format!("teacher_{teacher_id}"));
+        for record in Shard::write(&dir, teacher_id, &shard, assignment)? {
+            report.output(record);
+        }
+        sizes.push(rows.len());
+        progress.advance(1, "");
+    }
+    progress.finish();
+    report
+        .field("num_teachers", wanted)?
+        .field("num_records", records.len())?
+        .field("assignment", assignment)?
+        .field("seed", ctx.seed)?
+        .field("shard_sizes", sizes)?;
+    for path in &records.files {
+        report.input(FileRecord::of(path)?);
+    }
+    ctx.write_report(&report, &args.out_dir.join("shards_report.json"))?;
+    ctx.say(&format!("{wanted} shards: {}", args.out_dir.display()));
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,175 @@
+//! `train-student`: a classifier on labelled synthetic images.
+//!
+//! Reads: samples and labels (or public labelled images, for a control). Writes: `student_model_best.pth`,
+//! `student_model_final.pth`, `training_report.json`, `training_curves.png`. Privacy: that of the samples.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use artifact::{FileRecord, Guarantee, Report};
+use clap::Parser;
+use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
+use pate_cli::public_data::PublicDataArgs;
+use pate_cli::{Context, Outcome, Step, pictures, teacher_run, training};
+use pate_core::data::{
+    Images, LabelColumn, Labels, Normalisation, Privacy, RangeRule, Records, read_label_csv,
+};
+use pate_core::models;
+use pate_core::nn;
+use pate_core::train::classifier;
+
+/// Train a student on labelled synthetic images
+///
+/// SGD on a seeded part of the samples; the rest chooses the best epoch.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  train-student --samples combined_dataset/combined_synthetic_samples.pt --labels combined_dataset/combined_synthetic_labels.csv \\
+    --output-dir student_models --epochs 20 --batch-size 64 --learning-rate 0.01
+  train-student --public-control --dataset digits --augment --output-dir control
+
+Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
+)]
+struct Args {
+    /// The samples
+    #[arg(long, value_name = "FILE", value_parser = parse_path, required_unless_present = "public_control", help_heading = "Samples")]
+    samples: Option<PathBuf>,
+    /// Their labels, CSV
+    #[arg(long, value_name = "FILE", value_parser = parse_path, required_unless_present = "public_control", help_heading = "Samples")]
+    labels: Option<PathBuf>,
+    /// Number of classes; labels are 0..N-1
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i64).range(2..=10_000), help_heading = "Samples")]
+    classes: i64,
+    /// Images are normalised already: take them as they are
+    #[arg(long, help_heading = "Samples")]
+    no_normalize: bool,
+    /// Train on the public data set and its own labels instead: what one gets without any private data
+    #[arg(long, conflicts_with_all = ["samples", "labels", "no_normalize"], help_heading = "Samples")]
+    public_control: bool,
+    #[command(flatten)]
+    public: PublicDataArgs,
+    #[command(flatten)]
+    training: SgdArgs,
+    /// Share of the samples for training; the rest validates [default: 0.8, or student.train_split]
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    train_split: Option<f64>,
+    /// Folder for the results
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "student_models", help_heading = "Output")]
+    output_dir: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Step for Args {
+    fn run_args(&self) -> &RunArgs {
+        &self.run
+    }
+}
+
+fn main() -> ExitCode {
+    pate_cli::run::<Args>(command)
+}
+
+fn records(args: &Args) -> Result<Records> {
+    let (Some(samples), Some(labels)) = (&args.samples, &args.labels) else {
+        return args.public.load();
+    };
+    let rule = if args.no_normalize {
+        RangeRule::AsIs
+    } else {
+        RangeRule::Unit { normalised_flag: Some("--no-normalize") }
+    };
+    let images = Images::load(samples, rule).context("cannot use the samples")?;
+    let rows = read_label_csv(labels, args.classes, LabelColumn::Label).context("cannot use the labels")?;
+    if rows.len() != images.len() {
+        bail!(
+            "{} has {} labels, but {} has {} samples; give the two files of one run",
+            labels.display(),
+            rows.len(),
+            samples.display(),
+            images.len()
+        );
+    }
+    let values = rows.into_iter().map(|row| row.label).collect();
+    Ok(Records {
+        images,
+        labels: Labels::new(labels, values, args.classes)?,
+        name: samples.display().to_string(),
+        privacy: Privacy::Private,
+        files: vec![samples.clone(), labels.clone()],
+    })
+}
+
+fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
+    let loaded = args.config.load(ctx)?;
+    let _lock = ctx.lock(&args.output_dir)?;
+    let records = records(args)?;
+    let mut plan = training::student_plan(&args.training, &loaded.config, ctx.seed, records.spec().width)?;
+    if args.no_normalize {
+        plan.normalisation = Normalisation::identity();
+    }
+    let train_split = args.train_split.unwrap_or(loaded.config.student.train_split);
+    let (train_rows, validation_rows) = classifier::split(records.len(), train_split, ctx.seed)?;
+    let (train, validation) = (records.select(&train_rows)?, records.select(&validation_rows)?);
+    let progress = ctx.progress();
+    progress.start("epoch", plan.epochs as u64);
+    let trained = classifier::train(&train, Some(&validation), &plan, ctx.device, progress)?;
+    progress.finish();
+
+    let guarantee = match records.privacy {
+        Privacy::Public => Guarantee::Public,
+        Privacy::Private => teacher_run::guarantee(),
+    };
+    let access = Context::access(&guarantee);
+    let (best_path, final_path) =
+        (args.output_dir.join("student_model_best.pth"), args.output_dir.join("student_model_final.pth"));
+    let last = models::save(&trained.network, &final_path, access)?;
+    nn::restore(&trained.network, &trained.best_weights)?;
+    let best = models::save(&trained.network, &best_path, access)?;
+    let curves = pictures::classifier_curves(
+        "Training of the student",
+        &trained.history,
+        &args.output_dir.join("training_curves.png"),
+        access,
+    )?;
+    let best_epoch = trained.best_epoch.and_then(|epoch| trained.history.get(epoch - 1));
+    let mut report = Report::new(guarantee);
+    report
+        .field("epochs", plan.epochs)?
+        .field("batch_size", plan.batch_size)?
+        .field("learning_rate", plan.learning_rate)?
+        .field("momentum", plan.momentum)?
+        .field("weight_decay", plan.weight_decay)?
+        .field("augment", plan.augmentation.is_some())?
+        .field("normalize", !args.no_normalize)?
+        .field("train_split", train_split)?
+        .field("seed", ctx.seed)?
+        .field("data", &records.name)?
+        .field("train_samples", train.len())?
+        .field("validation_samples", validation.len())?
+        .field("best_epoch", trained.best_epoch)?
+        .field("best_validation_accuracy", best_epoch.and_then(|e| e.validation_accuracy))?
+        .field("best_model_path", &best_path)?
+        .field("final_model_path", &final_path)?
+        .field("training_history", &trained.history)?
+        .field("config_used", loaded.name())?;
+    for path in &records.files {
+        report.input(FileRecord::of(path)?);
+    }
+    report.output(best).output(last).output(curves);
+    ctx.write_report(&report, &args.output_dir.join("training_report.json"))?;
+    if let Some(e) = best_epoch {
+        ctx.say(&format!(
+            "best epoch {} ({:.2}% of the validation samples): {}",
+            e.epoch,
+            e.validation_accuracy.unwrap_or_default(),
+            best_path.display()
+        ));
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,183 @@
+//! `train-teachers`: a classifier on every private shard.
+//!
+//! Reads: MNIST and shard indices. Writes: `<id>/model.pth` per teacher, `shard_indices.json` where it made the indices,
+//! `training_report.json`. Privacy: no formal guarantee; a teacher's weights are a function of its shard.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use artifact::{FileRecord, Guarantee, Report};
+use clap::{Parser, ValueEnum};
+use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
+use pate_cli::public_data::{MNIST_DIR, mnist};
+use pate_cli::teacher_training::TeacherJob;
+use pate_cli::{Context, Outcome, Step, training};
+use pate_core::data::{Assignment, ShardIndices, Split};
+use pate_core::nn::StepDecay;
+use pate_core::train::classifier::ClassifierPlan;
+use serde_json::json;
+
+/// Train one classifier per private shard
+///
+/// Teacher t is trained with seed + t, so that any of them can be made again alone. A teacher whose file is there and
+/// whose settings are the same is kept, so that a stopped run goes on.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  train-teachers --data-dir datasets --num-models 250 --epochs 20 --lr 0.05 --momentum 0.9 --output-dir trained_nets_gpu
+  train-teachers --data-dir data/mnist-subset --shard-indices data/shard_indices.json --num-models 20
+
+Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
+)]
+struct Args {
+    /// Folder of MNIST: torchvision's layout, or the IDX files straight in it
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Private data")]
+    data_dir: PathBuf,
+    /// Number of teachers [default: 3, or teachers.num_models]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Teachers")]
+    num_models: Option<u32>,
+    /// First teacher
+    #[arg(long, value_name = "ID", default_value_t = 0, help_heading = "Teachers")]
+    start_id: u64,
+    /// Rows of the training set by teacher [default: made here, as prepare-shards does]
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Teachers")]
+    shard_indices: Option<PathBuf>,
+    #[command(flatten)]
+    training: SgdArgs,
+    /// Optimiser [default: sgd, or teachers.optimizer]
+    #[arg(long, value_enum, help_heading = "Training")]
+    optimizer: Option<OptimizerArg>,
+    /// Epochs between two drops of the learning rate, 0 = never [default: 20, or teachers.lr_decay_epoch]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    lr_decay_epoch: Option<u32>,
+    /// Factor of a drop [default: 0.1, or teachers.lr_gamma]
+    #[arg(long, value_name = "FACTOR", help_heading = "Training")]
+    lr_gamma: Option<f64>,
+    /// Folder for the <id>/model.pth
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "trained_nets_gpu", help_heading = "Output")]
+    output_dir: PathBuf,
+    /// Where the shard indices go that were made here
+    #[arg(long, value_name = "FILE", value_parser = parse_path, default_value = "shard_indices.json", help_heading = "Output")]
+    save_shards: PathBuf,
+    /// Train again what is there
+    #[arg(long, help_heading = "Output")]
+    force: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OptimizerArg {
+    Sgd,
+    Adam,
+}
+
+impl Step for Args {
+    fn run_args(&self) -> &RunArgs {
+        &self.run
+    }
+}
+
+fn main() -> ExitCode {
+    pate_cli::run::<Args>(command)
+}
+
+fn indices(args: &Args, n_models: u64, n_records: usize, seed: u64) -> Result<(ShardIndices, FileRecord)> {
+    if let Some(path) = &args.shard_indices {
+        let indices = ShardIndices::load(path).context("cannot use the shard indices")?;
+        return Ok((indices, FileRecord::of(path)?));
+    }
+    let teachers = (args.start_id + n_models) as usize;
+    let indices = ShardIndices::assign(n_records, teachers, None, Assignment::Index, seed)?;
+    let record = indices.save(&args.save_shards)?;
+    Ok((indices, record))
+}
+
+fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
+    let loaded = args.config.load(ctx)?;
+    let teachers = &loaded.config.teachers;
+    let decay = StepDecay {
+        every: args.lr_decay_epoch.map_or(teachers.lr_decay_epoch, |n| n as usize),
+        gamma: args.lr_gamma.unwrap_or(teachers.lr_gamma),
+    };
+    if !(0.0..=1.0).contains(&decay.gamma) {
+        bail!("--lr-gamma is {}; it is a factor from 0 to 1", decay.gamma);
+    }
+    let optimizer = args.optimizer.map(|o| match o {
+        OptimizerArg::Sgd => "sgd",
+        OptimizerArg::Adam => "adam",
+    });
+    let n_models = args.num_models.map_or(teachers.num_models as u64, u64::from);
+    let _lock = ctx.lock(&args.output_dir)?;
+    let train = mnist(&args.data_dir, Split::Train)?;
+    let test = mnist(&args.data_dir, Split::Test)?;
+    let plan = training::teacher_plan(
+        &args.training,
+        optimizer,
+        decay,
+        &loaded.config,
+        ctx.seed,
+        train.spec().width,
+    )?;
+    let (indices, indices_record) = indices(args, n_models, train.len(), ctx.seed)?;
+
+    let guarantee = Guarantee::none("teachers are trained on private shards without a privacy mechanism");
+    let mut report = Report::new(guarantee);
+    let mut entries = Vec::new();
+    let mut accuracies = Vec::new();
+    let progress = ctx.progress();
+    progress.start("teacher", n_models);
+    for teacher_id in args.start_id..args.start_id + n_models {
+        progress.check()?;
+        let path = args.output_dir.join(teacher_id.to_string()).join("model.pth");
+        let rows = indices.rows(&args.save_shards, teacher_id)?;
+        let plan = ClassifierPlan { seed: ctx.seed.wrapping_add(teacher_id), ..plan.clone() };
+        let job = TeacherJob { path: &path, rows, plan: &plan, force: args.force };
+        let (score, kept) = job.run(&train, &test, ctx)?;
+        let note = format!("teacher {teacher_id}: {:.2}% of the test images", score.overall_accuracy);
+        progress.advance(1, &if kept { format!("{note} (kept)") } else { note });
+        report.output(FileRecord::of(&path)?);
+        accuracies.push(score.overall_accuracy);
+        entries.push(json!({
+            "teacher_id": teacher_id,
+            "shard_size": rows.len(),
+            "test_accuracy": score.overall_accuracy,
+            "test_loss": score.average_loss,
+            "seed": plan.seed,
+            "model_path": path,
+        }));
+    }
+    progress.finish();
+    let mean = accuracies.iter().sum::<f64>() / accuracies.len() as f64;
+    report
+        .field("num_models", n_models)?
+        .field("start_id", args.start_id)?
+        .field("epochs", plan.epochs)?
+        .field("batch_size", plan.batch_size)?
+        .field("optimizer", format!("{:?}", plan.optimizer).to_lowercase())?
+        .field("lr", plan.learning_rate)?
+        .field("momentum", plan.momentum)?
+        .field("weight_decay", plan.weight_decay)?
+        .field("lr_decay_epoch", decay.every)?
+        .field("lr_gamma", decay.gamma)?
+        .field("augment", plan.augmentation.is_some())?
+        .field("seed", ctx.seed)?
+        .field("mean_test_accuracy", mean)?
+        .field("teachers", entries)?
+        .field("config_used", loaded.name())?;
+    report.input(indices_record);
+    for path in train.files.iter().chain(&test.files) {
+        report.input(FileRecord::of(path)?);
+    }
+    ctx.write_report(&report, &args.output_dir.join("training_report.json"))?;
+    ctx.say(&format!(
+        "{n_models} teachers, {mean:.2}% of the test images on average: {}",
+        args.output_dir.display()
+    ));
+    Ok(Outcome::Done)
+}

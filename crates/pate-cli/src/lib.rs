@@ -1,0 +1,18 @@
+//! What the binaries share: argument groups, the run context, progress, exit codes, and the writing of artefacts.
+//!
+//! A binary parses its arguments into a plain struct, resolves them with the configuration into the settings of
+//! `pate-core`, calls it once, and saves what comes back. [`run`] does everything around that.
+
+pub mod args;
+mod bar;
+pub mod batch;
+mod context;
+mod exit;
+pub mod pictures;
+pub mod public_data;
+pub mod teacher_run;
+pub mod teacher_training;
+pub mod training;
+
+pub use context::{Context, Step, run};
+pub use exit::{Exit, Outcome};

@@ -1,0 +1,170 @@
+//! The pictures that steps write beside their files.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use artifact::{Access, FileRecord, write_bytes};
+use pate_core::data::Images;
+use pate_core::evaluate::ClassifierScore;
+use pate_core::train::classifier::EpochScore;
+use pate_core::train::vae::VaeEpoch;
+use picture::{Curve, Panel, Sample};
+
+/// Candidates in a grid.
+const GRID: i64 = 64;
+
+/// The first 64 images, 8 a row with 2 pixels of white between them (242x242 for MNIST's shape).
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn grid(images: &Images, path: &Path, access: Access) -> Result<FileRecord> {
+    let first = images.tensor().narrow(0, 0, GRID.min(images.tensor().size()[0]));
+    let pixels = pate_core::tensor::to_f32(&first)?;
+    let picture = picture::grid(&layout(images, &pixels), 8, 2)?;
+    write(&picture, path, access)
+}
+
+/// The most confident samples of every class, `per_class` a row, with their confidences.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn class_sheet(
+    title: &str,
+    images: &Images,
+    labels: &[i64],
+    confidences: Option<&[f32]>,
+    per_class: usize,
+    path: &Path,
+    access: Access,
+) -> Result<FileRecord> {
+    let mut by_class: std::collections::BTreeMap<i64, Vec<usize>> = std::collections::BTreeMap::new();
+    for (row, &label) in labels.iter().enumerate() {
+        by_class.entry(label).or_default().push(row);
+    }
+    let mut chosen = Vec::new();
+    let mut rows = Vec::new();
+    for (class, mut members) in by_class {
+        let n = members.len();
+        if let Some(confidences) = confidences {
+            pate_core::select::sort_by_confidence(&mut members, confidences);
+        }
+        members.truncate(per_class);
+        let samples = members
+            .iter()
+            .enumerate()
+            .map(|(i, &row)| Sample {
+                image_idx: chosen.len() + i,
+                caption: confidences.map_or_else(String::new, |c| format!("{:.3}", c[row])),
+            })
+            .collect();
+        rows.push((format!("{class} (n = {n})"), samples));
+        chosen.extend(members.into_iter().map(|row| row as i64));
+    }
+    let picked = images.tensor().index_select(0, &pate_core::tensor::from_i64(&chosen));
+    let pixels = pate_core::tensor::to_f32(&picked)?;
+    let picture = picture::class_sheet(title, &layout(images, &pixels), &rows)?;
+    write(&picture, path, access)
+}
+
+/// Counts of true and predicted classes.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn confusion(title: &str, score: &ClassifierScore, path: &Path, access: Access) -> Result<FileRecord> {
+    let names: Vec<String> = (0..score.confusion_matrix.len()).map(|class| class.to_string()).collect();
+    write(&picture::confusion(title, &names, &score.confusion_matrix)?, path, access)
+}
+
+/// Loss and accuracy by epoch.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn classifier_curves(
+    title: &str,
+    history: &[EpochScore],
+    path: &Path,
+    access: Access,
+) -> Result<FileRecord> {
+    let curve = |name: &str, value: &dyn Fn(&EpochScore) -> Option<f64>| Curve {
+        name: name.to_owned(),
+        points: history.iter().filter_map(|e| Some((e.epoch as f64, value(e)?))).collect(),
+    };
+    let panels = [
+        panel(
+            "Loss",
+            "negative log-likelihood",
+            vec![curve("training", &|e| Some(e.train_loss)), curve("validation", &|e| e.validation_loss)],
+        ),
+        panel(
+            "Accuracy",
+            "per cent",
+            vec![
+                curve("training", &|e| Some(e.train_accuracy)),
+                curve("validation", &|e| e.validation_accuracy),
+            ],
+        ),
+    ];
+    write(&picture::curves(title, &panels)?, path, access)
+}
+
+/// The VAE's losses by epoch.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn vae_curves(title: &str, history: &[VaeEpoch], path: &Path, access: Access) -> Result<FileRecord> {
+    let curve = |name: &str, value: &dyn Fn(&VaeEpoch) -> f64| Curve {
+        name: name.to_owned(),
+        points: history.iter().map(|e| (e.epoch as f64, value(e))).collect(),
+    };
+    let panels = [
+        panel("Reconstruction", "nats per image", vec![curve("binary cross-entropy", &|e| e.recon_loss)]),
+        panel("KL divergence", "nats per image", vec![curve("KL", &|e| e.kl_loss)]),
+    ];
+    write(&picture::curves(title, &panels)?, path, access)
+}
+
+/// Distances to the nearest private image.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn distances(
+    title: &str,
+    distances: &[f32],
+    marks: &[(String, f64)],
+    path: &Path,
+    access: Access,
+) -> Result<FileRecord> {
+    let values: Vec<f64> = distances.iter().map(|&d| f64::from(d)).collect();
+    let picture = picture::histogram(
+        title,
+        "Euclidean distance to the nearest image of the shard",
+        &values,
+        40,
+        marks,
+    )?;
+    write(&picture, path, access)
+}
+
+fn panel(title: &str, y_label: &str, curves: Vec<Curve>) -> Panel {
+    Panel {
+        title: title.to_owned(),
+        x_label: "epoch".to_owned(),
+        y_label: y_label.to_owned(),
+        log_y: false,
+        curves: curves.into_iter().filter(|curve| !curve.points.is_empty()).collect(),
+    }
+}
+
+fn layout<'a>(images: &Images, pixels: &'a [f32]) -> picture::Images<'a> {
+    let spec = images.spec(1);
+    picture::Images {
+        channels: spec.channels as usize,
+        height: spec.height as usize,
+        width: spec.width as usize,
+        pixels,
+    }
+}
+
+fn write(picture: &[u8], path: &Path, access: Access) -> Result<FileRecord> {
+    write_bytes(path, access, picture).context("cannot write a picture")
+}

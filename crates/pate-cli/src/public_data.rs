@@ -1,0 +1,81 @@
+//! Which public data set a step reads.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use pate_core::data::{Dataset, Orientation, Records, Split};
+
+use crate::args::parse_path;
+
+/// The public data set of a step.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Public data")]
+pub struct PublicDataArgs {
+    /// Folder of the data set: torchvision's layout, or the IDX files straight in it [default:
+    /// wp3_d3.2_saferlearn/src/input-data/EMNIST, and so on; none for the embedded digits]
+    #[arg(long, value_name = "DIR", value_parser = parse_path)]
+    data_root: Option<PathBuf>,
+
+    /// emnist, kmnist, fashion-mnist, mnist, or digits (inside the program)
+    #[arg(long, value_name = "NAME", default_value_t = Dataset::Emnist)]
+    dataset: Dataset,
+
+    /// The same as --dataset kmnist
+    #[arg(long, conflicts_with = "dataset")]
+    use_kmnist: bool,
+
+    /// EMNIST's files hold every image transposed: upright turns them back, raw keeps them
+    #[arg(long, value_enum, default_value_t = OrientationArg::Upright)]
+    orientation: OrientationArg,
+}
+
+/// Names of orientations on command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OrientationArg {
+    /// As people write.
+    Upright,
+    /// As they stand in the files.
+    Raw,
+}
+
+impl PublicDataArgs {
+    /// Which one.
+    pub fn dataset(&self) -> Dataset {
+        if self.use_kmnist { Dataset::Kmnist } else { self.dataset }
+    }
+
+    /// Reads its training records.
+    ///
+    /// # Errors
+    /// A missing folder, damaged files.
+    pub fn load(&self) -> Result<Records> {
+        let dataset = self.dataset();
+        if dataset == Dataset::Digits && self.data_root.is_some() {
+            bail!(
+                "--data-root does not go with --dataset digits, which is inside the program; leave one out"
+            );
+        }
+        let orientation = match self.orientation {
+            OrientationArg::Upright => Orientation::Upright,
+            OrientationArg::Raw => Orientation::Raw,
+        };
+        let default = format!("wp3_d3.2_saferlearn/src/input-data/{}", dataset.folder());
+        let root = self.data_root.clone().unwrap_or_else(|| PathBuf::from(default));
+        Ok(dataset.load(&root, Split::Train, orientation)?)
+    }
+}
+
+/// MNIST's folder where a PATE repository keeps it.
+pub const MNIST_DIR: &str = "wp3_d3.2_saferlearn/src/input-data/MNIST";
+
+/// `shard_indices.json` where a PATE repository keeps it.
+pub const SHARD_INDICES: &str = "wp3_d3.2_saferlearn/shard_indices.json";
+
+/// One split of MNIST.
+///
+/// # Errors
+/// A missing folder, damaged files.
+pub fn mnist(root: &Path, split: Split) -> Result<Records> {
+    Ok(pate_core::data::mnist(root, split)?)
+}

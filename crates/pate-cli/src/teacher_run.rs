@@ -1,0 +1,250 @@
+//! One teacher's label-and-filter, from files to files: what `label-filter` does once and `batch-label-filter` for many.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use artifact::{FileRecord, Guarantee, Report};
+use pate_core::config::Config;
+use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, write_csv};
+use pate_core::label_filter::{FilterInputs, FilterPlan, Filtered};
+use pate_core::models::{Decoder, Teacher};
+use serde_json::json;
+
+use crate::{Context, pictures, training};
+
+/// The files of one teacher.
+pub struct TeacherFiles {
+    /// Its classifier.
+    pub model: PathBuf,
+    /// Its private images.
+    pub shard: Option<PathBuf>,
+    /// Its class counts.
+    pub metadata: Option<PathBuf>,
+    /// The decoder for steering.
+    pub decoder: Option<PathBuf>,
+    /// Run a TorchScript teacher's own program?
+    pub trust_torchscript: bool,
+}
+
+/// A teacher ready to work.
+pub struct LoadedTeacher {
+    teacher: Teacher,
+    shard_private: Option<Images>,
+    shard_counts: Option<BTreeMap<i64, u64>>,
+    decoder: Option<Decoder>,
+    inputs: Vec<FileRecord>,
+}
+
+/// The label of everything that a teacher had a hand in.
+pub fn guarantee() -> Guarantee {
+    Guarantee::none(
+        "the teacher was trained on a private shard, and the memorisation check, the quota and the selection read it, \
+         none of it through a privacy mechanism",
+    )
+}
+
+/// Files that a teacher's folder holds when it is complete.
+pub const SAMPLES: &str = "synthetic_samples.pt";
+/// Labels of the samples.
+pub const LABELS: &str = "labels.csv";
+/// The teacher's report.
+pub const REPORT: &str = "selection_report.json";
+/// The samples by class, for a look.
+pub const PICTURE: &str = "selected_samples.png";
+
+impl LoadedTeacher {
+    /// Loads the files; images must have the shape of `spec`.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged or of another shape.
+    pub fn load(
+        files: &TeacherFiles,
+        config: &Config,
+        plan: &FilterPlan,
+        spec: ImageSpec,
+        ctx: &Context,
+    ) -> Result<Self> {
+        let mut inputs = Vec::new();
+        let normalisation = training::normalisation(&config.preprocessing)?;
+        let teacher = Teacher::load(&files.model, spec, normalisation, files.trust_torchscript, ctx.device)
+            .context("cannot use the teacher")?;
+        inputs.push(FileRecord::of(&files.model)?);
+        let classes = teacher.classes();
+        let shard_private = match &files.shard {
+            Some(path) => {
+                let shard = Shard::load(path).context("cannot use the shard")?;
+                shard.images.expect_spec(path, spec)?;
+                inputs.push(FileRecord::of(path)?);
+                Some(shard.images)
+            }
+            None => None,
+        };
+        let shard_counts = match &files.metadata {
+            Some(path) => {
+                let metadata =
+                    ShardMetadata::load(path, classes).context("cannot use the shard's metadata")?;
+                inputs.push(FileRecord::of(path)?);
+                Some(metadata.counts(path, classes)?)
+            }
+            None => None,
+        };
+        let decoder = match &files.decoder {
+            Some(path) if plan.steering.is_some() => {
+                let decoder = Decoder::load(path, spec, ctx.device).context("cannot use the decoder")?;
+                if let Some(configured) = config.latent_steering.latent_dim
+                    && configured != decoder.latent_dim()
+                {
+                    bail!(
+                        "latent_steering.latent_dim is {configured}, but {} has {} latents; leave it out or give that",
+                        path.display(),
+                        decoder.latent_dim()
+                    );
+                }
+                inputs.push(FileRecord::of(path)?);
+                Some(decoder.for_inference())
+            }
+            _ => None,
+        };
+        Ok(Self { teacher, shard_private, shard_counts, decoder, inputs })
+    }
+
+    /// What the filters may read.
+    pub fn filter_inputs(&self) -> FilterInputs<'_> {
+        FilterInputs {
+            teacher: &self.teacher,
+            shard_private: self.shard_private.as_ref(),
+            shard_counts: self.shard_counts.as_ref(),
+            decoder: self.decoder.as_ref(),
+        }
+    }
+
+    /// The files that were read, with hashes.
+    pub fn inputs(&self) -> &[FileRecord] {
+        &self.inputs
+    }
+
+    /// What is switched off for want of a file, for the user.
+    pub fn switched_off(&self, plan: &FilterPlan) -> Vec<&'static str> {
+        let mut off = Vec::new();
+        if self.shard_private.is_none() && plan.min_memorisation_distance.is_some() {
+            off.push("no shard is given: distances to private images are not checked");
+        }
+        if self.shard_counts.is_none() && plan.quota {
+            off.push("no metadata is given: the shard's class proportions are not followed");
+        }
+        if self.decoder.is_none() && plan.steering.is_some() {
+            off.push("no decoder is given: latent steering is off");
+        }
+        off
+    }
+}
+
+/// What goes into a teacher's report besides the summary.
+pub struct ReportExtras<'a> {
+    /// The pool, as named.
+    pub pool: Vec<FileRecord>,
+    /// Path or paths of the pool, as the original's field has it.
+    pub pool_path: String,
+    /// The teacher's file.
+    pub model: &'a Path,
+    /// Name of the configuration.
+    pub config_used: String,
+    /// The minimum by class, where the command line lowered it.
+    pub lowered_min_per_class: Option<u64>,
+    /// Identity of inputs and settings, for resuming.
+    pub fingerprint: Option<String>,
+    /// Draw the samples?
+    pub picture: bool,
+}
+
+/// Writes samples, labels, picture and report of one teacher into `dir`. The report comes last: where it is, all is.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub fn save(
+    filtered: &Filtered,
+    teacher: &LoadedTeacher,
+    dir: &Path,
+    extras: ReportExtras<'_>,
+    ctx: &Context,
+) -> Result<FileRecord> {
+    let guarantee = guarantee();
+    let access = Context::access(&guarantee);
+    let samples_path = dir.join(SAMPLES);
+    let labels_path = dir.join(LABELS);
+    let samples = filtered.images.save(&samples_path, access)?;
+    let rows = filtered.labels.iter().zip(&filtered.confidences).enumerate();
+    let labels = write_csv(
+        &labels_path,
+        access,
+        &["index", "label", "confidence"],
+        rows.map(|(i, (label, confidence))| {
+            vec![i.to_string(), label.to_string(), f64::from(*confidence).to_string()]
+        }),
+    )?;
+    let mut report = Report::new(guarantee);
+    report
+        .fields(&filtered.summary)?
+        .field("candidate_pool_path", extras.pool_path)?
+        .field("teacher_model_path", extras.model)?
+        .field("samples_path", &samples_path)?
+        .field("labels_path", &labels_path)?
+        .field("config_used", extras.config_used)?
+        .field("samples_hash", &samples.sha256)?
+        .field("teacher_format", teacher.teacher.format().to_string())?
+        .field("teacher_program_executed", teacher.teacher.runs_program())?
+        .field("min_per_class_lowered_to", extras.lowered_min_per_class)?;
+    if filtered.images.is_empty() {
+        report.field("emptied_by", filtered.summary.emptied_by())?;
+    }
+    if let Some(fingerprint) = extras.fingerprint {
+        report.field("fingerprint", fingerprint)?;
+    }
+    for record in extras.pool.into_iter().chain(teacher.inputs.iter().cloned()) {
+        report.input(record);
+    }
+    report.output(samples).output(labels);
+    if extras.picture && !filtered.images.is_empty() {
+        let title = "Selected samples, most confident first, with the teacher's confidence";
+        let path = dir.join(PICTURE);
+        report.output(pictures::class_sheet(
+            title,
+            &filtered.images,
+            &filtered.labels,
+            Some(&filtered.confidences),
+            12,
+            &path,
+            access,
+        )?);
+    }
+    ctx.write_report(&report, &dir.join(REPORT))
+}
+
+/// Reads a pool of candidates.
+///
+/// # Errors
+/// Names the file, and what is wrong with it.
+pub fn load_pool(path: &Path) -> Result<Images> {
+    let pool =
+        Images::load(path, RangeRule::Unit { normalised_flag: None }).context("cannot use the candidates")?;
+    Ok(pool)
+}
+
+/// The settings and hashes that decide a teacher's result, as one hash.
+pub fn fingerprint(
+    plan: &FilterPlan,
+    config: &Config,
+    pool: &serde_json::Value,
+    inputs: &[FileRecord],
+) -> String {
+    let hashes: Vec<&str> = inputs.iter().map(|record| record.sha256.as_str()).collect();
+    let identity = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "plan": format!("{plan:?}"),
+        "preprocessing": config.preprocessing,
+        "pool": pool,
+        "inputs": hashes,
+    });
+    artifact::sha256_bytes(identity.to_string().as_bytes())
+}

@@ -1,0 +1,159 @@
+//! Euclidean distances between images, as blocked matrix products.
+//!
+//! `|a - b|^2 = |a|^2 + |b|^2 - 2 a.b` in float32: for images in `[0, 1]` the squared distance is off by about 1e-5 of the squared
+//! norms, so that distances of 1 and more are right to 1e-4. Blocks bound the memory.
+
+use tch::{Kind, Tensor};
+
+use crate::{Error, Result, tensor};
+
+/// Rows of a block: 1,024 x 1,024 float32 are 4 MB.
+const BLOCK: i64 = 1024;
+
+/// Squared distances, at least 0.
+///
+/// # Shapes
+/// `[n, d]` and `[m, d]` to `[n, m]`.
+pub(crate) fn squared(a: &Tensor, b: &Tensor) -> Tensor {
+    let norm = |x: &Tensor| (x * x).sum_dim_intlist([-1i64].as_slice(), true, Kind::Float);
+    (norm(a) + norm(b).transpose(0, 1) - a.matmul(&b.transpose(0, 1)) * 2.0).clamp_min(0.0)
+}
+
+fn check(a: &Tensor, b: &Tensor) -> Result<()> {
+    let (a, b) = (a.size(), b.size());
+    if a.len() == 2 && b.len() == 2 && a[1] == b[1] {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "distances between {a:?} and {b:?} are not defined; both must be [rows, values]"
+    )))
+}
+
+/// Distance of every row of `from` to its nearest row of `to`.
+///
+/// # Shapes
+/// `[n, d]` and `[m, d]`, m above 0, to n values.
+///
+/// # Errors
+/// Different widths, or no rows in `to`.
+pub fn nearest(from: &Tensor, to: &Tensor) -> Result<Vec<f32>> {
+    check(from, to)?;
+    if to.size()[0] == 0 {
+        return Err(Error::invalid("nearest neighbours among no images are not defined"));
+    }
+    let _guard = tch::no_grad_guard();
+    let mut all = Vec::with_capacity(from.size()[0] as usize);
+    tensor::batches(from.size()[0], BLOCK, |first, n| {
+        let rows = from.f_narrow(0, first, n)?;
+        let mut best: Option<Tensor> = None;
+        tensor::batches(to.size()[0], BLOCK, |first, n| {
+            let block = squared(&rows, &to.f_narrow(0, first, n)?).f_amin([-1i64].as_slice(), false)?;
+            best = Some(match best.take() {
+                Some(so_far) => so_far.f_minimum(&block)?,
+                None => block,
+            });
+            Ok(())
+        })?;
+        if let Some(best) = best {
+            all.extend(tensor::to_f32(&best.f_sqrt()?)?);
+        }
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// Sum of the distances between all rows of `a` and all rows of `b`.
+fn sum_between(a: &Tensor, b: &Tensor) -> Result<f64> {
+    check(a, b)?;
+    let _guard = tch::no_grad_guard();
+    let mut sum = 0.0;
+    tensor::batches(a.size()[0], BLOCK, |first, n| {
+        let rows = a.f_narrow(0, first, n)?;
+        tensor::batches(b.size()[0], BLOCK, |first, n| {
+            let block = squared(&rows, &b.f_narrow(0, first, n)?).f_sqrt()?;
+            sum += block.f_sum(Kind::Double)?.f_double_value(&[])?;
+            Ok(())
+        })
+    })?;
+    Ok(sum)
+}
+
+/// Mean distance between all rows of `a` and all rows of `b`; `None` where there are none.
+///
+/// # Errors
+/// Different widths.
+pub fn mean_between(a: &Tensor, b: &Tensor) -> Result<Option<f64>> {
+    let pairs = a.size()[0] as f64 * b.size()[0] as f64;
+    if pairs == 0.0 { Ok(None) } else { Ok(Some(sum_between(a, b)? / pairs)) }
+}
+
+/// Mean distance between two different rows of `a`; `None` for fewer than two.
+///
+/// # Errors
+/// Where `a` is no matrix.
+pub fn mean_pairwise(a: &Tensor) -> Result<Option<f64>> {
+    check(a, a)?;
+    let n = a.size()[0];
+    if n < 2 {
+        return Ok(None);
+    }
+    let _guard = tch::no_grad_guard();
+    let mut sum = 0.0;
+    // Each pair once: the blocks above the diagonal, and the upper triangle of those on it.
+    tensor::batches(n, BLOCK, |first, rows| {
+        let block = a.f_narrow(0, first, rows)?;
+        let own = squared(&block, &block).f_sqrt()?.f_triu(1)?;
+        sum += own.f_sum(Kind::Double)?.f_double_value(&[])?;
+        let after = first + rows;
+        sum += sum_between(&block, &a.f_narrow(0, after, n - after)?)?;
+        Ok(())
+    })?;
+    Ok(Some(sum / (n as f64 * (n - 1) as f64 / 2.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Purpose, Stream};
+
+    fn images(n: i64, index: u64) -> Tensor {
+        Stream::new(1, Purpose::Latents, index).normal_tensor(&[n, 20]).unwrap()
+    }
+
+    fn exact(a: &Tensor, b: &Tensor) -> Vec<Vec<f64>> {
+        let rows = |x: &Tensor| -> Vec<Vec<f32>> {
+            tensor::to_f32(x).unwrap().chunks(20).map(<[f32]>::to_vec).collect()
+        };
+        let (a, b) = (rows(a), rows(b));
+        a.iter()
+            .map(|x| {
+                b.iter()
+                    .map(|y| x.iter().zip(y).map(|(p, q)| f64::from(p - q).powi(2)).sum::<f64>().sqrt())
+                    .collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn blocks_agree_with_the_definition() {
+        let (a, b) = (images(1500, 0), images(1100, 1));
+        let all = exact(&a, &b);
+        let nearest = nearest(&a, &b).unwrap();
+        for (row, found) in all.iter().zip(nearest) {
+            let best = row.iter().copied().fold(f64::INFINITY, f64::min);
+            assert!((best - f64::from(found)).abs() < 1e-4);
+        }
+        let mean = all.iter().flatten().sum::<f64>() / (1500.0 * 1100.0);
+        assert!((mean_between(&a, &b).unwrap().unwrap() - mean).abs() < 1e-4);
+        let own = exact(&a, &a);
+        let sum: f64 = (0..1500).flat_map(|i| own[i][i + 1..].iter()).sum();
+        assert!((mean_pairwise(&a).unwrap().unwrap() - sum / (1500.0 * 1499.0 / 2.0)).abs() < 1e-4);
+    }
+
+    #[test]
+    fn too_few_rows_have_no_mean() {
+        assert_eq!(mean_pairwise(&images(1, 0)).unwrap(), None);
+        assert_eq!(mean_between(&images(0, 0), &images(3, 0)).unwrap(), None);
+        assert!(nearest(&images(1, 0), &images(0, 0)).is_err());
+    }
+}

@@ -1,0 +1,62 @@
+use std::path::{Path, PathBuf};
+
+use tch::TchError;
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a step could not be done. Messages are one line and say how to mend it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be written, hashed or locked.
+    #[error(transparent)]
+    Artifact(#[from] artifact::Error),
+    /// A tensor file could not be read or written.
+    #[error(transparent)]
+    TensorFile(#[from] tensorfile::Error),
+    /// What a file holds is not what the step needs.
+    #[error("{}: {problem}; {cure}", path.display())]
+    Content {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong, with the offending value.
+        problem: String,
+        /// What would be right, and how to get there.
+        cure: String,
+    },
+    /// An option or a combination of options that cannot be met.
+    #[error("{0}")]
+    Invalid(String),
+    /// libtorch refused an operation.
+    #[error("libtorch: {summary}")]
+    Torch {
+        /// The first line of libtorch's message.
+        summary: String,
+        /// All of it, with its backtrace.
+        full: String,
+    },
+    /// The run was asked to stop (Ctrl-C).
+    #[error("stopped on request; files that were finished are complete, no others were left behind")]
+    Stopped,
+}
+
+impl Error {
+    /// [`Error::Content`] from its three parts.
+    pub fn content(path: &Path, problem: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self::Content { path: path.to_path_buf(), problem: problem.into(), cure: cure.into() }
+    }
+
+    /// [`Error::Invalid`] from a message.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid(message.into())
+    }
+}
+
+impl From<TchError> for Error {
+    fn from(error: TchError) -> Self {
+        let full = error.to_string();
+        let summary = full.lines().next().unwrap_or_default().to_owned();
+        Self::Torch { summary, full }
+    }
+}

@@ -1,0 +1,149 @@
+//! Candidates: images decoded from random latents.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::data::Images;
+use crate::models::Decoder;
+use crate::progress::Progress;
+use crate::rng::{Purpose, Stream, TorchGenerator};
+use crate::{Error, Result, tensor};
+
+/// Latents per batch. Part of the result: mixing is by batch, and so are the streams.
+pub const BATCH: i64 = 256;
+
+/// How latents are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LatentPlan {
+    /// Share of every batch after the first that is a mixture of two latents, in `[0, 1]`.
+    pub mixing_ratio: f64,
+    /// Standard deviation of the noise added to every latent, at least 0.
+    pub noise_scale: f64,
+}
+
+/// Which generator latents come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatentRng {
+    /// A ChaCha20 stream per batch.
+    ChaCha,
+    /// libtorch's generator in the order of the original program, to get its pools again.
+    Torch,
+}
+
+/// Latents of one batch: `[n, latent_dim]`.
+///
+/// z ~ N(0, I); in every batch after the first, the first `floor(n r)` rows become `a z1 + (1 - a) z2` with one
+/// `a ~ U(.6, 1)` per row; then `z += s N(0, I)`.
+fn latents(plan: LatentPlan, latent_dim: i64, n: i64, batch_idx: u64, draw: &mut dyn Draw) -> Result<Tensor> {
+    let mut z = draw.normal(&[n, latent_dim])?;
+    let m = (n as f64 * plan.mixing_ratio).floor() as i64;
+    if plan.mixing_ratio > 0.0 && batch_idx > 0 && m > 0 {
+        let z1 = draw.normal(&[m, latent_dim])?;
+        let z2 = draw.normal(&[m, latent_dim])?;
+        let a: Tensor = draw.uniform(m)? * 0.4 + 0.6; // [m, 1]
+        let mixed = &a * z1 + (1.0 - &a) * z2;
+        z.f_narrow(0, 0, m)?.f_copy_(&mixed)?;
+    }
+    if plan.noise_scale > 0.0 {
+        z = z + draw.normal(&[n, latent_dim])? * plan.noise_scale;
+    }
+    Ok(z)
+}
+
+trait Draw {
+    fn normal(&mut self, shape: &[i64]) -> Result<Tensor>;
+    fn uniform(&mut self, m: i64) -> Result<Tensor>;
+}
+
+impl Draw for Stream {
+    fn normal(&mut self, shape: &[i64]) -> Result<Tensor> {
+        self.normal_tensor(shape)
+    }
+
+    fn uniform(&mut self, m: i64) -> Result<Tensor> {
+        tensor::from_f32(&self.uniform(m as usize, 0.0, 1.0), &[m, 1])
+    }
+}
+
+impl Draw for TorchGenerator {
+    fn normal(&mut self, shape: &[i64]) -> Result<Tensor> {
+        Ok(Tensor::f_randn(shape, (Kind::Float, Device::Cpu))?)
+    }
+
+    fn uniform(&mut self, m: i64) -> Result<Tensor> {
+        Ok(Tensor::f_rand([m, 1], (Kind::Float, Device::Cpu))?)
+    }
+}
+
+/// A pool of `pool_size` candidates in `[0, 1]`, on the CPU. `seed` is the effective seed.
+///
+/// `first_batch` is 0 for a pool of its own; a pool that goes on where another ended starts at that one's number of batches, and
+/// then mixing begins at once.
+///
+/// # Shapes
+/// `[pool_size, channels, height, width]`.
+///
+/// # Errors
+/// A ratio or scale out of range, a pool that goes on with [`LatentRng::Torch`] (its stream has no batches), or a stop.
+pub fn candidates(
+    decoder: &Decoder,
+    pool_size: usize,
+    seed: u64,
+    plan: LatentPlan,
+    rng: LatentRng,
+    first_batch: u64,
+    progress: &dyn Progress,
+) -> Result<Images> {
+    if !(0.0..=1.0).contains(&plan.mixing_ratio) || plan.noise_scale < 0.0 || !plan.noise_scale.is_finite() {
+        return Err(Error::invalid(format!(
+            "latent mixing is {} and latent noise {}; mixing is in [0, 1] and noise at least 0",
+            plan.mixing_ratio, plan.noise_scale
+        )));
+    }
+    if rng == LatentRng::Torch && first_batch > 0 {
+        return Err(Error::invalid("a pool that goes on in several rounds needs --rng chacha"));
+    }
+    let _guard = tch::no_grad_guard();
+    let mut torch = (rng == LatentRng::Torch).then(TorchGenerator::hold);
+    if let Some(torch) = &mut torch {
+        torch.seed_raw(seed as i64);
+    }
+    let pool = Tensor::f_empty(decoder.spec().batch(pool_size as i64), (Kind::Float, Device::Cpu))?;
+    let mut batch_idx = first_batch;
+    tensor::batches(pool_size as i64, BATCH, |first, n| {
+        progress.check()?;
+        let mut stream;
+        let draw: &mut dyn Draw = match &mut torch {
+            Some(torch) => torch,
+            None => {
+                stream = Stream::new(seed, Purpose::Latents, batch_idx);
+                &mut stream
+            }
+        };
+        let z = latents(plan, decoder.latent_dim(), n, batch_idx, draw)?;
+        let images = decode(decoder, &z)?;
+        pool.f_narrow(0, first, n)?.f_copy_(&images)?;
+        batch_idx += 1;
+        progress.advance(n as u64, "");
+        Ok(())
+    })?;
+    Ok(Images::trusted(pool))
+}
+
+/// Rows that go through the decoder at once; its activations then stay in the processor's cache.
+const DECODE_ROWS: i64 = 64;
+
+/// Images of latents, in cache-sized batches.
+///
+/// # Shapes
+/// `[n, latent_dim]` to `[n, channels, height, width]`, on the CPU.
+pub(crate) fn decode(decoder: &Decoder, z: &Tensor) -> Result<Tensor> {
+    let _guard = tch::no_grad_guard();
+    let n = z.size()[0];
+    let images = Tensor::f_empty(decoder.spec().batch(n), (Kind::Float, Device::Cpu))?;
+    tensor::batches(n, DECODE_ROWS, |first, rows| {
+        let part = z.f_narrow(0, first, rows)?.f_to_device(decoder.device())?;
+        images.f_narrow(0, first, rows)?.f_copy_(&decoder.forward(&part))?;
+        Ok(())
+    })?;
+    Ok(images)
+}

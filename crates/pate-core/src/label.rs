@@ -1,0 +1,59 @@
+//! A teacher's word on every candidate.
+
+use tch::Tensor;
+
+use crate::data::Images;
+use crate::models::Teacher;
+use crate::progress::Progress;
+use crate::{Result, tensor};
+
+/// What a teacher says about images, one entry per image.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Labelled {
+    /// Most probable class (the lower one on a tie).
+    pub labels: Vec<i64>,
+    /// Its probability.
+    pub confidences: Vec<f32>,
+}
+
+impl Labelled {
+    /// Adds the answers for more images.
+    pub fn extend(&mut self, more: Self) {
+        self.labels.extend(more.labels);
+        self.confidences.extend(more.confidences);
+    }
+}
+
+/// Labels images in `[0, 1]`.
+///
+/// # Shapes
+/// `[n, channels, height, width]`.
+///
+/// # Guarantee
+/// None: labels and confidences are functions of the shard on which the teacher was trained.
+///
+/// # Errors
+/// A stop, or a TorchScript program that fails.
+pub fn label(
+    teacher: &Teacher,
+    images: &Images,
+    batch_size: usize,
+    progress: &dyn Progress,
+) -> Result<Labelled> {
+    let mut all = Labelled::default();
+    tensor::batches(images.len() as i64, batch_size as i64, |first, n| {
+        progress.check()?;
+        let part = images.tensor().f_narrow(0, first, n)?;
+        all.extend(label_batch(teacher, &part)?);
+        progress.advance(n as u64, "");
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+fn label_batch(teacher: &Teacher, images: &Tensor) -> Result<Labelled> {
+    let _guard = tch::no_grad_guard();
+    let probabilities = teacher.log_probs(&images.f_to_device(teacher.device())?)?.f_exp()?;
+    let (confidences, labels) = probabilities.f_max_dim(-1, false)?;
+    Ok(Labelled { labels: tensor::to_i64(&labels)?, confidences: tensor::to_f32(&confidences)? })
+}

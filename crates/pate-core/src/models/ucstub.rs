@@ -1,0 +1,120 @@
+use std::path::Path;
+
+use tch::{Device, Tensor};
+use tensorfile::Array;
+
+use super::{missing, read_tensors, shape_in};
+use crate::data::ImageSpec;
+use crate::nn::{Conv2d, Linear, Network, Source};
+use crate::rng::{Purpose, Stream};
+use crate::{Error, Result};
+
+/// The classifier of teachers and students.
+///
+/// conv 3x3 to 32, ReLU, conv 3x3 to 64, ReLU, max-pool 2, dropout .25, linear to 128, ReLU, dropout .5, linear to classes,
+/// log-softmax. Input: images already normalised by the data set's mean and deviation.
+pub struct UcStub {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    fc1: Linear,
+    fc2: Linear,
+    classes: i64,
+}
+
+impl UcStub {
+    const NAME: &str = "UCStub (conv1, conv2, fc1, fc2)";
+
+    /// A fresh network for images of `spec`, initialised as PyTorch does.
+    ///
+    /// # Errors
+    /// Where the images are smaller than 6x6.
+    pub fn new(spec: ImageSpec, seed: u64, device: Device) -> Result<Self> {
+        let mut stream = Stream::new(seed, Purpose::Weights, 0);
+        Self::build(&mut Source::fresh(&mut stream, device), spec)
+    }
+
+    /// The network of a weights file, for images of the shape of `spec`. The number of classes comes from the file.
+    ///
+    /// # Errors
+    /// Other names or shapes than this network's, values that are not finite, and whatever reading the file gives.
+    pub fn load(path: &Path, spec: ImageSpec, device: Device) -> Result<Self> {
+        Self::from_tensors(path, read_tensors(path)?, spec, device)
+    }
+
+    pub(super) fn from_tensors(
+        path: &Path,
+        tensors: Vec<(String, Array)>,
+        spec: ImageSpec,
+        device: Device,
+    ) -> Result<Self> {
+        let Some(&[classes, _]) = shape_in(&tensors, "fc2.weight") else {
+            return Err(missing(path, "fc2.weight", Self::NAME, &tensors));
+        };
+        let spec = ImageSpec { classes: classes as i64, ..spec };
+        let mut source = Source::file(path, tensors, device);
+        let network = Self::build(&mut source, spec)?;
+        source.finish(Self::NAME)?;
+        Ok(network)
+    }
+
+    fn build(source: &mut Source<'_>, spec: ImageSpec) -> Result<Self> {
+        if spec.height < 6 || spec.width < 6 {
+            return Err(Error::invalid(format!(
+                "images of {}x{} are too small for the classifier; it needs at least 6x6",
+                spec.height, spec.width
+            )));
+        }
+        let flat = 64 * ((spec.height - 4) / 2) * ((spec.width - 4) / 2);
+        Ok(Self {
+            conv1: Conv2d::new(source, "conv1", (spec.channels, 32), 3, (1, 0))?,
+            conv2: Conv2d::new(source, "conv2", (32, 64), 3, (1, 0))?,
+            fc1: Linear::new(source, "fc1", flat, 128)?,
+            fc2: Linear::new(source, "fc2", 128, spec.classes)?,
+            classes: spec.classes,
+        })
+    }
+
+    /// Number of classes that it tells apart.
+    pub fn classes(&self) -> i64 {
+        self.classes
+    }
+
+    /// Log-probabilities.
+    ///
+    /// With `dropout` (training) masks come from libtorch's generator; see [`crate::rng::TorchGenerator`].
+    ///
+    /// # Shapes
+    /// `[n, channels, height, width]` normalised, float32, to `[n, classes]`.
+    pub fn forward(&self, x: &Tensor, dropout: bool) -> Tensor {
+        let x = self.conv1.forward(x).relu(); // [n, 32, h-2, w-2]
+        let x = self.conv2.forward(&x); // [n, 64, h-4, w-4]
+        // ReLU and maximum commute; after the pool it touches a quarter of the values.
+        let x = x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false).relu();
+        let x = if dropout { x.dropout(0.25, true) } else { x };
+        let x = self.fc1.forward(&x.flatten(1, -1)).relu(); // [n, 128]
+        let x = if dropout { x.dropout(0.5, true) } else { x };
+        self.fc2.forward(&x).log_softmax(-1, None)
+    }
+
+    /// Lays the convolutions out for inference. The values stay the same; training goes on with another copy.
+    #[must_use]
+    pub fn for_inference(mut self) -> Self {
+        self.conv2.optimise();
+        self
+    }
+}
+
+impl Network for UcStub {
+    fn parameters(&self) -> Vec<(String, &Tensor)> {
+        let mut all = Vec::with_capacity(8);
+        self.conv1.push_parameters("conv1", &mut all);
+        self.conv2.push_parameters("conv2", &mut all);
+        self.fc1.push_parameters("fc1", &mut all);
+        self.fc2.push_parameters("fc2", &mut all);
+        all
+    }
+
+    fn architecture(&self) -> &'static str {
+        Self::NAME
+    }
+}

@@ -1,0 +1,215 @@
+use std::path::Path;
+
+use tch::{Device, Tensor};
+
+use super::{missing, read_tensors, shape_in};
+use crate::data::ImageSpec;
+use crate::nn::{Conv2d, ConvTranspose2d, Linear, Network, Source};
+use crate::rng::{Purpose, Stream};
+use crate::{Error, Result};
+
+/// Images to the mean and log-variance of their latents.
+pub struct Encoder {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    fc_mu: Linear,
+    fc_logvar: Linear,
+}
+
+impl Encoder {
+    fn build(source: &mut Source<'_>, spec: ImageSpec, latent_dim: i64) -> Result<Self> {
+        let flat = 64 * (spec.height / 4) * (spec.width / 4);
+        Ok(Self {
+            conv1: Conv2d::new(source, "conv1", (spec.channels, 32), 4, (2, 1))?,
+            conv2: Conv2d::new(source, "conv2", (32, 64), 4, (2, 1))?,
+            fc_mu: Linear::new(source, "fc_mu", flat, latent_dim)?,
+            fc_logvar: Linear::new(source, "fc_logvar", flat, latent_dim)?,
+        })
+    }
+
+    /// # Shapes
+    /// `[n, channels, height, width]` to mean and log-variance, each `[n, latent_dim]`.
+    pub fn forward(&self, x: &Tensor) -> (Tensor, Tensor) {
+        let x = self.conv1.forward(x).relu(); // [n, 32, h/2, w/2]
+        let x = self.conv2.forward(&x).relu().flatten(1, -1); // [n, 64 h/4 w/4]
+        (self.fc_mu.forward(&x), self.fc_logvar.forward(&x))
+    }
+
+    fn push_parameters<'a>(&'a self, out: &mut Vec<(String, &'a Tensor)>) {
+        self.conv1.push_parameters("encoder.conv1", out);
+        self.conv2.push_parameters("encoder.conv2", out);
+        self.fc_mu.push_parameters("encoder.fc_mu", out);
+        self.fc_logvar.push_parameters("encoder.fc_logvar", out);
+    }
+}
+
+/// Latents to images.
+pub struct Decoder {
+    fc: Linear,
+    conv_t1: ConvTranspose2d,
+    conv_t2: ConvTranspose2d,
+    conv_final: Conv2d,
+    spec: ImageSpec,
+    latent_dim: i64,
+}
+
+impl Decoder {
+    const NAME: &str = "the VAE decoder (fc, conv_t1, conv_t2, conv_final)";
+
+    fn build(source: &mut Source<'_>, spec: ImageSpec, latent_dim: i64) -> Result<Self> {
+        if spec.height % 4 != 0 || spec.width % 4 != 0 || spec.height == 0 || spec.width == 0 {
+            return Err(Error::invalid(format!(
+                "images of {}x{} do not fit the VAE; height and width must be multiples of 4",
+                spec.height, spec.width
+            )));
+        }
+        let flat = 128 * (spec.height / 4) * (spec.width / 4);
+        Ok(Self {
+            fc: Linear::new(source, "fc", latent_dim, flat)?,
+            conv_t1: ConvTranspose2d::new(source, "conv_t1", (128, 64), 4, (2, 1))?,
+            conv_t2: ConvTranspose2d::new(source, "conv_t2", (64, 32), 4, (2, 1))?,
+            conv_final: Conv2d::new(source, "conv_final", (32, spec.channels), 3, (1, 1))?,
+            spec,
+            latent_dim,
+        })
+    }
+
+    /// The decoder of a weights file: the decoder's keys alone, or a whole VAE's with `encoder.` and `decoder.` before them.
+    ///
+    /// The number of latents comes from `fc.weight`, the channels from `conv_final.weight`; height and width are those of
+    /// `spec`, whose other values must agree.
+    ///
+    /// # Errors
+    /// Other names or shapes, values that are not finite, and whatever reading the file gives.
+    pub fn load(path: &Path, spec: ImageSpec, device: Device) -> Result<Self> {
+        let mut tensors = read_tensors(path)?;
+        if tensors.iter().any(|(name, _)| name.starts_with("encoder.")) {
+            tensors.retain(|(name, _)| !name.starts_with("encoder."));
+            for (name, _) in &mut tensors {
+                if let Some(rest) = name.strip_prefix("decoder.") {
+                    *name = rest.to_owned();
+                }
+            }
+        }
+        let Some(&[_, latent_dim]) = shape_in(&tensors, "fc.weight") else {
+            return Err(missing(path, "fc.weight", Self::NAME, &tensors));
+        };
+        let Some(&[channels, _, _, _]) = shape_in(&tensors, "conv_final.weight") else {
+            return Err(missing(path, "conv_final.weight", Self::NAME, &tensors));
+        };
+        if channels as i64 != spec.channels {
+            return Err(Error::content(
+                path,
+                format!("it draws images of {channels} channels"),
+                format!("the data has {}", spec.channels),
+            ));
+        }
+        let mut source = Source::file(path, tensors, device);
+        let decoder = Self::build(&mut source, spec, latent_dim as i64)?;
+        source.finish(Self::NAME)?;
+        Ok(decoder)
+    }
+
+    /// Number of latents.
+    pub fn latent_dim(&self) -> i64 {
+        self.latent_dim
+    }
+
+    /// Shape of the images that it draws.
+    pub fn spec(&self) -> ImageSpec {
+        self.spec
+    }
+
+    /// Where its weights are.
+    pub fn device(&self) -> Device {
+        self.fc.device()
+    }
+
+    /// Images before the sigmoid.
+    ///
+    /// # Shapes
+    /// `[n, latent_dim]` to `[n, channels, height, width]`.
+    pub fn logits(&self, z: &Tensor) -> Tensor {
+        let (h, w) = (self.spec.height / 4, self.spec.width / 4);
+        let x = self.fc.forward(z).view([-1, 128, h, w]);
+        let x = self.conv_t1.forward(&x).relu(); // [n, 64, h/2, w/2]
+        let x = self.conv_t2.forward(&x).relu(); // [n, 32, h, w]
+        self.conv_final.forward(&x)
+    }
+
+    /// Images in `[0, 1]`.
+    ///
+    /// # Shapes
+    /// `[n, latent_dim]` to `[n, channels, height, width]`.
+    pub fn forward(&self, z: &Tensor) -> Tensor {
+        self.logits(z).sigmoid()
+    }
+
+    /// Lays the convolutions out for inference; the values stay the same.
+    #[must_use]
+    pub fn for_inference(mut self) -> Self {
+        self.conv_t1.optimise();
+        self.conv_t2.optimise();
+        self.conv_final.optimise();
+        self
+    }
+
+    fn push_parameters<'a>(&'a self, prefix: &str, out: &mut Vec<(String, &'a Tensor)>) {
+        self.fc.push_parameters(&format!("{prefix}fc"), out);
+        self.conv_t1.push_parameters(&format!("{prefix}conv_t1"), out);
+        self.conv_t2.push_parameters(&format!("{prefix}conv_t2"), out);
+        self.conv_final.push_parameters(&format!("{prefix}conv_final"), out);
+    }
+}
+
+impl Network for Decoder {
+    fn parameters(&self) -> Vec<(String, &Tensor)> {
+        let mut all = Vec::with_capacity(8);
+        self.push_parameters("", &mut all);
+        all
+    }
+
+    fn architecture(&self) -> &'static str {
+        Self::NAME
+    }
+}
+
+/// Encoder and decoder, trained together.
+///
+/// Kingma and Welling, "Auto-encoding variational Bayes" (2014).
+pub struct Vae {
+    /// Images to latents.
+    pub encoder: Encoder,
+    /// Latents to images.
+    pub decoder: Decoder,
+}
+
+impl Vae {
+    /// A fresh VAE for images of `spec`.
+    ///
+    /// # Errors
+    /// Height or width that is no multiple of 4, or no latents.
+    pub fn new(spec: ImageSpec, latent_dim: i64, seed: u64, device: Device) -> Result<Self> {
+        if latent_dim < 1 {
+            return Err(Error::invalid(format!("latent_dim is {latent_dim}; it must be at least 1")));
+        }
+        let mut stream = Stream::new(seed, Purpose::Weights, 0);
+        let mut source = Source::fresh(&mut stream, device);
+        let encoder = Encoder::build(&mut source, spec, latent_dim)?;
+        let decoder = Decoder::build(&mut source, spec, latent_dim)?;
+        Ok(Self { encoder, decoder })
+    }
+}
+
+impl Network for Vae {
+    fn parameters(&self) -> Vec<(String, &Tensor)> {
+        let mut all = Vec::with_capacity(16);
+        self.encoder.push_parameters(&mut all);
+        self.decoder.push_parameters("decoder.", &mut all);
+        all
+    }
+
+    fn architecture(&self) -> &'static str {
+        "the VAE (encoder, decoder)"
+    }
+}

@@ -1,0 +1,165 @@
+//! Training of the VAE: the public decoder, and one teacher's own.
+
+use serde::Serialize;
+use tch::{Device, Kind, Reduction, Tensor};
+
+use super::augment::{self, Geometry};
+use crate::data::{Images, Normalisation};
+use crate::models::Vae;
+use crate::nn::{self, Adam, Optimizer as _};
+use crate::progress::Progress;
+use crate::rng::{Purpose, Stream, TorchGenerator};
+use crate::{Error, Result, tensor};
+
+/// Standard deviation of the pixel noise of augmentation.
+const NOISE: f64 = 0.03;
+
+/// How a VAE is trained.
+#[derive(Clone, Debug)]
+pub struct VaePlan {
+    /// Number of latents.
+    pub latent_dim: i64,
+    /// Passes over the images.
+    pub epochs: usize,
+    /// Images per step; the last step of an epoch takes what is left.
+    pub batch_size: usize,
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+    /// L2 regularisation in the gradient.
+    pub weight_decay: f64,
+    /// Epochs over which the weight of the KL term rises from 0 to 1; 0 = 1 from the start.
+    pub kl_annealing_epochs: usize,
+    /// Changes to the images (with pixel noise), or none.
+    pub augmentation: Option<Geometry>,
+    /// What the encoder sees; the target is the image in `[0, 1]`.
+    pub normalisation: Normalisation,
+    /// Seed of weights, order, latents and augmentation.
+    pub seed: u64,
+}
+
+/// One epoch in figures; losses are per image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VaeEpoch {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// `recon_loss + kl_weight kl_loss`.
+    pub loss: f64,
+    /// Binary cross-entropy, summed over pixels, in nats.
+    pub recon_loss: f64,
+    /// KL divergence from the standard normal, in nats.
+    pub kl_loss: f64,
+    /// Weight of the KL term.
+    pub kl_weight: f64,
+}
+
+/// A trained VAE.
+pub struct TrainedVae {
+    /// With the weights of the last epoch.
+    pub network: Vae,
+    /// Every epoch.
+    pub history: Vec<VaeEpoch>,
+}
+
+/// Weight of the KL term in `epoch`, counted from 0: 0, 1/k, 2/k, ..., 1.
+pub fn kl_weight(epoch: usize, annealing_epochs: usize) -> f64 {
+    if annealing_epochs == 0 { 1.0 } else { (epoch as f64 / annealing_epochs as f64).min(1.0) }
+}
+
+/// Trains a VAE on `images`.
+///
+/// Loss of a step: binary cross-entropy plus weighted KL divergence, summed over the batch.
+///
+/// # Guarantee
+/// None, where `images` are private: ordinary training.
+///
+/// # Errors
+/// No images, sides that are no multiples of 4, a loss that is not finite, a stop.
+pub fn train(images: &Images, plan: &VaePlan, device: Device, progress: &dyn Progress) -> Result<TrainedVae> {
+    if images.is_empty() || plan.batch_size == 0 {
+        return Err(Error::invalid(format!(
+            "{} images in batches of {}: there is nothing to train on",
+            images.len(),
+            plan.batch_size
+        )));
+    }
+    // The number of classes means nothing to a VAE.
+    let network = Vae::new(images.spec(1), plan.latent_dim, plan.seed, device)?;
+    let mut parameters = nn::trainable(&network);
+    let mut adam = Adam::new(plan.learning_rate, plan.weight_decay);
+    let images = images.tensor().f_to_device(device)?;
+    let mut history = Vec::with_capacity(plan.epochs);
+    for epoch in 0..plan.epochs {
+        progress.check()?;
+        let weight = kl_weight(epoch, plan.kl_annealing_epochs);
+        let (recon_loss, kl_loss) =
+            run_epoch(&network, &mut parameters, &mut adam, &images, plan, epoch, weight, progress)?;
+        let loss = recon_loss + weight * kl_loss;
+        if !loss.is_finite() {
+            return Err(Error::invalid(format!(
+                "the loss became {loss} in epoch {}; lower the learning rate ({})",
+                epoch + 1,
+                plan.learning_rate
+            )));
+        }
+        progress.advance(1, &format!("loss {loss:.2} (reconstruction {recon_loss:.2}, KL {kl_loss:.2})"));
+        history.push(VaeEpoch { epoch: epoch + 1, loss, recon_loss, kl_loss, kl_weight: weight });
+    }
+    Ok(TrainedVae { network, history })
+}
+
+#[expect(clippy::too_many_arguments, reason = "the state of one loop, split for reading")]
+fn run_epoch(
+    network: &Vae,
+    parameters: &mut [Tensor],
+    adam: &mut Adam,
+    images: &Tensor,
+    plan: &VaePlan,
+    epoch: usize,
+    weight: f64,
+    progress: &dyn Progress,
+) -> Result<(f64, f64)> {
+    let n = images.size()[0];
+    let order = Stream::new(plan.seed, Purpose::Shuffle, epoch as u64).permutation(n as usize);
+    let order = tensor::from_i64(&order).f_to_device(images.device())?;
+    let mut geometry = Stream::new(plan.seed, Purpose::Augmentation, epoch as u64);
+    let mut generator = TorchGenerator::hold();
+    generator.seed_stream(plan.seed, epoch as u64);
+    let mut sums = Tensor::f_zeros([2], (Kind::Double, images.device()))?;
+    tensor::batches(n, plan.batch_size as i64, |first, rows| {
+        progress.check()?;
+        let mut x = images.f_index_select(0, &order.f_narrow(0, first, rows)?)?;
+        if let Some(ranges) = plan.augmentation {
+            x = augment::pixel_noise(&augment::transform(&x, ranges, &mut geometry)?, NOISE)?;
+        }
+        let (mu, logvar) = network.encoder.forward(&plan.normalisation.apply(&x));
+        let noise = Tensor::f_randn(mu.size(), (Kind::Float, images.device()))?;
+        let z = &mu + (&logvar * 0.5).exp() * noise;
+        let recon = network.decoder.logits(&z).f_binary_cross_entropy_with_logits::<Tensor>(
+            &x,
+            None,
+            None,
+            Reduction::Sum,
+        )?;
+        let kl = (mu.square() + logvar.exp() - 1.0 - &logvar).sum(Kind::Float) * 0.5;
+        let loss = &recon + &kl * weight;
+        let gradients = Tensor::f_run_backward(&[loss], parameters, false, false)?;
+        adam.step(parameters, &gradients);
+        let _guard = tch::no_grad_guard();
+        let _ = sums.f_add_(&Tensor::f_stack(&[recon.detach(), kl.detach()], 0)?.to_kind(Kind::Double))?;
+        Ok(())
+    })?;
+    Ok((sums.f_double_value(&[0])? / n as f64, sums.f_double_value(&[1])? / n as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kl_weight_rises_to_one() {
+        let weights: Vec<f64> = (0..12).map(|e| kl_weight(e, 10)).collect();
+        assert!((weights[0]).abs() < 1e-12 && (weights[3] - 0.3).abs() < 1e-12);
+        assert!((weights[10] - 1.0).abs() < 1e-12 && (weights[11] - 1.0).abs() < 1e-12);
+        assert!((kl_weight(0, 0) - 1.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,94 @@
+//! Why a picture could not be drawn.
+
+/// Why a picture could not be drawn.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is nothing to draw.
+    #[error("no {what} to draw; give at least one")]
+    Empty {
+        /// What is missing, in the plural.
+        what: &'static str,
+    },
+    /// A size that must be at least one is zero.
+    #[error("{what} is 0; it must be at least 1")]
+    Zero {
+        /// The name of the size.
+        what: &'static str,
+    },
+    /// Images are neither grey nor RGB.
+    #[error("images have {channels} channels; only 1 (grey) and 3 (red, green, blue) can be drawn")]
+    Channels {
+        /// The number of channels given.
+        channels: usize,
+    },
+    /// The pixels do not make up whole images.
+    #[error(
+        "{found} pixel values are no whole number of {channels}x{height}x{width} images; give n*c*h*w values"
+    )]
+    Pixels {
+        /// The number of values given.
+        found: usize,
+        /// Channels of one image.
+        channels: usize,
+        /// Rows of one image.
+        height: usize,
+        /// Columns of one image.
+        width: usize,
+    },
+    /// A class sheet names an image that is not there.
+    #[error("row '{row}' shows image {image_idx}, but there are {n_images} images (0 to {})", n_images - 1)]
+    Sample {
+        /// The label of the row.
+        row: String,
+        /// The index asked for.
+        image_idx: usize,
+        /// The number of images given, at least one.
+        n_images: usize,
+    },
+    /// Two lists that belong together differ in length.
+    #[error("{what} has {found} entries; it needs {expected}, one for each {per}")]
+    Length {
+        /// The list at fault, with its name or index.
+        what: String,
+        /// Its length.
+        found: usize,
+        /// The length that it should have.
+        expected: usize,
+        /// What each entry stands for.
+        per: &'static str,
+    },
+    /// A histogram has too few or too many bins.
+    #[error("{bins} bins; a histogram has 1 to {max}")]
+    Bins {
+        /// The number of bins asked for.
+        bins: usize,
+        /// The largest number allowed.
+        max: usize,
+    },
+    /// The picture would be too large.
+    #[error(
+        "the picture would be {width:.0}x{height:.0} pixels, over the limit of {limit}; draw fewer or smaller items"
+    )]
+    TooLarge {
+        /// Width of the picture, in pixels.
+        width: f64,
+        /// Height of the picture, in pixels.
+        height: f64,
+        /// The largest number of pixels allowed.
+        limit: usize,
+    },
+    /// The built-in font or the drawing library failed: a fault of this program, not of its input.
+    #[error("failed to draw: {reason}")]
+    Draw {
+        /// What the drawing library said.
+        reason: String,
+    },
+    /// The PNG encoder failed.
+    #[error("failed to encode the picture as PNG")]
+    Encode {
+        /// What the encoder said.
+        #[from]
+        source: image::ImageError,
+    },
+}

@@ -1,0 +1,150 @@
+//! From the graph of a pickle to a tree of values, within the file's allowance.
+//!
+//! A pickle may refer to one object many times (and so describe a tree that is exponentially larger than itself) or let an object
+//! contain itself. Every node of the tree is therefore paid for, and its depth is bounded.
+
+use std::collections::HashMap;
+
+use super::global::Global;
+use super::{Graph, Item, Node, Tensor};
+use crate::array::{Array, element_count};
+use crate::document::Value;
+use crate::error::{Fault, shown};
+use crate::limits::{Budget, MAX_DEPTH};
+use crate::strided::gather;
+
+/// What a value costs of the allowance beside its elements, about its size in memory.
+const VALUE_BYTES: u128 = 96;
+
+/// What an index adds to a path at most: its digits and a dot.
+const INDEX_BYTES: usize = 21;
+
+/// Where the bytes of storages lie.
+pub(crate) trait Storages {
+    /// The bytes of a storage.
+    fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<&[u8], Fault>;
+}
+
+/// The tree that the graph describes.
+pub(crate) fn build(
+    graph: &Graph<'_>,
+    storages: &mut dyn Storages,
+    budget: &mut Budget,
+) -> Result<Value, Fault> {
+    Builder { graph, storages, budget }.value(graph.root, 0, 0)
+}
+
+struct Builder<'a, 'b> {
+    graph: &'b Graph<'a>,
+    storages: &'b mut dyn Storages,
+    budget: &'b mut Budget,
+}
+
+impl<'a> Builder<'a, '_> {
+    /// `path_bytes`: length of the dotted path to this value, which [`Document::entries`](crate::Document::entries) spells out.
+    fn value(&mut self, item: Item<'a>, depth: usize, path_bytes: usize) -> Result<Value, Fault> {
+        self.budget.spend(VALUE_BYTES + path_bytes as u128, || "its nested containers".into())?;
+        let graph = self.graph;
+        Ok(match item {
+            Item::None => Value::None,
+            Item::Bool(value) => Value::Bool(value),
+            Item::Int(value) => Value::Int(value),
+            Item::Float(value) => Value::Float(value),
+            Item::Text(text) => Value::Text(self.copied(text)?),
+            Item::Global(Global::DTypeName(name)) => Value::Text(format!("torch.{name}")),
+            Item::Global(global) => {
+                return Err(Fault::malformed(format!("its pickle keeps {global:?} itself as a value")));
+            }
+            Item::Node(index) => match graph.nodes.get(index) {
+                _ if depth >= MAX_DEPTH => {
+                    return Err(Fault::malformed(format!(
+                        "its containers nest deeper than {MAX_DEPTH} levels, or one contains itself"
+                    )));
+                }
+                None => return Err(Fault::malformed("its pickle refers to nothing")),
+                Some(Node::Wide(value)) => Value::Text(value.to_string()),
+                Some(Node::Owned(text)) => Value::Text(self.copied(text)?),
+                Some(Node::List(items) | Node::Tuple(items)) => {
+                    let path_bytes = path_bytes + INDEX_BYTES;
+                    let items = items.iter().map(|item| self.value(*item, depth + 1, path_bytes));
+                    Value::List(items.collect::<Result<_, _>>()?)
+                }
+                Some(Node::Dict(pairs)) => self.dict(pairs, depth, path_bytes)?,
+                Some(Node::Object(None)) => Value::Dict(Vec::new()),
+                Some(Node::Object(Some(attributes))) => self.value(*attributes, depth + 1, path_bytes)?,
+                Some(Node::Storage(_)) => {
+                    let cure = "save a tensor of it: torch.tensor(storage)";
+                    return Err(Fault::unsupported("a bare storage", cure));
+                }
+                Some(Node::Tensor(tensor)) => Value::Array(self.array(tensor)?),
+            },
+        })
+    }
+
+    /// As in Python, a later value of a key replaces the earlier one, at the earlier one's place.
+    fn dict(
+        &mut self,
+        pairs: &[(Item<'a>, Item<'a>)],
+        depth: usize,
+        path_bytes: usize,
+    ) -> Result<Value, Fault> {
+        let mut positions: HashMap<String, (usize, Item<'a>)> = HashMap::new();
+        let mut out: Vec<(String, Value)> = Vec::new();
+        for (key, item) in pairs {
+            let name = match *key {
+                Item::Text(text) => self.copied(text)?,
+                Item::Int(value) => value.to_string(),
+                Item::Bool(true) => "True".to_owned(),
+                Item::Bool(false) => "False".to_owned(),
+                Item::None => "None".to_owned(),
+                _ => {
+                    let cure = "use texts or integers as keys";
+                    return Err(Fault::unsupported(
+                        "a dict whose key is neither a text nor an integer",
+                        cure,
+                    ));
+                }
+            };
+            let value = self.value(*item, depth + 1, path_bytes + name.len() + 1)?;
+            match positions.get(&name) {
+                Some((position, earlier)) if earlier == key => {
+                    if let Some(slot) = out.get_mut(*position) {
+                        slot.1 = value;
+                    }
+                }
+                Some(_) => {
+                    return Err(Fault::malformed(format!("two keys of a dict read `{}`", shown(&name))));
+                }
+                None => {
+                    self.budget.spend(VALUE_BYTES, || "its nested containers".into())?;
+                    positions.insert(self.copied(&name)?, (out.len(), *key));
+                    out.push((name, value));
+                }
+            }
+        }
+        Ok(Value::Dict(out))
+    }
+
+    fn array(&mut self, tensor: &Tensor<'_>) -> Result<Array, Fault> {
+        let Tensor { storage, offset, shape, strides } = tensor;
+        let size = storage.dtype.size();
+        let needed = element_count(storage.dtype, shape)? * size;
+        self.budget.spend(needed as u128, || format!("a {} tensor of shape {shape:?}", storage.dtype))?;
+        let bytes = self.storages.bytes(storage.key, self.budget)?;
+        let claimed = storage.len as u128 * size as u128;
+        if claimed > bytes.len() as u128 {
+            return Err(Fault::malformed(format!(
+                "its storage `{}` holds {} bytes, but {claimed} are claimed for it; copy or save it again",
+                shown(storage.key),
+                bytes.len()
+            )));
+        }
+        let bytes = bytes.get(..claimed as usize).unwrap_or_default();
+        Array::filled(storage.dtype, shape.clone(), |out| gather(bytes, size, *offset, shape, strides, out))
+    }
+
+    fn copied(&mut self, text: &str) -> Result<String, Fault> {
+        self.budget.spend(text.len() as u128, || "its texts".into())?;
+        Ok(text.to_owned())
+    }
+}

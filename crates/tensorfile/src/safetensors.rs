@@ -1,0 +1,149 @@
+//! Hugging Face's safetensors: a JSON header, then the elements.
+//!
+//! The header's own consistency (offsets without gaps or overlaps, lengths that fit the shapes) is checked by the `safetensors`
+//! crate. Writing is done here, because that crate orders metadata by a random hash, and equal arrays must give equal bytes.
+
+use std::io::Write;
+
+use ::safetensors::Dtype;
+use ::safetensors::tensor::Metadata;
+use serde_json::{Map, Value as Json, json};
+
+use crate::array::{Array, DType, View};
+use crate::document::{Format, Value};
+use crate::error::{Error, Fault, Result, shown};
+use crate::limits::Budget;
+use crate::pt::check_names;
+
+/// Key of the texts beside the tensors.
+const METADATA_KEY: &str = "__metadata__";
+
+/// The header of a million tensors; the format's own limit.
+const LONGEST_HEADER: usize = 100_000_000;
+
+/// Writes named arrays, and texts that describe them.
+///
+/// Wide elements come first, so that every array is aligned; arrays of one width keep the order given.
+///
+/// # Errors
+/// [`Error::Unwritable`] where two arrays (or two texts) have one name, or one is named `__metadata__`; those of [`View::check`];
+/// [`Error::Write`].
+pub fn write(w: &mut impl Write, entries: &[(&str, View<'_>)], metadata: &[(String, String)]) -> Result<()> {
+    check_names(Format::Safetensors, entries)?;
+    let unwritable = |reason: String| Error::Unwritable { format: Format::Safetensors, reason };
+    let mut header = Map::new();
+    if !metadata.is_empty() {
+        let mut texts = Map::new();
+        for (key, text) in metadata {
+            if texts.insert(key.clone(), Json::String(text.clone())).is_some() {
+                return Err(unwritable(format!("two texts are named `{}`", shown(key))));
+            }
+        }
+        header.insert(METADATA_KEY.into(), Json::Object(texts));
+    }
+    let mut sorted: Vec<_> = entries.iter().collect();
+    sorted.sort_by_key(|(_, view)| std::cmp::Reverse(view.dtype.size()));
+    let mut end = 0;
+    for (name, view) in &sorted {
+        if *name == METADATA_KEY {
+            return Err(unwritable(format!("no array may be named `{METADATA_KEY}`")));
+        }
+        let start = end;
+        end += view.bytes.len();
+        let info = json!({"dtype": code_of(view.dtype), "shape": view.shape, "data_offsets": [start, end]});
+        header.insert((*name).to_owned(), info);
+    }
+    let mut header = Json::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    w.write_all(&(header.len() as u64).to_le_bytes())?;
+    w.write_all(&header)?;
+    for (_, view) in sorted {
+        w.write_all(view.bytes)?;
+    }
+    Ok(())
+}
+
+fn code_of(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F64 => "F64",
+        DType::F32 => "F32",
+        DType::F16 => "F16",
+        DType::BF16 => "BF16",
+        DType::I64 => "I64",
+        DType::I32 => "I32",
+        DType::I16 => "I16",
+        DType::I8 => "I8",
+        DType::U8 => "U8",
+        DType::Bool => "BOOL",
+    }
+}
+
+fn dtype_of(code: Dtype) -> Option<DType> {
+    Some(match code {
+        Dtype::F64 => DType::F64,
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        Dtype::I16 => DType::I16,
+        Dtype::I8 => DType::I8,
+        Dtype::U8 => DType::U8,
+        Dtype::BOOL => DType::Bool,
+        _ => return None,
+    })
+}
+
+/// Whether a file starts as safetensors do: a length, then JSON.
+pub(crate) fn is_safetensors(start: &[u8]) -> bool {
+    matches!(start, [_, _, _, _, _, _, 0, 0, b'{', ..])
+}
+
+/// Reads all arrays, in the order of their bytes, and the texts, sorted by key.
+pub(crate) fn parse(bytes: &[u8], budget: &mut Budget) -> Result<(Value, Vec<(String, String)>), Fault> {
+    let short = || Fault::malformed("it ends within its header; fetch or save it again");
+    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(short)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| short())?;
+    let (header, elements) = rest.split_at_checked(length).ok_or_else(short)?;
+    if length > LONGEST_HEADER {
+        return Err(Fault::malformed(format!(
+            "its header takes {length} bytes, {LONGEST_HEADER} are allowed"
+        )));
+    }
+    let metadata: Metadata = serde_json::from_slice(header).map_err(|error| {
+        Fault::malformed(format!("its header is not understood ({})", shown(&error.to_string())))
+    })?;
+    if metadata.data_len() != elements.len() {
+        return Err(Fault::malformed(format!(
+            "its header describes {} bytes of elements, but {} follow; fetch or save it again",
+            metadata.data_len(),
+            elements.len()
+        )));
+    }
+    let mut pairs = Vec::new();
+    for name in metadata.offset_keys() {
+        let Some(info) = metadata.info(&name) else { continue };
+        let dtype = dtype_of(info.dtype).ok_or_else(|| {
+            let what = format!("elements of type {} in `{}`", info.dtype, shown(&name));
+            Fault::unsupported(what, "convert them in Python: tensor.to(torch.float32) or torch.int64")
+        })?;
+        let (start, end) = info.data_offsets;
+        let source = elements.get(start..end).ok_or_else(short)?;
+        budget
+            .spend(source.len() as u128 + name.len() as u128, || format!("its tensor `{}`", shown(&name)))?;
+        let array = Array::filled(dtype, info.shape.clone(), |out| fill(out, source))?;
+        pairs.push((name, Value::Array(array)));
+    }
+    let mut texts: Vec<_> =
+        metadata.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect();
+    texts.sort();
+    Ok((Value::Dict(pairs), texts))
+}
+
+fn fill(out: &mut [u8], source: &[u8]) -> Result<(), Fault> {
+    if out.len() != source.len() {
+        return Err(Fault::malformed("a tensor's offsets do not fit its shape"));
+    }
+    out.copy_from_slice(source);
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Builds, tests, and the list of checks that a change must pass.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+
+use crate::context::{Context, ask, run, run_watched};
+use crate::fetch::remove_dir;
+use crate::libtorch::Install;
+use crate::setup;
+use crate::tests_report::Report;
+use crate::tidy;
+
+/// Sets up libtorch if need be and builds every binary.
+pub(crate) fn build(ctx: &Context) -> anyhow::Result<()> {
+    let install = setup::run(ctx, false)?;
+    build_bins(ctx, &install)
+}
+
+fn build_bins(ctx: &Context, install: &Install) -> anyhow::Result<()> {
+    setup::place_dlls(ctx, install)?;
+    run(&mut ctx.cargo(&["build", "--release", "--workspace", "--bins", "--locked"]))
+}
+
+/// Builds, then runs all tests: with nextest where it is, a process each, else with cargo's own runner.
+pub(crate) fn test(ctx: &Context) -> anyhow::Result<Report> {
+    build(ctx)?;
+    let nextest = ask(&mut ctx.cargo(&["nextest", "--version"])).is_some();
+    let mut report = if nextest { with_nextest(ctx)? } else { with_cargo(ctx)? };
+    if nextest {
+        // cargo's runner has run the examples in the documentation already.
+        report.add(watched(&mut ctx.cargo(&["test", "--doc", "--release", "--workspace", "--locked"]))?);
+    }
+    report.print();
+    Ok(report)
+}
+
+fn with_nextest(ctx: &Context) -> anyhow::Result<Report> {
+    // nextest keeps its reports here even where CARGO_TARGET_DIR names another folder.
+    let junit = ctx.root().join("target").join("nextest").join("default").join("junit.xml");
+    // A report of an earlier run would be taken for this one's if the build failed.
+    let _ = std::fs::remove_file(&junit);
+    let config = format!("xtask:{}", ctx.root().join("crates").join("xtask").join("nextest.toml").display());
+    let mut nextest =
+        ctx.cargo(&["nextest", "run", "--release", "--workspace", "--locked", "--no-fail-fast"]);
+    let outcome = run(nextest.args(["--tool-config-file", &config]));
+    let report = std::fs::read_to_string(&junit).map(|xml| Report::from_junit(&xml));
+    match (outcome, report) {
+        // Failed tests are counted; whatever else made nextest fail is an error of its own.
+        (Ok(()), Ok(report)) => Ok(report),
+        (Err(_), Ok(report)) if report.failed > 0 => Ok(report),
+        (Err(error), _) => Err(error),
+        (Ok(()), Err(error)) => Err(error).with_context(|| format!("cannot read {}", junit.display())),
+    }
+}
+
+fn with_cargo(ctx: &Context) -> anyhow::Result<Report> {
+    let arguments = ["test", "--release", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"];
+    watched(&mut ctx.cargo(&arguments))
+}
+
+/// Runs a test program and counts what its lines say.
+fn watched(command: &mut Command) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    let success = run_watched(command, |line| report.read_line(line))?;
+    if !success && report.failed == 0 {
+        bail!("the tests could not be built or did not finish");
+    }
+    Ok(report)
+}
+
+/// Runs the recorded cases of the original pipeline, one line for each.
+pub(crate) fn conformance(ctx: &Context, dir: Option<&Path>) -> anyhow::Result<Report> {
+    let usual = ctx.root().join("..").join("shared").join("conformance");
+    let dir = match dir {
+        Some(dir) if dir.is_dir() => dir.canonicalize()?,
+        Some(dir) => bail!("{} is not a folder: --dir takes the one with expected/ in it", dir.display()),
+        None if usual.is_dir() => usual.canonicalize()?,
+        None => {
+            println!("skipped: conformance, for there is no ../shared/conformance (name one with --dir)");
+            return Ok(Report::default());
+        }
+    };
+    build(ctx)?;
+    let arguments = ["test", "--release", "--locked", "--package", "pate-cli", "--test", "conformance"];
+    let mut cargo = ctx.cargo(&arguments);
+    eprintln!("PATE_CONFORMANCE_DIR={}", dir.display());
+    let report = watched(cargo.args(["--", "--nocapture"]).env("PATE_CONFORMANCE_DIR", dir))?;
+    report.print();
+    Ok(report)
+}
+
+/// Everything that a change must pass, the quick ones first; stops at the first that fails.
+pub(crate) fn ci(ctx: &Context) -> anyhow::Result<ExitCode> {
+    let mut stages = Stages::default();
+    let mut report = Report::default();
+    let outcome = all_stages(ctx, &mut stages, &mut report);
+    stages.print();
+    outcome?;
+    report.print();
+    Ok(report.exit_code())
+}
+
+fn all_stages(ctx: &Context, stages: &mut Stages, report: &mut Report) -> anyhow::Result<()> {
+    stages.time("format", || run(&mut ctx.cargo(&["fmt", "--all", "--check"])))?;
+    stages.time("tidy", || tidy::check(ctx))?;
+    stages.time("setup", || setup::run(ctx, false))?;
+    stages.time("lints", || {
+        let arguments =
+            ["clippy", "--release", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+        run(&mut ctx.cargo(&arguments))
+    })?;
+    stages.time("documentation", || {
+        let arguments = ["doc", "--release", "--workspace", "--no-deps", "--locked"];
+        run(ctx.cargo(&arguments).env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    let tests = stages.time("tests", || test(ctx))?;
+    let tests_failed = tests.failed;
+    report.add(tests);
+    if tests_failed == 0 {
+        report.add(stages.time("conformance", || conformance(ctx, None))?);
+    }
+    Ok(())
+}
+
+/// How long each stage took.
+#[derive(Debug, Default)]
+struct Stages(Vec<(&'static str, f64)>);
+
+impl Stages {
+    fn time<T>(
+        &mut self,
+        name: &'static str,
+        stage: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        println!("== {name}");
+        let start = Instant::now();
+        let outcome = stage();
+        self.0.push((name, start.elapsed().as_secs_f64()));
+        outcome.map_err(|error| error.context(format!("stage {name} failed")))
+    }
+
+    fn print(&self) {
+        println!("== time");
+        for (name, secs) in &self.0 {
+            println!("{name:<14} {secs:8.1} s");
+        }
+    }
+}
+
+/// Removes what runs wrote; builds and data sets stay.
+pub(crate) fn clean(ctx: &Context) -> anyhow::Result<()> {
+    let runs = ctx.root().join("runs");
+    if runs.exists() {
+        remove_dir(&runs)?;
+        eprintln!("removed {}", runs.display());
+    } else {
+        eprintln!("nothing to remove: there is no {}", runs.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Chores of this repository: libtorch, builds, checks, data. `cargo xtask --help` lists them.
+//!
+//! It links no libtorch, so that it can fetch one, and every program that it starts is printed before it runs.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal of a developer")]
+
+mod check;
+mod context;
+mod data;
+mod doctor;
+mod fetch;
+mod libtorch;
+mod python;
+mod setup;
+mod sums;
+mod tests_report;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::context::Context;
+
+/// Chores of this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find libtorch 2.13.0 on this machine, or fetch it once into a cache folder of this user.
+    Setup {
+        /// Take a build with CUDA (Linux x86-64; 2 GB of downloads where Python has none).
+        #[arg(long)]
+        cuda: bool,
+    },
+    /// Say what this machine has and lacks, and how to mend it. Exit code 1: a build cannot work.
+    Doctor,
+    /// Set up libtorch if need be, then build all binaries.
+    Build,
+    /// Build, then run all tests and the examples in the documentation.
+    Test,
+    /// Everything that a change must pass: format, lints, documentation, tidy, tests, conformance.
+    Ci,
+    /// Check the rules of this repository that no compiler knows.
+    Tidy,
+    /// Compare with what the original Python pipeline gave for the same inputs.
+    Conformance {
+        /// Folder with the recorded cases. [default: ../shared/conformance, where it exists]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Fetch full data sets, in the layout that torchvision uses.
+    Data {
+        #[arg(value_enum, required = true, value_name = "SET")]
+        sets: Vec<data::Choice>,
+        /// Folder that gets one folder for each data set.
+        #[arg(long, value_name = "DIR", default_value = "datasets")]
+        root: PathBuf,
+    },
+    /// Remove `runs/`, the outputs of the demo and of the recipes in the justfile.
+    Clean,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match Context::new().and_then(|ctx| dispatch(args.command, &ctx)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command, ctx: &Context) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Setup { cuda } => setup::run(ctx, cuda).map(|_| ExitCode::SUCCESS),
+        Command::Doctor => Ok(doctor::run(ctx)),
+        Command::Build => check::build(ctx).map(|()| ExitCode::SUCCESS),
+        Command::Test => check::test(ctx).map(|report| report.exit_code()),
+        Command::Ci => check::ci(ctx),
+        Command::Tidy => tidy::check(ctx).map(|()| ExitCode::SUCCESS),
+        Command::Conformance { dir } => {
+            check::conformance(ctx, dir.as_deref()).map(|report| report.exit_code())
+        }
+        Command::Data { sets, root } => data::run(ctx, &sets, &root).map(|()| ExitCode::SUCCESS),
+        Command::Clean => check::clean(ctx).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn command_lines_parse_or_are_refused() {
+        let parses = |line: &str| Args::try_parse_from(line.split(' ')).is_ok();
+        for line in ["xtask setup", "xtask setup --cuda", "xtask data mnist fashion --root d", "xtask ci"] {
+            assert!(parses(line), "{line}");
+        }
+        for line in ["xtask", "xtask data", "xtask data cifar", "xtask setup --cpu", "xtask help"] {
+            assert!(!parses(line), "{line}");
+        }
+    }
+}

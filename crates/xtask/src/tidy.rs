@@ -1,0 +1,334 @@
+//! `cargo xtask tidy`: the rules of this repository that no compiler knows.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use crate::context::{Context, ask};
+use crate::sums;
+
+/// Larger files belong into `data/`, or not into the repository.
+const MAX_BYTES: u64 = 1_500_000;
+
+/// Prints every breach; one is enough for an error.
+pub(crate) fn check(ctx: &Context) -> anyhow::Result<()> {
+    let root = ctx.root();
+    let files = repository_files(ctx)?;
+    let mut breaches = Vec::new();
+    for file in &files {
+        let path = root.join(file);
+        let name = file.to_string_lossy().replace('\\', "/");
+        let Ok(meta) = path.metadata() else { continue };
+        if meta.len() > MAX_BYTES && !name.starts_with("data/") {
+            breaches
+                .push(format!("{name}: {} bytes, and only data/ may hold more than {MAX_BYTES}", meta.len()));
+            continue;
+        }
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        breaches.extend(text_breaches(&name, &text));
+        if name == "justfile" {
+            breaches.extend(justfile_breaches(&text));
+        }
+    }
+    breaches.extend(unnamed_bins(root));
+    let (wrong, n_data) = sums::check_list(&root.join("data"))?;
+    breaches.extend(
+        wrong.iter().map(|path| format!("{}: is missing or differs from SHA256SUMS", path.display())),
+    );
+    for breach in &breaches {
+        println!("{breach}");
+    }
+    if !breaches.is_empty() {
+        bail!("{} breaches of the rules of this repository", breaches.len());
+    }
+    println!("tidy: {} files, {n_data} of them data with the right hashes", files.len());
+    Ok(())
+}
+
+/// Files that are or could be committed: what git knows, or all that no ignored folder holds where git is not there.
+fn repository_files(ctx: &Context) -> anyhow::Result<Vec<PathBuf>> {
+    let listed =
+        ask(ctx.program("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]));
+    if let Some(listed) = listed.filter(|listed| !listed.is_empty()) {
+        return Ok(listed.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect());
+    }
+    let mut files = Vec::new();
+    walk(ctx.root(), Path::new(""), &mut files)?;
+    Ok(files)
+}
+
+fn walk(root: &Path, inner: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    const LEFT_OUT: [&str; 5] = [".git", "target", ".libtorch", "runs", "datasets"];
+    let folder = root.join(inner);
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let path = inner.join(&name);
+        match entry.file_type()? {
+            kind if kind.is_dir() && !LEFT_OUT.iter().any(|left_out| name == *left_out) => {
+                walk(root, &path, files)?;
+            }
+            kind if kind.is_file() => files.push(path),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Words that no file may hold, each with the reason. Written in two parts, so that this file does not hold them.
+fn forbidden_words(name: &str) -> Vec<(String, &'static str)> {
+    let word = |a: &str, b: &str| format!("{a}{b}");
+    let mut words = vec![
+        (word("/wo", "rk/"), "a path of one machine"),
+        (word("/ro", "ot/"), "a path of one machine"),
+        (word("/ho", "me/"), "a path of one machine"),
+        (word("/Us", "ers/"), "a path of one machine"),
+        (word(r"C:\Us", r"ers\"), "a path of one machine"),
+    ];
+    if Path::new(name).extension().is_some_and(|ext| ext == "rs") {
+        words.extend([
+            (word("#[ig", "nore"), "a test that does not run"),
+            (word("tod", "o!("), "code that is not there"),
+            (word("unimple", "mented!("), "code that is not there"),
+            (word("TO", "DO"), "code that is not there"),
+        ]);
+    }
+    words
+}
+
+fn text_breaches(name: &str, text: &str) -> Vec<String> {
+    let words = forbidden_words(name);
+    let lines = text.lines().enumerate();
+    lines
+        .flat_map(|(index, line)| {
+            let found = words.iter().filter(|(word, _)| line.contains(word.as_str()));
+            found.map(move |(word, reason)| format!("{name}:{}: {word} is {reason}", index + 1))
+        })
+        .collect()
+}
+
+/// A recipe line must mean the same to sh and to PowerShell: one program with plain arguments.
+fn justfile_breaches(text: &str) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let mut in_recipe = false;
+    for (index, line) in text.lines().enumerate() {
+        let indented = line.starts_with([' ', '\t']);
+        if !indented && !line.is_empty() {
+            in_recipe = opens_recipe(line);
+        } else if indented
+            && in_recipe
+            && let Some(reason) = recipe_line_breach(line.trim())
+        {
+            breaches.push(format!("justfile:{}: {reason}: {}", index + 1, line.trim()));
+        }
+    }
+    breaches
+}
+
+/// `name args: dependencies`, but not `name := value`, `set ...`, a comment or an attribute.
+fn opens_recipe(line: &str) -> bool {
+    let settings = ["#", "[", "set ", "alias ", "import ", "mod ", "export "];
+    line.contains(':') && !line.contains(":=") && !settings.iter().any(|word| line.starts_with(word))
+}
+
+/// Why a line of a recipe is not one program with plain arguments; `None` if it is.
+fn recipe_line_breach(line: &str) -> Option<String> {
+    if line.starts_with("#!") {
+        return Some("a script in another language".into());
+    }
+    if line.is_empty() || line.starts_with('#') {
+        return None;
+    }
+    let words = without_interpolations(line.trim_start_matches(['@', '-']));
+    let mut in_quotes = false;
+    for symbol in words.chars() {
+        match symbol {
+            '"' => in_quotes = !in_quotes,
+            // Both shells expand these inside double quotes too.
+            '$' | '`' => return Some(format!("{symbol} means different things to the shells")),
+            '\'' | '\\' => return Some(format!("{symbol} quotes differently in the shells")),
+            '&' | '|' | '<' | '>' | ';' | '(' | ')' | '{' | '}' if !in_quotes => {
+                return Some(format!("{symbol} asks for more than one program with arguments"));
+            }
+            '*' | '?' | '[' | ']' | '~' if !in_quotes => {
+                return Some(format!("{symbol} is expanded by one shell and not by the other"));
+            }
+            ',' | '@' | '%' | '#' | '!' | '^' if !in_quotes => {
+                return Some(format!("{symbol} outside of double quotes is syntax to one of the shells"));
+            }
+            _ => {}
+        }
+    }
+    if in_quotes {
+        return Some("a double quote is not closed".into());
+    }
+    if words.starts_with('"') {
+        return Some("PowerShell prints a quoted word instead of running it".into());
+    }
+    let split = |word: &&str| word.starts_with('-') && !word.starts_with("--") && word.contains(['.', ':']);
+    if let Some(word) = words.split(' ').find(split) {
+        return Some(format!("PowerShell splits {word} in two"));
+    }
+    let first = words.split(' ').next().unwrap_or_default();
+    if first.contains('=') {
+        return Some("a variable set for one command is not known to PowerShell".into());
+    }
+    let builtins = ["cd", "mkdir", "rm", "cp", "mv", "export", "source", "echo", "cat", "test", "set"];
+    builtins.contains(&first).then(|| format!("{first} is another program in PowerShell"))
+}
+
+/// Puts one plain word where just puts the value of an expression.
+fn without_interpolations(line: &str) -> String {
+    let mut rest = line;
+    let mut plain = String::new();
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((_, behind)) = after.split_once("}}") else { break };
+        plain.push_str(before);
+        plain.push('x');
+        rest = behind;
+    }
+    plain + rest
+}
+
+/// Every binary is in the README and has a recipe.
+fn unnamed_bins(root: &Path) -> Vec<String> {
+    let bins = root.join("crates").join("pate-cli").join("src").join("bin");
+    let Ok(entries) = std::fs::read_dir(&bins) else { return Vec::new() };
+    let mut breaches = Vec::new();
+    let mut names: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|ext| ext == "rs"))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    for page in ["README.md", "justfile"] {
+        // A page that is not there names nothing.
+        let text = std::fs::read_to_string(root.join(page)).unwrap_or_default();
+        let missing = names.iter().filter(|name| !names_word(&text, name));
+        breaches.extend(missing.map(|name| format!("{page}: does not name the binary {name}")));
+    }
+    breaches
+}
+
+/// Whether `word` stands in `text` by itself, not as a part of a longer name.
+fn names_word(text: &str, word: &str) -> bool {
+    let part_of_name = |symbol: char| symbol.is_alphanumeric() || symbol == '-' || symbol == '_';
+    text.match_indices(word).any(|(start, _)| {
+        !text[..start].ends_with(part_of_name) && !text[start + word.len()..].starts_with(part_of_name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_recipe_lines_pass() {
+        for line in [
+            "cargo xtask demo",
+            "@cargo run --release --bin label-filter -- --out-dir {{out}}/teacher_0",
+            "-cargo xtask doctor",
+            "{{bin}}/pretrain-decoder --config {{config}} --learning-rate 0.001",
+            "cargo xtask data mnist --root \"my data, all of it\"",
+            "# a comment; with && anything | in it",
+            "x --text {{ if os() == 'windows' { '$a' } else { 'b;' } }}",
+        ] {
+            assert_eq!(recipe_line_breach(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_that_only_one_shell_understands_are_breaches() {
+        for line in [
+            "a && b",
+            "a | b",
+            "a > file",
+            "a < file",
+            "a; b",
+            "a $HOME",
+            "a \"$HOME\"",
+            "a `b`",
+            "a *.pt",
+            "a teacher_?",
+            "a 'b'",
+            "a b\\c",
+            "a \\",
+            "a --list 1,2",
+            "a --x \"open",
+            "\"a program\" b",
+            "RUST_LOG=info a",
+            "mkdir -p out",
+            "a -x:1",
+            "(a)",
+            "#!/usr/bin/env python3",
+        ] {
+            assert!(recipe_line_breach(line).is_some(), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_recipe_lines_of_a_justfile_are_looked_at() {
+        let text = "set windows-shell := [\"pwsh.exe\", \"-Command\"]
+out := \"runs\" / 'a' # $
+# Makes it; then | stops.
+make name=\"x\": setup
+    cargo make > out
+
+list := [
+    'a;b'
+]
+";
+        let breaches = justfile_breaches(text);
+        assert_eq!(breaches.len(), 1, "{breaches:?}");
+        assert!(breaches[0].starts_with("justfile:5: > asks for more"), "{}", breaches[0]);
+    }
+
+    #[test]
+    fn forbidden_words_are_found_with_their_lines() {
+        let text = format!("fine\nsee {}someone/x\n{})]\n", concat!("/ho", "me/"), concat!("#[ig", "nore"));
+        let in_rust = text_breaches("a.rs", &text);
+        assert_eq!(in_rust.len(), 2, "{in_rust:?}");
+        assert!(in_rust[0].starts_with("a.rs:2: ") && in_rust[1].starts_with("a.rs:3: "), "{in_rust:?}");
+        assert_eq!(text_breaches("a.md", &text).len(), 1);
+        assert!(text_breaches("tidy.rs", include_str!("tidy.rs")).is_empty());
+    }
+
+    #[test]
+    fn a_name_inside_a_longer_name_does_not_count() {
+        assert!(names_word("run `label-filter`, then", "label-filter"));
+        assert!(!names_word("run batch-label-filter", "label-filter"));
+        assert!(!names_word("combined", "combine"));
+        assert!(names_word("combined, combine.", "combine"));
+    }
+
+    #[test]
+    fn binaries_must_be_named_on_both_pages() {
+        let root = tempfile::tempdir().unwrap();
+        let bins = root.path().join("crates/pate-cli/src/bin");
+        std::fs::create_dir_all(&bins).unwrap();
+        for path in [bins.join("combine.rs"), bins.join("label-filter.rs")] {
+            put(&path, "");
+        }
+        put(&root.path().join("README.md"), "combine and label-filter");
+        put(&root.path().join("justfile"), "x:\n    combine");
+        assert_eq!(unnamed_bins(root.path()), ["justfile: does not name the binary label-filter"]);
+    }
+
+    #[test]
+    fn without_git_ignored_folders_are_left_out() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("target/release")).unwrap();
+        std::fs::create_dir_all(root.path().join("crates/a")).unwrap();
+        put(&root.path().join("target/release/x"), "");
+        put(&root.path().join("crates/a/y"), "");
+        let mut files = Vec::new();
+        walk(root.path(), Path::new(""), &mut files).unwrap();
+        assert_eq!(files, [Path::new("crates/a/y")]);
+    }
+
+    fn put(path: &Path, text: &str) {
+        use std::io::Write as _;
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+}
