@@ -20,6 +20,9 @@ const DATE: u16 = 0x0021;
 const UTF8_FLAG: u16 = 1 << 11;
 /// Without it, names are taken for those of MS-DOS.
 const MADE_ON_UNIX: u16 = 3 << 8;
+/// Versions of the format that an entry needs: plain, and with 64-bit fields.
+const VERSION: u16 = 20;
+const ZIP64_VERSION: u16 = 45;
 /// An extracted entry is a file with the permissions `rw-r--r--`.
 const FILE_MODE: u64 = 0o100_644 << 16;
 /// 32-bit fields that hold this value refer to the 64-bit fields of the extra data.
@@ -130,7 +133,7 @@ impl<W: Write> ZipWriter<W> {
         if start >= IN_ZIP64 || size >= IN_ZIP64 || count >= u64::from(u16::MAX) {
             tail.extend_from_slice(b"PK\x06\x06");
             put64(&mut tail, &[44]);
-            put16(&mut tail, &[MADE_ON_UNIX | 45, 45]);
+            put16(&mut tail, &[MADE_ON_UNIX | ZIP64_VERSION, ZIP64_VERSION]);
             put32(&mut tail, &[0, 0]);
             put64(&mut tail, &[count, count, size, start]);
             tail.extend_from_slice(b"PK\x06\x07");
@@ -155,7 +158,7 @@ impl<W: Write> ZipWriter<W> {
 }
 
 fn version(largest: u64) -> u16 {
-    if largest >= IN_ZIP64 { 45 } else { 20 }
+    if largest >= IN_ZIP64 { ZIP64_VERSION } else { VERSION }
 }
 
 fn flags(name: &str) -> u16 {
