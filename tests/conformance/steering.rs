@@ -24,7 +24,7 @@ fn matrix(value: &Value) -> Result<(Vec<f32>, i64), Failed> {
 fn steering(dir: &Dir) -> Result<(), Failed> {
     let case = dir.json("steering.json")?;
     let spec = ImageSpec::MNIST;
-    let decoder = Decoder::load(&dir.path("decoder.pth"), spec, Device::Cpu)?.for_inference();
+    let decoder = Decoder::load(&dir.path("decoder.pth"), spec, Device::Cpu)?;
     let model = dir.path("teacher_0/model.pth");
     let teacher = Teacher::load(&model, spec, Normalisation::mnist(), false, Device::Cpu)?;
     let (z0, n) = matrix(&case["z0"])?;

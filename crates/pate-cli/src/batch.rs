@@ -323,7 +323,6 @@ impl Batch<'_> {
         let spec = ImageSpec { height: self.image_size, width: self.image_size, ..ImageSpec::MNIST };
         let decoder = Decoder::load(decoder_path, spec, ctx.device).context("cannot use the decoder")?;
         self.latent_args.check_latent_dim(generation.latent_dim, decoder.latent_dim())?;
-        let decoder = decoder.for_inference();
         let rounds = if generation.generate_until_target_per_class { generation.max_pools } else { 1 };
         let batches = self.pool_size.div_ceil(generate::BATCH as usize) as u64;
         let mut pools = Vec::new();

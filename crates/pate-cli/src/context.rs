@@ -24,6 +24,9 @@ pub trait Step: Parser {
     /// The seed where none is given.
     const DEFAULT_SEED: u64 = 42;
 
+    /// Defaults of shared arguments that differ from step to step, for the help: an argument's id, and what its default is.
+    const DEFAULTS: &[(&str, &str)] = &[];
+
     /// The group that every binary has.
     fn run_args(&self) -> &RunArgs;
 }
@@ -44,7 +47,7 @@ pub struct Context {
 /// Parses the arguments, sets up the run, calls `command`, prints the error if there is one, and gives the exit code.
 pub fn run<A: Step>(command: fn(&A, &Context) -> Result<Outcome>) -> ExitCode {
     install_panic_hook();
-    let args = A::parse();
+    let args = parse::<A>();
     let verbose = args.run_args().verbose;
     let result = Context::new::<A>(args.run_args()).and_then(|context| command(&args, &context));
     match result {
@@ -61,6 +64,20 @@ pub fn run<A: Step>(command: fn(&A, &Context) -> Result<Outcome>) -> ExitCode {
             Exit::of(&error).into()
         }
     }
+}
+
+/// [`Parser::parse`], with this step's defaults in the help.
+fn parse<A: Step>() -> A {
+    let seed = A::DEFAULT_SEED.to_string();
+    let mut command = A::command();
+    for &(id, default) in std::iter::once(&("seed", seed.as_str())).chain(A::DEFAULTS) {
+        command = command.mut_arg(id, |arg| {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            arg.help(format!("{help} [default: {default}]"))
+        });
+    }
+    let matches = command.get_matches_mut();
+    A::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
 fn complain(text: &str) {
@@ -97,8 +114,7 @@ impl Context {
         let device = args.device(&bar)?;
         let threads = args.threads();
         tch::set_num_threads(threads as i32);
-        let mut words = std::env::args();
-        let _program = words.next();
+        let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
         let tool = env!("CARGO_PKG_NAME");
         let name = std::env::current_exe()
             .ok()

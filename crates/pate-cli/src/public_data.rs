@@ -12,12 +12,12 @@ use crate::args::parse_path;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Public data")]
 pub struct PublicDataArgs {
-    /// Folder of the data set: torchvision's layout, or the IDX files straight in it [default:
-    /// wp3_d3.2_saferlearn/src/input-data/EMNIST, and so on; none for the embedded digits]
+    /// Folder of the data set: torchvision's layout, or the IDX files straight in it [default: EMNIST, KMNIST,
+    /// FashionMNIST or MNIST in wp3_d3.2_saferlearn/src/input-data; the digits need none]
     #[arg(long, value_name = "DIR", value_parser = parse_path)]
     data_root: Option<PathBuf>,
 
-    /// emnist, kmnist, fashion-mnist, mnist, or digits (inside the program)
+    /// emnist, kmnist, fashion-mnist, mnist, or digits (inside the program, so that nothing need be fetched)
     #[arg(long, value_name = "NAME", default_value_t = Dataset::Emnist)]
     dataset: Dataset,
 

@@ -102,7 +102,7 @@ impl LoadedTeacher {
                     );
                 }
                 inputs.push(FileRecord::of(path)?);
-                Some(decoder.for_inference())
+                Some(decoder)
             }
             _ => None,
         };

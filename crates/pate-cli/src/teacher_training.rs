@@ -48,7 +48,6 @@ impl TeacherJob<'_> {
             write_bytes(&mark_path, Access::Private, format!("{mark}\n{}\n", record.sha256).as_bytes())?;
             trained.network
         };
-        let network = network.for_inference();
         let score = evaluate::classifier(&network, normalisation, test, ctx.device, TEST_BATCH, &Silent)?;
         Ok((score, kept))
     }

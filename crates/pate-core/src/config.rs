@@ -419,6 +419,37 @@ mod tests {
         }
     }
 
+    fn folder() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
+    }
+
+    #[test]
+    fn the_schema_on_disk_is_the_schema() {
+        let path = folder().join("synthetic_generation.schema.json");
+        let mut schema = serde_json::to_string_pretty(&json_schema()).unwrap();
+        schema.push('\n');
+        if std::env::var_os("PATE_UPDATE_SCHEMA").is_some() {
+            artifact::write_bytes(&path, artifact::Access::Public, schema.as_bytes()).unwrap();
+        }
+        let stored = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(stored, schema, "run this test again with PATE_UPDATE_SCHEMA=1 and commit the file");
+    }
+
+    #[test]
+    fn every_preset_can_be_used() {
+        let mut n = 0;
+        for entry in fs::read_dir(folder()).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.to_string_lossy().ends_with(".schema.json") {
+                Config::load(&path).unwrap_or_else(|e| panic!("{e}"));
+                n += 1;
+            }
+        }
+        assert!(n >= 2, "{n} presets");
+        let default = Config::load(&folder().join("synthetic_generation.json")).unwrap();
+        assert_eq!(default, Config::default(), "the default file says what the built-in values are");
+    }
+
     #[test]
     fn the_key_table_and_the_struct_agree() {
         let defaults = serde_json::to_value(Config::default()).unwrap();

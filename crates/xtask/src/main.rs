@@ -6,6 +6,7 @@
 mod check;
 mod context;
 mod data;
+mod demo;
 mod doctor;
 mod fetch;
 mod libtorch;
@@ -42,6 +43,8 @@ enum Command {
     Doctor,
     /// Set up libtorch if need be, then build all binaries.
     Build,
+    /// Build, then run the whole pipeline on embedded data into `runs/demo/`: about six minutes on 2 cores.
+    Demo,
     /// Build, then run all tests and the examples in the documentation.
     Test,
     /// Everything that a change must pass: format, lints, documentation, tidy, tests, conformance.
@@ -82,6 +85,7 @@ fn dispatch(command: Command, ctx: &Context) -> anyhow::Result<ExitCode> {
         Command::Setup { cuda } => setup::run(ctx, cuda).map(|_| ExitCode::SUCCESS),
         Command::Doctor => Ok(doctor::run(ctx)),
         Command::Build => check::build(ctx).map(|()| ExitCode::SUCCESS),
+        Command::Demo => demo::run(ctx),
         Command::Test => check::test(ctx).map(|report| report.exit_code()),
         Command::Ci => check::ci(ctx),
         Command::Tidy => tidy::check(ctx).map(|()| ExitCode::SUCCESS),

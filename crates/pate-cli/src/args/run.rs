@@ -9,11 +9,11 @@ use tch::{Cuda, Device};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Run")]
 pub struct RunArgs {
-    /// Seed of everything random in this step [default: 42; 123 where candidates are made or filtered]
+    /// Seed of everything random in this step
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:N
+    /// Where to compute: auto (a GPU if there is one, else the CPU), cpu, cuda, or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
 
@@ -25,11 +25,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
-    /// Print errors only
+    /// Print errors and results only, no progress and no notes
     #[arg(short, long)]
     pub quiet: bool,
 
-    /// Print more about errors
+    /// With an error of libtorch, print all that it says
     #[arg(short, long)]
     pub verbose: bool,
 }

@@ -4,28 +4,27 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Training")]
 pub struct VaeArgs {
-    /// Number of latents [default: 32, or the configuration's]
+    /// Number of latents
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub latent_dim: Option<u32>,
 
-    /// Passes over the images [default: 50 for the public decoder, 100 for a teacher's, or the configuration's]
+    /// Passes over the images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
 
-    /// Images per step [default: 128 for the public decoder, 32 for a teacher's, or the configuration's]
+    /// Images per step
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_size: Option<u32>,
 
-    /// Adam's learning rate [default: 1e-3, or the configuration's]
+    /// Adam's learning rate
     #[arg(long, value_name = "RATE", value_parser = positive)]
     pub lr: Option<f64>,
 
-    /// L2 regularisation in the gradient [default: 1e-5, or the configuration's]
+    /// L2 regularisation in the gradient (not AdamW's decay)
     #[arg(long, value_name = "LAMBDA", value_parser = not_negative)]
     pub weight_decay: Option<f64>,
 
-    /// Epochs over which the weight of the KL term rises from 0 to 1; 0 = 1 from the start [default: 10 for the
-    /// public decoder, 20 for a teacher's, or the configuration's]
+    /// Epochs over which the weight of the KL term rises from 0 to 1; 0 = it is 1 from the start
     #[arg(long, value_name = "N")]
     pub kl_annealing_epochs: Option<u32>,
 
@@ -38,28 +37,27 @@ pub struct VaeArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Training")]
 pub struct SgdArgs {
-    /// Passes over the training records [default: 20 for a student, 10 for teachers, or the configuration's]
+    /// Passes over the training records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
 
-    /// Records per step [default: 64, or the configuration's]
+    /// Records per step
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_size: Option<u32>,
 
-    /// Learning rate [default: 0.01, or the configuration's]
+    /// Learning rate
     #[arg(long, visible_alias = "lr", value_name = "RATE", value_parser = positive)]
     pub learning_rate: Option<f64>,
 
-    /// Momentum [default: 0.5, or the configuration's]
+    /// Momentum of SGD
     #[arg(long, value_name = "M", value_parser = not_negative)]
     pub momentum: Option<f64>,
 
-    /// L2 regularisation in the gradient [default: 1e-4, or the configuration's]
+    /// L2 regularisation in the gradient
     #[arg(long, value_name = "LAMBDA", value_parser = not_negative)]
     pub weight_decay: Option<f64>,
 
-    /// Rotate by up to 10 degrees and shift by up to 10% of a side: true or false [default: false, or the
-    /// configuration's]
+    /// Rotate by up to 10 degrees and shift by up to 10% of a side: true or false
     #[arg(long, value_name = "BOOL", value_parser = super::parse_bool, num_args = 0..=1, default_missing_value = "true")]
     pub augment: Option<bool>,
 }

@@ -19,12 +19,15 @@ use pate_cli::{Context, Outcome, Step, teacher_run};
 /// is skipped. A teacher that fails is reported and the others go on.
 #[derive(Parser)]
 #[command(
+    name = env!("CARGO_BIN_NAME"),
     version,
     after_help = "\
 Examples:
-  batch-label-filter --generate-candidates-per-teacher --decoder-path pretrained_decoder/decoder.pth \\
-    --teachers-dir trained_nets_gpu --output-dir teachers --num-teachers 250 --pool-size 20000 --candidates-dir candidates
-  batch-label-filter --candidates candidates/candidates_run1.pt --teachers-dir trained_nets_gpu --num-teachers 10 --quota False
+  batch-label-filter --generate-candidates-per-teacher --pool-size 20000 \\
+    --decoder-path pretrained_decoder/decoder.pth --candidates-dir candidates \\
+    --teachers-dir trained_nets_gpu --num-teachers 250 --output-dir teachers
+  batch-label-filter --candidates candidates/candidates_run1.pt \\
+    --teachers-dir trained_nets_gpu --num-teachers 10 --quota False
 
 Exit codes: 0 done, 1 a teacher failed or came out empty, 2 arguments, 3 files, 130 stopped."
 )]
@@ -52,10 +55,10 @@ pub struct Args {
     /// Folder with <id>/model.pth
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "wp3_d3.2_saferlearn/trained_nets_gpu", help_heading = "Teachers")]
     teachers_dir: PathBuf,
-    /// Number of teachers, from the first existing id at or after --start-id [default: all]
+    /// Number of teachers, counting those that exist from --start-id on [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Teachers")]
     num_teachers: Option<u32>,
-    /// First teacher
+    /// Least id of a teacher
     #[arg(long, value_name = "ID", default_value_t = 0, help_heading = "Teachers")]
     start_id: u64,
     /// Folder with teacher_<id>/shard.pt, for the distance check
@@ -72,10 +75,10 @@ pub struct Args {
     /// Folder for the teacher_<id> folders
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "teachers", help_heading = "Output")]
     output_dir: PathBuf,
-    /// Do finished teachers again
+    /// Do finished teachers again instead of skipping them
     #[arg(long, help_heading = "Output")]
     force: bool,
-    /// Draw every teacher's samples
+    /// Also draw every teacher's samples, as selected_samples.png
     #[arg(long, help_heading = "Output")]
     pictures: bool,
     #[command(flatten)]
@@ -148,9 +151,11 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         report.input(record.clone());
     }
     for result in &results {
-        let path = args.output_dir.join(format!("teacher_{}", result.teacher_id)).join(teacher_run::REPORT);
-        if path.is_file() {
-            report.output(FileRecord::of(&path)?);
+        let dir = args.output_dir.join(format!("teacher_{}", result.teacher_id));
+        for path in [dir.join(teacher_run::SAMPLES), dir.join(teacher_run::LABELS)] {
+            if path.is_file() {
+                report.output(FileRecord::of(&path)?);
+            }
         }
     }
     ctx.write_report(&report, &args.output_dir.join("batch_report.json"))?;

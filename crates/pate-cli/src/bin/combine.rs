@@ -20,11 +20,13 @@ use pate_core::data::{class_counts, write_csv};
 /// Teachers come in the order of their ids. Folders without samples or labels are skipped and named.
 #[derive(Parser)]
 #[command(
+    name = env!("CARGO_BIN_NAME"),
     version,
     after_help = "\
 Examples:
-  combine --teachers-dir teachers --output combined_dataset --percentage 0.1 --seed 42
-  combine --teachers-dir teachers --output combined_dataset_subset --percentage 0.5 --start-id 0 --end-id 100
+  combine --teachers-dir teachers --output combined_dataset --percentage 0.1
+  combine --teachers-dir teachers --output combined_subset --percentage 0.5 \\
+    --start-id 0 --end-id 100
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
@@ -32,10 +34,10 @@ struct Args {
     /// Folder with teacher_<id> folders
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "teachers", help_heading = "Teachers")]
     teachers_dir: PathBuf,
-    /// First teacher
+    /// Id of the first teacher
     #[arg(long, value_name = "ID", default_value_t = 0, help_heading = "Teachers")]
     start_id: u64,
-    /// Teacher after the last [default: all]
+    /// Id after the last teacher, so 100 ends with teacher 99 [default: all]
     #[arg(long, value_name = "ID", help_heading = "Teachers")]
     end_id: Option<u64>,
     /// Number of classes; labels are 0..N-1

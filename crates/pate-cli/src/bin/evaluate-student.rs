@@ -20,11 +20,14 @@ use pate_core::models::UcStub;
 /// Test a student on MNIST's 10,000 test images
 #[derive(Parser)]
 #[command(
+    name = env!("CARGO_BIN_NAME"),
     version,
     after_help = "\
 Examples:
-  evaluate-student --model student_models/student_model_best.pth --mnist-dir datasets --output student_models/evaluation_report.json
-  evaluate-student --model student_models/student_model_best.pth --mnist-dir data/mnist-subset
+  evaluate-student --model student_models/student_model_best.pth \\
+    --mnist-dir datasets --output student_models/evaluation_report.json
+  evaluate-student --model student_models/student_model_best.pth \\
+    --mnist-dir data/mnist-subset
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
@@ -65,7 +68,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let progress = ctx.progress();
     progress.start("images", records.len() as u64);
     let score = evaluate::classifier(
-        &student.for_inference(),
+        &student,
         &normalisation,
         &records,
         ctx.device,

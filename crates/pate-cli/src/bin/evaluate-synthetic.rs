@@ -27,12 +27,16 @@ use serde_json::{Value, json};
 /// private data is measured.
 #[derive(Parser)]
 #[command(
+    name = env!("CARGO_BIN_NAME"),
     version,
     after_help = "\
 Examples:
-  evaluate-synthetic --samples teachers/teacher_0/synthetic_samples.pt --shard teachers/teacher_0/shard.pt --out teachers/teacher_0/evaluation_report.json
-  evaluate-synthetic --samples teachers/teacher_0/synthetic_samples.pt --labels teachers/teacher_0/labels.csv --teacher-id 0 \\
-    --shard-indices shard_indices.json --mnist-data-dir datasets --out teachers/teacher_0/evaluation_report.json
+  evaluate-synthetic --samples teachers/teacher_0/synthetic_samples.pt \\
+    --shard teachers/teacher_0/shard.pt
+  evaluate-synthetic --samples teachers/teacher_0/synthetic_samples.pt \\
+    --labels teachers/teacher_0/labels.csv --teacher-id 0 \\
+    --shard-indices shard_indices.json --mnist-data-dir datasets \\
+    --out teachers/teacher_0/evaluation_report.json
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
@@ -55,7 +59,7 @@ struct Args {
     /// Teacher whose shard is taken from --shard-indices and MNIST
     #[arg(long, value_name = "ID", help_heading = "Private data")]
     teacher_id: Option<u64>,
-    /// Rows of MNIST's training set by teacher
+    /// Rows of MNIST's training set by teacher, JSON, for --teacher-id
     #[arg(long, value_name = "FILE", value_parser = parse_path, default_value = SHARD_INDICES, help_heading = "Private data")]
     shard_indices: PathBuf,
     /// Folder of MNIST, for --teacher-id

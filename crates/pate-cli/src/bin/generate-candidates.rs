@@ -21,11 +21,14 @@ use pate_core::models::Decoder;
 /// gives the pool of --seed 128, byte for byte.
 #[derive(Parser)]
 #[command(
+    name = env!("CARGO_BIN_NAME"),
     version,
     after_help = "\
 Examples:
-  generate-candidates --decoder-path pretrained_decoder/decoder.pth --pool-size 20000 --out candidates/candidates_run1.pt --seed 123 --save-grid
-  generate-candidates --decoder-path teacher_vaes/teacher_{id}/decoder.pth --out candidates/candidates_teacher_{id}.pt --start-id 0 --num-teachers 250
+  generate-candidates --decoder-path pretrained_decoder/decoder.pth \\
+    --pool-size 20000 --seed 123 --save-grid --out candidates/candidates_run1.pt
+  generate-candidates --decoder-path teacher_vaes/teacher_{id}/decoder.pth \\
+    --start-id 0 --num-teachers 250 --out candidates/candidates_teacher_{id}.pt
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
@@ -41,10 +44,10 @@ struct Args {
     /// Teacher whose own decoder this is; its id is added to the seed
     #[arg(long, value_name = "ID", conflicts_with_all = ["start_id", "num_teachers"], help_heading = "Teachers")]
     teacher_id: Option<u64>,
-    /// First teacher of many pools (with {id} in --decoder-path or --out)
+    /// Id of the first teacher of many pools (with {id} in --out) [default: 0, with --num-teachers]
     #[arg(long, value_name = "ID", help_heading = "Teachers")]
     start_id: Option<u64>,
-    /// Number of pools (with {id} in --decoder-path or --out)
+    /// Number of pools, one per teacher (with {id} in --out) [default: 1, with --start-id]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Teachers")]
     num_teachers: Option<u64>,
     /// The pool; with {id}, one pool per teacher
@@ -111,7 +114,7 @@ fn pool(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Conte
     let progress = ctx.progress();
     progress.start("candidates", pool_size as u64);
     let pool = generate::candidates(
-        &decoder.for_inference(),
+        &decoder,
         pool_size,
         seed,
         plan,

@@ -21,13 +21,17 @@ use pate_core::label_filter::label_filter;
 /// wanted number. A filter whose file is not given is off, and the program says so.
 #[derive(Parser)]
 #[command(
+    name = env!("CARGO_BIN_NAME"),
     version,
     after_help = "\
 Examples:
-  label-filter --candidates candidates/candidates_run1.pt --teacher-model trained_nets_gpu/0/model.pth \\
-    --teacher-shard-path teachers/teacher_0/shard.pt --shard-metadata teachers/teacher_0/metadata.json \\
+  label-filter --candidates candidates/candidates_run1.pt \\
+    --teacher-model trained_nets_gpu/0/model.pth \\
+    --teacher-shard-path teachers/teacher_0/shard.pt \\
+    --shard-metadata teachers/teacher_0/metadata.json \\
     --decoder-path pretrained_decoder/decoder.pth --out-dir teachers/teacher_0
-  label-filter --candidates a.pt --candidates b.pt --teacher-model model.safetensors --quota False --target-samples 36
+  label-filter --candidates a.pt --candidates b.pt \\
+    --teacher-model model.safetensors --quota False --target-samples 36
 
 Exit codes: 0 done, 1 no candidate passed, 2 arguments, 3 files, 130 stopped."
 )]

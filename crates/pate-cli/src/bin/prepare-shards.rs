@@ -19,11 +19,13 @@ use pate_core::data::{Assignment, Shard, ShardIndices, Split};
 /// Shards are never stratified: class counts are part of what is private.
 #[derive(Parser)]
 #[command(
+    name = env!("CARGO_BIN_NAME"),
     version,
     after_help = "\
 Examples:
   prepare-shards --mnist-dir datasets --num-teachers 250 --out-dir teachers
-  prepare-shards --mnist-dir data/mnist-subset --shard-indices data/shard_indices.json --out-dir teachers
+  prepare-shards --mnist-dir data/mnist-subset \\
+    --shard-indices data/shard_indices.json --out-dir teachers
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
@@ -31,7 +33,7 @@ struct Args {
     /// Folder of MNIST: torchvision's layout, or the IDX files straight in it
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Private data")]
     mnist_dir: PathBuf,
-    /// Rows of the training set by teacher [default: made here]
+    /// Rows of the training set by teacher, JSON [default: made here, and written as shard_indices.json]
     #[arg(long, value_name = "FILE", value_parser = parse_path, conflicts_with_all = ["shard_size", "assignment"], help_heading = "Assignment")]
     shard_indices: Option<PathBuf>,
     /// Number of teachers [default: 250, or all of --shard-indices]

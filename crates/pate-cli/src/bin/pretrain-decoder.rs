@@ -22,11 +22,13 @@ use pate_core::train::vae;
 /// Adam on binary cross-entropy plus an annealed KL term, on randomly rotated, shifted and noisy images.
 #[derive(Parser)]
 #[command(
+    name = env!("CARGO_BIN_NAME"),
     version,
     after_help = "\
 Examples:
   pretrain-decoder --dataset digits --epochs 150 --out-dir pretrained_decoder
-  pretrain-decoder --data-root datasets --latent-dim 32 --epochs 50 --out-dir pretrained_decoder --seed 42
+  pretrain-decoder --data-root datasets --latent-dim 32 --epochs 50 --seed 42 \\
+    --out-dir pretrained_decoder
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
@@ -45,6 +47,15 @@ struct Args {
 }
 
 impl Step for Args {
+    const DEFAULTS: &[(&str, &str)] = &[
+        ("latent_dim", "32, or decoder.latent_dim"),
+        ("epochs", "50, or decoder.pretrain_epochs"),
+        ("batch_size", "128, or decoder.batch_size"),
+        ("lr", "0.001, or decoder.learning_rate"),
+        ("weight_decay", "0.00001, or decoder.weight_decay"),
+        ("kl_annealing_epochs", "10, or decoder.kl_annealing_epochs"),
+    ];
+
     fn run_args(&self) -> &RunArgs {
         &self.run
     }
@@ -77,10 +88,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         &args.out_dir.join("training_curves.png"),
         access,
     )?;
-    let network = trained.network.decoder.for_inference();
     let latents = LatentPlan { mixing_ratio: 0.0, noise_scale: 0.0 };
     let samples = generate::candidates(
-        &network,
+        &trained.network.decoder,
         64,
         ctx.seed,
         latents,

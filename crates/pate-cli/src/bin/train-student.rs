@@ -24,11 +24,13 @@ use pate_core::train::classifier;
 /// SGD on a seeded part of the samples; the rest chooses the best epoch.
 #[derive(Parser)]
 #[command(
+    name = env!("CARGO_BIN_NAME"),
     version,
     after_help = "\
 Examples:
-  train-student --samples combined_dataset/combined_synthetic_samples.pt --labels combined_dataset/combined_synthetic_labels.csv \\
-    --output-dir student_models --epochs 20 --batch-size 64 --learning-rate 0.01
+  train-student --samples combined_dataset/combined_synthetic_samples.pt \\
+    --labels combined_dataset/combined_synthetic_labels.csv \\
+    --output-dir student_models --epochs 20
   train-student --public-control --dataset digits --augment --output-dir control
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
@@ -46,7 +48,8 @@ struct Args {
     /// Images are normalised already: take them as they are
     #[arg(long, help_heading = "Samples")]
     no_normalize: bool,
-    /// Train on the public data set and its own labels instead: what one gets without any private data
+    /// Train on a public data set (see "Public data") and its own labels instead: what one gets without any private
+    /// data
     #[arg(long, conflicts_with_all = ["samples", "labels", "no_normalize"], help_heading = "Samples")]
     public_control: bool,
     #[command(flatten)]
@@ -66,6 +69,15 @@ struct Args {
 }
 
 impl Step for Args {
+    const DEFAULTS: &[(&str, &str)] = &[
+        ("epochs", "20, or student.epochs"),
+        ("batch_size", "64, or student.batch_size"),
+        ("learning_rate", "0.01, or student.learning_rate"),
+        ("momentum", "0.5, or student.momentum"),
+        ("weight_decay", "0.0001, or student.weight_decay"),
+        ("augment", "false, or student.augment"),
+    ];
+
     fn run_args(&self) -> &RunArgs {
         &self.run
     }

@@ -22,11 +22,13 @@ use pate_core::train::vae;
 /// and near-copies of private images among them.
 #[derive(Parser)]
 #[command(
+    name = env!("CARGO_BIN_NAME"),
     version,
     after_help = "\
 Examples:
-  train-teacher-vae --teacher-id 0 --shard-path teachers/teacher_0/shard.pt --out-dir teacher_vaes
-  train-teacher-vae --teacher-id 0 --shard-indices shard_indices.json --mnist-data-dir datasets --epochs 100
+  train-teacher-vae --teacher-id 0 --shard-path teachers/teacher_0/shard.pt
+  train-teacher-vae --teacher-id 0 --shard-indices shard_indices.json \\
+    --mnist-data-dir datasets --epochs 100 --out-dir teacher_vaes
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
@@ -37,7 +39,7 @@ struct Args {
     /// The shard, made by prepare-shards; beats --shard-indices
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Private data")]
     shard_path: Option<PathBuf>,
-    /// Rows of MNIST's training set by teacher
+    /// Rows of MNIST's training set by teacher, JSON
     #[arg(long, value_name = "FILE", value_parser = parse_path, default_value = SHARD_INDICES, help_heading = "Private data")]
     shard_indices: PathBuf,
     /// Folder of MNIST, for --shard-indices
@@ -55,6 +57,15 @@ struct Args {
 }
 
 impl Step for Args {
+    const DEFAULTS: &[(&str, &str)] = &[
+        ("latent_dim", "32, or teacher_vae.latent_dim"),
+        ("epochs", "100, or teacher_vae.epochs"),
+        ("batch_size", "32 or the whole shard, or teacher_vae.batch_size"),
+        ("lr", "0.001, or teacher_vae.lr"),
+        ("weight_decay", "0.00001, or teacher_vae.weight_decay"),
+        ("kl_annealing_epochs", "20, or teacher_vae.kl_annealing_epochs"),
+    ];
+
     fn run_args(&self) -> &RunArgs {
         &self.run
     }

@@ -24,11 +24,14 @@ use serde_json::json;
 /// whose settings are the same is kept, so that a stopped run goes on.
 #[derive(Parser)]
 #[command(
+    name = env!("CARGO_BIN_NAME"),
     version,
     after_help = "\
 Examples:
-  train-teachers --data-dir datasets --num-models 250 --epochs 20 --lr 0.05 --momentum 0.9 --output-dir trained_nets_gpu
-  train-teachers --data-dir data/mnist-subset --shard-indices data/shard_indices.json --num-models 20
+  train-teachers --data-dir datasets --num-models 250 --epochs 20 --lr 0.05 \\
+    --momentum 0.9 --output-dir trained_nets_gpu
+  train-teachers --data-dir data/mnist-subset --num-models 20 \\
+    --shard-indices data/shard_indices.json
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
@@ -39,7 +42,7 @@ struct Args {
     /// Number of teachers [default: 3, or teachers.num_models]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Teachers")]
     num_models: Option<u32>,
-    /// First teacher
+    /// Id of the first teacher
     #[arg(long, value_name = "ID", default_value_t = 0, help_heading = "Teachers")]
     start_id: u64,
     /// Rows of the training set by teacher [default: made here, as prepare-shards does]
@@ -59,10 +62,10 @@ struct Args {
     /// Folder for the <id>/model.pth
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "trained_nets_gpu", help_heading = "Output")]
     output_dir: PathBuf,
-    /// Where the shard indices go that were made here
+    /// File for the shard indices, where they are made here
     #[arg(long, value_name = "FILE", value_parser = parse_path, default_value = "shard_indices.json", help_heading = "Output")]
     save_shards: PathBuf,
-    /// Train again what is there
+    /// Train teachers again that are there already
     #[arg(long, help_heading = "Output")]
     force: bool,
     #[command(flatten)]
@@ -78,6 +81,15 @@ enum OptimizerArg {
 }
 
 impl Step for Args {
+    const DEFAULTS: &[(&str, &str)] = &[
+        ("epochs", "10, or teachers.epochs"),
+        ("batch_size", "64, or teachers.batch_size"),
+        ("learning_rate", "0.01, or teachers.lr"),
+        ("momentum", "0.5, or teachers.momentum"),
+        ("weight_decay", "0.0001, or teachers.weight_decay"),
+        ("augment", "false, or teachers.augment"),
+    ];
+
     fn run_args(&self) -> &RunArgs {
         &self.run
     }

@@ -48,7 +48,7 @@ impl Teacher {
         let (network, classes) = match read {
             Ok(network) => {
                 let classes = network.classes();
-                (TeacherNetwork::UcStub(network.for_inference()), classes)
+                (TeacherNetwork::UcStub(network), classes)
             }
             Err(_) if code && trust_torchscript => {
                 let mut module = CModule::load_on_device(path, device)?;
@@ -75,7 +75,7 @@ impl Teacher {
     /// A network that was trained here, as a teacher.
     pub fn from_network(network: UcStub, normalisation: Normalisation, device: Device) -> Self {
         let (path, format, classes) = (PathBuf::new(), Format::TorchZip, network.classes());
-        let network = TeacherNetwork::UcStub(network.for_inference());
+        let network = TeacherNetwork::UcStub(network);
         Self { path, format, network, normalisation, classes, device }
     }
 

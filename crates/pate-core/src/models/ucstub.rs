@@ -95,13 +95,6 @@ impl UcStub {
         let x = if dropout { x.dropout(0.5, true) } else { x };
         self.fc2.forward(&x).log_softmax(-1, None)
     }
-
-    /// Lays the convolutions out for inference. The values stay the same; training goes on with another copy.
-    #[must_use]
-    pub fn for_inference(mut self) -> Self {
-        self.conv2.optimise();
-        self
-    }
 }
 
 impl Network for UcStub {

@@ -145,15 +145,6 @@ impl Decoder {
         self.logits(z).sigmoid()
     }
 
-    /// Lays the convolutions out for inference; the values stay the same.
-    #[must_use]
-    pub fn for_inference(mut self) -> Self {
-        self.conv_t1.optimise();
-        self.conv_t2.optimise();
-        self.conv_final.optimise();
-        self
-    }
-
     fn push_parameters<'a>(&'a self, prefix: &str, out: &mut Vec<(String, &'a Tensor)>) {
         self.fc.push_parameters(&format!("{prefix}fc"), out);
         self.conv_t1.push_parameters(&format!("{prefix}conv_t1"), out);

@@ -1,7 +1,7 @@
 use tch::{Device, Tensor};
 
 use super::Source;
-use crate::{Result, tensor};
+use crate::Result;
 
 /// 2-D convolution with bias.
 pub struct Conv2d {
@@ -35,11 +35,6 @@ impl Conv2d {
     /// `[n, n_in, h, w]` to `[n, n_out, h', w']` with `h' = (h + 2 padding - k) / stride + 1`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.conv2d(&self.weight, Some(&self.bias), [self.stride; 2], [self.padding; 2], [1, 1], 1)
-    }
-
-    /// Weights laid out channels-last, for inference.
-    pub(crate) fn optimise(&mut self) {
-        self.weight = tensor::channels_last(&self.weight.detach());
     }
 
     pub(crate) fn push_parameters<'a>(&'a self, name: &str, out: &mut Vec<(String, &'a Tensor)>) {
@@ -89,11 +84,6 @@ impl ConvTranspose2d {
             1,
             [1, 1],
         )
-    }
-
-    /// Weights laid out channels-last, for inference.
-    pub(crate) fn optimise(&mut self) {
-        self.weight = tensor::channels_last(&self.weight.detach());
     }
 
     pub(crate) fn push_parameters<'a>(&'a self, name: &str, out: &mut Vec<(String, &'a Tensor)>) {

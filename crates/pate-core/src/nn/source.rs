@@ -68,7 +68,9 @@ impl<'a> Source<'a> {
                 }
             }
         };
-        Ok(tensor::from_f32(&values, shape)?.f_to_device(self.device)?)
+        let parameter = tensor::from_f32(&values, shape)?.f_to_device(self.device)?;
+        // Convolutions follow the layout of their weights.
+        Ok(if shape.len() == 4 { tensor::channels_last(&parameter) } else { parameter })
     }
 
     /// Checks that a file held exactly the network's names.
