@@ -1,0 +1,107 @@
+//! Our networks and optimisers against PyTorch's. `golden/make.py` made the expected values and says how.
+
+use std::path::Path;
+
+use pate_core::data::ImageSpec;
+use pate_core::models::{Decoder, UcStub, Vae};
+use pate_core::nn::{Adam, Network, Optimizer, Sgd, trainable};
+use pate_core::tensor::{from_f32, from_i64, to_f32};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+fn golden(name: &str) -> Vec<f64> {
+    let text = include_str!("golden/pytorch.json");
+    let all: Value = serde_json::from_str(text).unwrap();
+    serde_json::from_value(all[name].clone()).unwrap()
+}
+
+fn wave(shape: &[i64], k: usize, scale: f64) -> Tensor {
+    let n = shape.iter().product::<i64>();
+    let values: Vec<f32> = (0..n).map(|i| (scale * (0.37 * i as f64 + k as f64).sin()) as f32).collect();
+    from_f32(&values, shape).unwrap()
+}
+
+fn fill(network: &impl Network, names: &str, first: usize) {
+    let _guard = tch::no_grad_guard();
+    let chosen = network.parameters().into_iter().filter(|(name, _)| name.starts_with(names));
+    for (i, (_, parameter)) in chosen.enumerate() {
+        parameter.detach().copy_(&wave(&parameter.size(), first + i, 0.08));
+    }
+}
+
+fn assert_close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let difference = (f64::from(*found) - expected).abs();
+        assert!(difference <= tolerance * expected.abs().max(1.0), "{what}[{i}]: {found}, PyTorch {expected}");
+    }
+}
+
+fn optimise(mut optimizer: impl Optimizer) -> Vec<f32> {
+    let mut parameters = [wave(&[2, 3], 1, 0.08), wave(&[3], 2, 0.08)];
+    for step in 0..5 {
+        let gradients = [wave(&[2, 3], 10 + 3 * step, 1.0), wave(&[3], 11 + 3 * step, 1.0)];
+        optimizer.step(&mut parameters, &gradients);
+    }
+    parameters.iter().flat_map(|p| to_f32(p).unwrap()).collect()
+}
+
+#[test]
+fn optimisers_take_pytorchs_steps() {
+    assert_close("sgd", &optimise(Sgd::new(0.1, 0.5, 0.01)), &golden("sgd"), 1e-6);
+    assert_close("plain sgd", &optimise(Sgd::new(0.1, 0.0, 0.0)), &golden("sgd_plain"), 1e-6);
+    assert_close("adam", &optimise(Adam::new(0.05, 0.01)), &golden("adam"), 1e-6);
+}
+
+#[test]
+fn the_vae_computes_what_pytorchs_does() {
+    let vae = Vae::new(ImageSpec::MNIST, 8, 1, Device::Cpu).unwrap();
+    fill(&vae, "encoder.", 0);
+    fill(&vae, "decoder.", 8);
+    let _guard = tch::no_grad_guard();
+    let x: Tensor = wave(&[3, 1, 28, 28], 30, 0.5) + 0.5;
+    let (mu, logvar) = vae.encoder.forward(&x);
+    assert_close("mu", &to_f32(&mu).unwrap(), &golden("encoder_mu"), 1e-4);
+    assert_close("logvar", &to_f32(&logvar).unwrap(), &golden("encoder_logvar"), 1e-4);
+    let image = to_f32(&vae.decoder.forward(&wave(&[3, 8], 31, 1.0))).unwrap();
+    let pixels: Vec<f32> = image.into_iter().step_by(97).collect();
+    assert_close("image", &pixels, &golden("decoder_every_97th_pixel"), 1e-5);
+}
+
+#[test]
+fn the_classifier_and_its_gradients_are_pytorchs() {
+    let network = UcStub::new(ImageSpec::MNIST, 1, Device::Cpu).unwrap();
+    fill(&network, "", 16);
+    let x: Tensor = wave(&[3, 1, 28, 28], 30, 0.5) + 0.5;
+    let parameters = trainable(&network);
+    let log_p = network.forward(&x, false);
+    assert_close("log p", &to_f32(&log_p).unwrap(), &golden("classifier_log_probs"), 1e-4);
+    let loss = log_p.nll_loss(&from_i64(&[1, 5, 9]));
+    let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
+    let norms: Vec<f32> = gradients
+        .iter()
+        .map(|g| g.to_kind(Kind::Double).square().sum(Kind::Double).sqrt().double_value(&[]) as f32)
+        .collect();
+    assert_close("gradient norms", &norms, &golden("classifier_gradient_norms"), 1e-4);
+}
+
+#[test]
+fn saved_networks_load_again_under_pytorchs_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vae_path, decoder_path) = (dir.path().join("vae_full.pth"), dir.path().join("decoder.pth"));
+    let vae = Vae::new(ImageSpec::MNIST, 8, 1, Device::Cpu).unwrap();
+    let access = artifact::Access::Private;
+    pate_core::models::save(&vae, &vae_path, access).unwrap();
+    pate_core::models::save(&vae.decoder, &decoder_path, access).unwrap();
+    let names: Vec<String> = vae.decoder.parameters().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names[..4], ["fc.weight", "fc.bias", "conv_t1.weight", "conv_t1.bias"]);
+    // A whole VAE's file serves as a decoder's.
+    let z = wave(&[2, 8], 3, 1.0);
+    let draw = |path: &Path| {
+        let _guard = tch::no_grad_guard();
+        to_f32(&Decoder::load(path, ImageSpec::MNIST, Device::Cpu).unwrap().forward(&z)).unwrap()
+    };
+    assert_eq!(draw(&vae_path), draw(&decoder_path));
+    let error = UcStub::load(&vae_path, ImageSpec::MNIST, Device::Cpu).err().unwrap().to_string();
+    assert!(error.contains("vae_full.pth") && error.contains("fc2.weight"), "{error}");
+}
