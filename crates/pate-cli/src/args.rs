@@ -12,4 +12,4 @@ pub use filters::FilterArgs;
 pub use latents::{LatentArgs, RngArg};
 pub use run::RunArgs;
 pub use training::{SgdArgs, VaeArgs};
-pub use values::{for_teacher, has_id, parse_bool, parse_path};
+pub use values::{check_ending, for_teacher, has_id, parse_bool, parse_path};

@@ -282,7 +282,7 @@ impl Batch<'_> {
             pool: pool.records,
             pool_path: pool.path,
             model: &files.model,
-            config_used: self.config.name(),
+            config: self.config,
             lowered_min_per_class: filters.lowered_min_per_class,
             fingerprint: Some(fingerprint),
             picture: self.pictures,
@@ -368,12 +368,12 @@ impl Batch<'_> {
             .field("seed", seed)?
             .field("decoder_path", decoder_path)?
             .field("shape", images.tensor().size())?
-            .field("config_used", self.config.name())?
             .field("rng", format!("{:?}", self.rng).to_lowercase())?
             .field("rounds", rounds)?;
         if per_teacher {
             report.field("teacher_id", teacher_id)?.field("approach", "per_teacher_vae")?;
         }
+        self.config.describe(&mut report)?;
         report.input(FileRecord::of(decoder_path)?).output(record.clone());
         ctx.write_report(&report, &path.with_extension("json"))?;
         Ok(Pool {

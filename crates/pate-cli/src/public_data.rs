@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use pate_core::data::{Dataset, Orientation, Records, Split};
+use pate_core::data::{Dataset, Orientation, Records, ShardIndices, Split};
 
 use crate::args::parse_path;
 
@@ -71,6 +71,25 @@ pub const MNIST_DIR: &str = "wp3_d3.2_saferlearn/src/input-data/MNIST";
 
 /// `shard_indices.json` where a PATE repository keeps it.
 pub const SHARD_INDICES: &str = "wp3_d3.2_saferlearn/shard_indices.json";
+
+/// Shard indices, all of whose rows are among `n_records` records.
+///
+/// # Errors
+/// Names the file: what [`ShardIndices::load`] gives, or a row that does not exist.
+pub fn shard_indices(path: &Path, n_records: usize) -> Result<ShardIndices> {
+    let indices = ShardIndices::load(path).context("cannot use the shard indices")?;
+    for (teacher_id, rows) in &indices.by_teacher {
+        if let Some(row) = rows.iter().find(|&&row| row >= n_records as i64) {
+            return Err(pate_core::Error::content(
+                path,
+                format!("teacher {teacher_id} has row {row}, but the training set has {n_records} records"),
+                "give the indices that belong to this data set, or let them be made",
+            )
+            .into());
+        }
+    }
+    Ok(indices)
+}
 
 /// One split of MNIST.
 ///

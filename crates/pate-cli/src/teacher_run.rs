@@ -11,6 +11,7 @@ use pate_core::label_filter::{FilterInputs, FilterPlan, Filtered};
 use pate_core::models::{Decoder, Teacher};
 use serde_json::json;
 
+use crate::args::LoadedConfig;
 use crate::{Context, pictures, training};
 
 /// The files of one teacher.
@@ -148,8 +149,8 @@ pub struct ReportExtras<'a> {
     pub pool_path: String,
     /// The teacher's file.
     pub model: &'a Path,
-    /// Name of the configuration.
-    pub config_used: String,
+    /// The configuration.
+    pub config: &'a LoadedConfig,
     /// The minimum by class, where the command line lowered it.
     pub lowered_min_per_class: Option<u64>,
     /// Identity of inputs and settings, for resuming.
@@ -190,7 +191,6 @@ pub fn save(
         .field("teacher_model_path", extras.model)?
         .field("samples_path", &samples_path)?
         .field("labels_path", &labels_path)?
-        .field("config_used", extras.config_used)?
         .field("samples_hash", &samples.sha256)?
         .field("teacher_format", teacher.teacher.format().to_string())?
         .field("teacher_program_executed", teacher.teacher.runs_program())?
@@ -201,6 +201,7 @@ pub fn save(
     if let Some(fingerprint) = extras.fingerprint {
         report.field("fingerprint", fingerprint)?;
     }
+    extras.config.describe(&mut report)?;
     for record in extras.pool.into_iter().chain(teacher.inputs.iter().cloned()) {
         report.input(record);
     }

@@ -25,7 +25,7 @@ pub struct TeacherJob<'a> {
 }
 
 /// Images tested at once.
-const TEST_BATCH: usize = 256;
+const TEST_BATCH: usize = 64;
 
 impl TeacherJob<'_> {
     /// Trains and tests the teacher; the flag says whether an earlier run's file was kept.

@@ -72,6 +72,21 @@ impl Normalisation {
         Ok(Self { mean: mean.to_vec(), std: std.to_vec() })
     }
 
+    /// Checks that there is one mean for all channels, or one per channel.
+    ///
+    /// # Errors
+    /// Another number of means than channels.
+    pub fn check_channels(&self, channels: i64) -> Result<()> {
+        if self.mean.len() == 1 || self.mean.len() as i64 == channels {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "preprocessing.normalize_mean has {} values, and the images {channels} channels; give one for all, or one \
+             per channel",
+            self.mean.len()
+        )))
+    }
+
     /// MNIST's: mean .1307, deviation .3081.
     pub fn mnist() -> Self {
         Self { mean: vec![0.1307], std: vec![0.3081] }

@@ -214,7 +214,6 @@ pub fn filter(
     progress: &dyn Progress,
 ) -> Result<Filtered> {
     plan.limits.check()?;
-    let _guard = tch::no_grad_guard();
     let classes = classes_of(pool, inputs)?;
     let candidates = pool.flat();
     let shard = match (inputs.shard_private, plan.min_memorisation_distance) {

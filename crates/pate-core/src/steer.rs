@@ -86,7 +86,7 @@ pub fn steer(
             break;
         }
         let loss = -log_p.f_sum(Kind::Float)?;
-        let gradient = Tensor::f_run_backward(&[loss], &[&z], false, false)?;
+        let gradient = tensor::gradients(&loss, &[&z])?;
         adam.step(&mut latents, &gradient);
         let _guard = tch::no_grad_guard();
         if let Some(noise) = noise(step)? {

@@ -72,6 +72,18 @@ pub fn channels_last(tensor: &Tensor) -> Tensor {
     tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
 
+/// Gradients of a scalar with respect to `inputs`.
+///
+/// # Errors
+/// Where `scalar` has no graph behind it (under a gradient guard, say): libtorch's engine would read through a null pointer.
+#[expect(clippy::disallowed_methods, reason = "the one place that checks for a graph first")]
+pub fn gradients<T: std::borrow::Borrow<Tensor>>(scalar: &Tensor, inputs: &[T]) -> Result<Vec<Tensor>> {
+    if !scalar.requires_grad() {
+        return Err(Error::invalid("gradients were asked for where none are recorded"));
+    }
+    Ok(Tensor::f_run_backward(&[scalar], inputs, false, false)?)
+}
+
 /// Runs `body` on consecutive row ranges `(first, n)` of at most `batch` rows.
 ///
 /// # Errors
@@ -119,6 +131,16 @@ mod tests {
     fn a_short_slice_is_refused_not_read_past() {
         let error = from_f32(&[1.0, 2.0], &[3]).unwrap_err().to_string();
         assert!(error.contains("2 values") && error.contains("[3]"), "{error}");
+    }
+
+    #[test]
+    fn gradients_without_a_graph_are_an_error_not_a_crash() {
+        let x = Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let sum = (&x * 3.0).sum(Kind::Float);
+        assert_eq!(to_f32(&gradients(&sum, &[&x]).unwrap()[0]).unwrap(), [3.0, 3.0]);
+        let _guard = tch::no_grad_guard();
+        let sum = (&x * 3.0).sum(Kind::Float);
+        assert!(gradients(&sum, &[&x]).is_err());
     }
 
     #[test]

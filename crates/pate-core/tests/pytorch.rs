@@ -5,7 +5,7 @@ use std::path::Path;
 use pate_core::data::ImageSpec;
 use pate_core::models::{Decoder, UcStub, Vae};
 use pate_core::nn::{Adam, Network, Optimizer, Sgd, trainable};
-use pate_core::tensor::{from_f32, from_i64, to_f32};
+use pate_core::tensor::{from_f32, from_i64, gradients, to_f32};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -77,7 +77,7 @@ fn the_classifier_and_its_gradients_are_pytorchs() {
     let log_p = network.forward(&x, false);
     assert_close("log p", &to_f32(&log_p).unwrap(), &golden("classifier_log_probs"), 1e-4);
     let loss = log_p.nll_loss(&from_i64(&[1, 5, 9]));
-    let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
+    let gradients = gradients(&loss, &parameters).unwrap();
     let norms: Vec<f32> = gradients
         .iter()
         .map(|g| g.to_kind(Kind::Double).square().sum(Kind::Double).sqrt().double_value(&[]) as f32)

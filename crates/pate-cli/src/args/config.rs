@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use artifact::FileRecord;
+use artifact::{FileRecord, Report};
 use clap::Args;
 use pate_core::config::{Config, DEFAULT_PATH};
 
@@ -12,7 +12,8 @@ use crate::Context;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Configuration")]
 pub struct ConfigArgs {
-    /// Configuration file, JSON [default: config/synthetic_generation.json where it is, else the built-in values]
+    /// Configuration file, JSON; flags beat it, and it beats the built-in values [default:
+    /// config/synthetic_generation.json where there is one]
     #[arg(long, value_name = "FILE", value_parser = parse_path)]
     config: Option<PathBuf>,
 }
@@ -26,9 +27,18 @@ pub struct LoadedConfig {
 }
 
 impl LoadedConfig {
-    /// What reports call it.
-    pub fn name(&self) -> String {
-        self.record.as_ref().map_or_else(|| "built-in".to_owned(), |r| r.path.to_string_lossy().into_owned())
+    /// Names it in a report: the field `config_used`, and its file among the inputs.
+    ///
+    /// # Errors
+    /// Never for a path that is text.
+    pub fn describe(&self, report: &mut Report) -> Result<(), artifact::Error> {
+        let name =
+            self.record.as_ref().map_or_else(|| "built-in".to_owned(), |r| r.path.to_string_lossy().into_owned());
+        report.field("config_used", name)?;
+        if let Some(record) = &self.record {
+            report.input(record.clone());
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use anyhow::{Result, bail};
+
 /// A path as people type it on either system: away from Windows, backslashes are slashes too.
 ///
 /// # Errors
@@ -37,6 +39,21 @@ pub fn for_teacher(path: &Path, teacher_id: u64) -> PathBuf {
     } else {
         path.to_path_buf()
     }
+}
+
+/// Refuses an output path with the ending of another file that the step writes beside it, under the same name.
+///
+/// # Errors
+/// Names the flag, the path and the usual ending.
+pub fn check_ending(flag: &str, path: &Path, taken: &[&str], usual: &str) -> Result<()> {
+    if let Some(ending) = path.extension().filter(|ending| taken.iter().any(|taken| ending == taken)) {
+        bail!(
+            "{flag} is {}, but another file with the ending .{} is written beside it; give a name that ends in {usual}",
+            path.display(),
+            ending.display()
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

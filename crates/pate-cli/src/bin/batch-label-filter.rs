@@ -145,11 +145,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("empty", count(Status::Empty))?
         .field("failed", count(Status::Failed))?
         .field("total_samples", results.iter().map(|r| r.num_selected).sum::<usize>())?
-        .field("teachers", &results)?
-        .field("config_used", loaded.name())?;
-    if let Some(record) = &loaded.record {
-        report.input(record.clone());
-    }
+        .field("teachers", &results)?;
+    loaded.describe(&mut report)?;
     for result in &results {
         let dir = args.output_dir.join(format!("teacher_{}", result.teacher_id));
         for path in [dir.join(teacher_run::SAMPLES), dir.join(teacher_run::LABELS)] {

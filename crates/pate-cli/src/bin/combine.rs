@@ -76,7 +76,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
             args.name
         );
     }
-    let _lock = ctx.lock(&args.output)?;
     let sets = combine::find(&args.teachers_dir, args.start_id, args.end_id, args.classes)
         .context("cannot use the teachers' folder")?;
     for (folder, reason) in &sets.skipped {
@@ -87,10 +86,21 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         sets.complete.iter().flat_map(|set| std::iter::repeat_n(set.teacher_id, set.labels.len())).collect();
     let stratified = !args.no_stratify;
     let chosen = combine::choose(&all, args.percentage, stratified, ctx.seed)?;
+    if all.is_empty() {
+        return Err(pate_core::Error::content(
+            &args.teachers_dir,
+            "its teacher_<id> folders hold no samples",
+            "make some with label-filter or batch-label-filter, or give another --teachers-dir",
+        )
+        .into());
+    }
+    if chosen.is_empty() {
+        bail!("--percentage {} of {} samples is not even one; give more", args.percentage, all.len());
+    }
+    let _lock = ctx.lock(&args.output)?;
     let progress = ctx.progress();
     progress.start("teachers", sets.complete.len() as u64);
-    let images = combine::gather(&sets.complete, &chosen, progress)
-        .with_context(|| format!("nothing to combine in {}", args.teachers_dir.display()))?;
+    let images = combine::gather(&sets.complete, &chosen, progress).context("cannot combine the samples")?;
     progress.finish();
 
     let labels: Vec<i64> = chosen.iter().map(|&row| all[row]).collect();

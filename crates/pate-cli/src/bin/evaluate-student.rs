@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
-use pate_cli::args::{ConfigArgs, RunArgs, parse_path};
+use pate_cli::args::{ConfigArgs, RunArgs, check_ending, parse_path};
 use pate_cli::public_data::{MNIST_DIR, mnist};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::Split;
@@ -62,6 +62,9 @@ fn main() -> ExitCode {
 
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
+    if let Some(path) = &args.output {
+        check_ending("--output", path, &["png"], ".json")?;
+    }
     let normalisation = training::normalisation(&loaded.config.preprocessing)?;
     let records = mnist(&args.mnist_dir, Split::Test)?;
     let student = UcStub::load(&args.model, records.spec(), ctx.device).context("cannot use the student")?;
@@ -87,6 +90,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let picture = pictures::confusion(&title, &score, &path.with_extension("png"), access)?;
     let mut report = Report::new(guarantee);
     report.field("model_path", &args.model)?.field("mnist_test_dir", &args.mnist_dir)?.fields(&score)?;
+    loaded.describe(&mut report)?;
     report.input(FileRecord::of(&args.model)?);
     for path in &records.files {
         report.input(FileRecord::of(path)?);

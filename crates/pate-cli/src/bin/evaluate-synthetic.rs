@@ -7,15 +7,15 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Report};
 use clap::Parser;
-use pate_cli::args::{ConfigArgs, RunArgs, parse_path};
-use pate_cli::public_data::{MNIST_DIR, SHARD_INDICES, mnist};
+use pate_cli::args::{ConfigArgs, RunArgs, check_ending, parse_path};
+use pate_cli::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run};
 use pate_core::config::EvaluationConfig;
 use pate_core::data::{
-    Images, LabelColumn, LabelRow, Labels, RangeRule, Shard, ShardIndices, Split, read_label_csv,
+    Images, LabelColumn, LabelRow, Labels, RangeRule, Shard, Split, read_label_csv,
 };
 use pate_core::distance;
 use pate_core::evaluate::{self, NearestDistances, SyntheticInputs, SyntheticScore};
@@ -102,13 +102,12 @@ fn shard(args: &Args) -> Result<Option<PrivateShard>> {
                 let labels =
                     Labels::load(&labels_path, args.classes).context("cannot use the shard's labels")?;
                 if labels.len() != images.len() {
-                    bail!(
-                        "{} has {} labels, but {} has {} images",
-                        labels_path.display(),
-                        labels.len(),
-                        path.display(),
-                        images.len()
-                    );
+                    return Err(pate_core::Error::content(
+                        &labels_path,
+                        format!("{} labels, but {} has {} images", labels.len(), path.display(), images.len()),
+                        "give the two files of one shard",
+                    )
+                    .into());
                 }
                 files.push(labels_path);
                 Some(labels)
@@ -118,33 +117,30 @@ fn shard(args: &Args) -> Result<Option<PrivateShard>> {
         return Ok(Some(PrivateShard { images, labels, source: path.clone(), files }));
     }
     let Some(teacher_id) = args.teacher_id else { return Ok(None) };
-    let indices = ShardIndices::load(&args.shard_indices).context("cannot use the shard indices")?;
-    let records =
-        mnist(&args.mnist_data_dir, Split::Train)?.select(indices.rows(&args.shard_indices, teacher_id)?)?;
+    let records = mnist(&args.mnist_data_dir, Split::Train)?;
+    let indices = shard_indices(&args.shard_indices, records.len())?;
+    let records = records.select(indices.rows(&args.shard_indices, teacher_id)?)?;
     let source = args.shard_indices.clone();
-    Ok(Some(PrivateShard {
-        images: records.images,
-        labels: Some(records.labels),
-        files: vec![source.clone()],
-        source,
-    }))
+    let files = std::iter::once(source.clone()).chain(records.files).collect();
+    Ok(Some(PrivateShard { images: records.images, labels: Some(records.labels), files, source }))
 }
 
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
+    let out = args.out.clone().unwrap_or_else(|| args.samples.with_file_name("evaluation_report.json"));
+    check_ending("--out", &out, &["png"], ".json")?;
     let images = Images::load(&args.samples, RangeRule::Unit { normalised_flag: None })
         .context("cannot use the samples")?;
     let labels_path = args.labels.clone().unwrap_or_else(|| args.samples.with_file_name("labels.csv"));
     let rows = read_label_csv(&labels_path, args.classes, LabelColumn::Confidence)
         .context("cannot use the labels")?;
     if rows.len() != images.len() {
-        bail!(
-            "{} has {} labels, but {} has {} samples",
-            labels_path.display(),
-            rows.len(),
-            args.samples.display(),
-            images.len()
-        );
+        return Err(pate_core::Error::content(
+            &labels_path,
+            format!("{} labels, but {} has {} samples", rows.len(), args.samples.display(), images.len()),
+            "give the two files of one run",
+        )
+        .into());
     }
     let labels: Vec<i64> = rows.iter().map(|row| row.label).collect();
     let shard = shard(args)?;
@@ -160,7 +156,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let verdict = verdict(&score, &rows, &loaded.config.evaluation);
     ctx.print(&summary(&score, &verdict, images.len()))?;
 
-    let out = args.out.clone().unwrap_or_else(|| args.samples.with_file_name("evaluation_report.json"));
     let guarantee = teacher_run::guarantee();
     let access = Context::access(&guarantee);
     let mut report = Report::new(guarantee);
@@ -176,8 +171,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     }
     report
         .field("metadata", metadata)?
-        .field("success_criteria", verdict)?
-        .field("config_used", loaded.name())?;
+        .field("success_criteria", verdict)?;
+    loaded.describe(&mut report)?;
     let files = [args.samples.clone(), labels_path];
     for path in files.iter().chain(shard.iter().flat_map(|s| &s.files)) {
         report.input(FileRecord::of(path)?);

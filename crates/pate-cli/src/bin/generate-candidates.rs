@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
-use pate_cli::args::{ConfigArgs, LatentArgs, LoadedConfig, RunArgs, for_teacher, has_id, parse_path};
+use pate_cli::args::{
+    ConfigArgs, LatentArgs, LoadedConfig, RunArgs, check_ending, for_teacher, has_id, parse_path,
+};
 use pate_cli::{Context, Outcome, Step, pictures};
 use pate_core::data::ImageSpec;
 use pate_core::generate;
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
 
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
+    check_ending("--out", &args.out, if args.save_grid { &["json", "png"] } else { &["json"] }, ".pt")?;
     let many = args.start_id.is_some() || args.num_teachers.is_some();
     let named = has_id(&args.out) || has_id(&args.decoder_path);
     if many && !has_id(&args.out) {
@@ -145,11 +148,11 @@ fn pool(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Conte
         .field("seed", seed)?
         .field("decoder_path", &decoder_path)?
         .field("shape", pool.tensor().size())?
-        .field("config_used", loaded.name())?
         .field("rng", format!("{:?}", args.latents.rng()).to_lowercase())?;
     if let Some(id) = teacher_id {
         report.field("teacher_id", id)?.field("approach", "per_teacher_vae")?;
     }
+    loaded.describe(&mut report)?;
     report.input(FileRecord::of(&decoder_path)?).output(pool.save(&out, access)?);
     if args.save_grid {
         report.output(pictures::grid(&pool, &out.with_extension("png"), access)?);

@@ -120,7 +120,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         pool: records,
         pool_path: names.join(", "),
         model: &args.teacher_model,
-        config_used: loaded.name(),
+        config: &loaded,
         lowered_min_per_class: filters.lowered_min_per_class,
         fingerprint: None,
         picture: true,

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{RunArgs, parse_path};
-use pate_cli::public_data::{MNIST_DIR, mnist};
+use pate_cli::public_data::{MNIST_DIR, mnist, shard_indices};
 use pate_cli::{Context, Outcome, Step};
 use pate_core::data::{Assignment, Shard, ShardIndices, Split};
 
@@ -75,8 +75,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let mut report = Report::new(Guarantee::none("shards are copies of private data"));
     let (indices, assignment) = match &args.shard_indices {
         Some(path) => {
+            let indices = shard_indices(path, records.len())?;
             report.input(FileRecord::of(path)?);
-            (ShardIndices::load(path).context("cannot use the shard indices")?, "as given")
+            (indices, "as given")
         }
         None => {
             let assignment = match args.assignment.unwrap_or(AssignmentArg::Index) {

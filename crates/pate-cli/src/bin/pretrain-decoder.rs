@@ -118,8 +118,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("decoder_path", &decoder_path)?
         .field("decoder_hash", &decoder.sha256)?
         .field("training_history", &trained.history)?
-        .field("use_augmentation", plan.augmentation.is_some())?
-        .field("config_used", loaded.name())?;
+        .field("use_augmentation", plan.augmentation.is_some())?;
+    loaded.describe(&mut report)?;
     for path in &records.files {
         report.input(artifact::FileRecord::of(path)?);
     }

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
@@ -99,13 +99,12 @@ fn records(args: &Args) -> Result<Records> {
     let images = Images::load(samples, rule).context("cannot use the samples")?;
     let rows = read_label_csv(labels, args.classes, LabelColumn::Label).context("cannot use the labels")?;
     if rows.len() != images.len() {
-        bail!(
-            "{} has {} labels, but {} has {} samples; give the two files of one run",
-            labels.display(),
-            rows.len(),
-            samples.display(),
-            images.len()
-        );
+        return Err(pate_core::Error::content(
+            labels,
+            format!("{} labels, but {} has {} samples", rows.len(), samples.display(), images.len()),
+            "give the two files of one run",
+        )
+        .into());
     }
     let values = rows.into_iter().map(|row| row.label).collect();
     Ok(Records {
@@ -168,8 +167,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("best_validation_accuracy", best_epoch.and_then(|e| e.validation_accuracy))?
         .field("best_model_path", &best_path)?
         .field("final_model_path", &final_path)?
-        .field("training_history", &trained.history)?
-        .field("config_used", loaded.name())?;
+        .field("training_history", &trained.history)?;
+    loaded.describe(&mut report)?;
     for path in &records.files {
         report.input(FileRecord::of(path)?);
     }

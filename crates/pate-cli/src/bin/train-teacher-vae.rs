@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
-use pate_cli::public_data::{MNIST_DIR, SHARD_INDICES, mnist};
+use pate_cli::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
 use pate_cli::{Context, Outcome, Step, pictures, training};
-use pate_core::data::{Images, Shard, ShardIndices, Split};
+use pate_core::data::{Images, Shard, Split};
 use pate_core::models;
 use pate_core::train::vae;
 
@@ -75,22 +75,23 @@ fn main() -> ExitCode {
     pate_cli::run::<Args>(command)
 }
 
-/// The shard's images, and where they came from.
-fn shard(args: &Args) -> Result<(Images, PathBuf)> {
+/// The shard's images, and the files that they came from; the first one is what the report calls their source.
+fn shard(args: &Args) -> Result<(Images, Vec<PathBuf>)> {
     if let Some(path) = &args.shard_path {
-        return Ok((Shard::load(path).context("cannot use the shard")?.images, path.clone()));
+        return Ok((Shard::load(path).context("cannot use the shard")?.images, vec![path.clone()]));
     }
-    let indices = ShardIndices::load(&args.shard_indices).context("cannot use the shard indices")?;
-    let rows = indices.rows(&args.shard_indices, args.teacher_id)?;
     let records = mnist(&args.mnist_data_dir, Split::Train)?;
-    Ok((records.select(rows)?.images, args.shard_indices.clone()))
+    let indices = shard_indices(&args.shard_indices, records.len())?;
+    let rows = indices.rows(&args.shard_indices, args.teacher_id)?;
+    let files = std::iter::once(args.shard_indices.clone()).chain(records.files.iter().cloned()).collect();
+    Ok((records.select(rows)?.images, files))
 }
 
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
     let dir = args.out_dir.join(format!("teacher_{}", args.teacher_id));
     let _lock = ctx.lock(&dir)?;
-    let (images, source) = shard(args)?;
+    let (images, files) = shard(args)?;
     let plan = training::teacher_vae_plan(&args.training, &loaded.config, ctx.seed, images.len());
     let asked = args.training.batch_size.map_or(loaded.config.teacher_vae.batch_size, |n| n as usize);
     if plan.batch_size < asked {
@@ -124,7 +125,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("kl_annealing_epochs", plan.kl_annealing_epochs)?
         .field("seed", ctx.seed)?
         .field("shard_size", images.len())?
-        .field("shard_source", &source)?
+        .field("shard_source", files.first())?
         .field("use_augmentation", plan.augmentation.is_some())?
         .field("final_loss", last.map(|e| e.loss))?
         .field("final_recon_loss", last.map(|e| e.recon_loss))?
@@ -133,7 +134,11 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("full_vae_path", &full_path)?
         .field("decoder_hash", &decoder.sha256)?
         .field("training_history", &trained.history)?;
-    report.input(FileRecord::of(&source)?).output(decoder).output(full).output(curves);
+    loaded.describe(&mut report)?;
+    for path in &files {
+        report.input(FileRecord::of(path)?);
+    }
+    report.output(decoder).output(full).output(curves);
     ctx.write_report(&report, &dir.join("training_report.json"))?;
     ctx.say(&format!("decoder: {}", decoder_path.display()));
     Ok(Outcome::Done)

@@ -6,11 +6,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
-use pate_cli::public_data::{MNIST_DIR, mnist};
+use pate_cli::public_data::{MNIST_DIR, mnist, shard_indices};
 use pate_cli::teacher_training::TeacherJob;
 use pate_cli::{Context, Outcome, Step, training};
 use pate_core::data::{Assignment, ShardIndices, Split};
@@ -99,13 +99,19 @@ fn main() -> ExitCode {
     pate_cli::run::<Args>(command)
 }
 
-fn indices(args: &Args, n_models: u64, n_records: usize, seed: u64) -> Result<(ShardIndices, FileRecord)> {
+/// The shards of the teachers below `end_id`, at least.
+fn indices(args: &Args, end_id: u64, n_records: usize, seed: u64) -> Result<(ShardIndices, FileRecord)> {
     if let Some(path) = &args.shard_indices {
-        let indices = ShardIndices::load(path).context("cannot use the shard indices")?;
+        let indices = shard_indices(path, n_records)?;
         return Ok((indices, FileRecord::of(path)?));
     }
-    let teachers = (args.start_id + n_models) as usize;
-    let indices = ShardIndices::assign(n_records, teachers, None, Assignment::Index, seed)?;
+    if end_id > n_records as u64 {
+        bail!(
+            "--num-models from --start-id on ends with teacher {}, but {n_records} records make at most {n_records} shards",
+            end_id - 1
+        );
+    }
+    let indices = ShardIndices::assign(n_records, end_id as usize, None, Assignment::Index, seed)?;
     let record = indices.save(&args.save_shards)?;
     Ok((indices, record))
 }
@@ -125,6 +131,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         OptimizerArg::Adam => "adam",
     });
     let n_models = args.num_models.map_or(teachers.num_models as u64, u64::from);
+    let Some(end_id) = args.start_id.checked_add(n_models) else {
+        bail!("--start-id is {}; with {n_models} teachers it is at most {}", args.start_id, u64::MAX - n_models);
+    };
     let _lock = ctx.lock(&args.output_dir)?;
     let train = mnist(&args.data_dir, Split::Train)?;
     let test = mnist(&args.data_dir, Split::Test)?;
@@ -136,7 +145,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         ctx.seed,
         train.spec().width,
     )?;
-    let (indices, indices_record) = indices(args, n_models, train.len(), ctx.seed)?;
+    let (indices, indices_record) = indices(args, end_id, train.len(), ctx.seed)?;
 
     let guarantee = Guarantee::none("teachers are trained on private shards without a privacy mechanism");
     let mut report = Report::new(guarantee);
@@ -144,10 +153,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let mut accuracies = Vec::new();
     let progress = ctx.progress();
     progress.start("teacher", n_models);
-    for teacher_id in args.start_id..args.start_id + n_models {
+    for teacher_id in args.start_id..end_id {
         progress.check()?;
         let path = args.output_dir.join(teacher_id.to_string()).join("model.pth");
-        let rows = indices.rows(&args.save_shards, teacher_id)?;
+        let rows = indices.rows(args.shard_indices.as_ref().unwrap_or(&args.save_shards), teacher_id)?;
         let plan = ClassifierPlan { seed: ctx.seed.wrapping_add(teacher_id), ..plan.clone() };
         let job = TeacherJob { path: &path, rows, plan: &plan, force: args.force };
         let (score, kept) = job.run(&train, &test, ctx)?;
@@ -180,8 +189,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("augment", plan.augmentation.is_some())?
         .field("seed", ctx.seed)?
         .field("mean_test_accuracy", mean)?
-        .field("teachers", entries)?
-        .field("config_used", loaded.name())?;
+        .field("teachers", entries)?;
+    loaded.describe(&mut report)?;
     report.input(indices_record);
     for path in train.files.iter().chain(&test.files) {
         report.input(FileRecord::of(path)?);

@@ -116,12 +116,24 @@ pub struct LabelRow {
 pub fn read_label_csv(path: &Path, classes: i64, columns: LabelColumn) -> Result<Vec<LabelRow>> {
     let file =
         File::open(path).map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
-    parse_label_csv(path, BufReader::new(file), classes, columns)
+    let mut text = Vec::new();
+    BufReader::new(file)
+        .read_to_end(&mut text)
+        .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
+    parse_label_csv(path, &text, classes, columns)
+}
+
+/// The line, counted from 1, of the record that was read at `start`. The reader's own count is one short after CRLF,
+/// where it takes the next record to begin between the two.
+fn line_of(text: &[u8], start: u64) -> usize {
+    let start = (start as usize).min(text.len());
+    let ends = text[start..].iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    1 + text[..start + ends].iter().filter(|&&b| b == b'\n').count()
 }
 
 fn parse_label_csv(
     path: &Path,
-    text: impl Read,
+    text: &[u8],
     classes: i64,
     columns: LabelColumn,
 ) -> Result<Vec<LabelRow>> {
@@ -142,10 +154,10 @@ fn parse_label_csv(
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|e| broken(&e))?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let start = record.position().map_or(0, csv::Position::byte);
         let field = |at: usize| record.get(at).unwrap_or_default();
         let wrong = |what: &str, value: &str, allowed: String| {
-            Error::content(path, format!("line {line}: {what} is `{value}`"), allowed)
+            Error::content(path, format!("line {}: {what} is `{value}`", line_of(text, start)), allowed)
         };
         let label = field(label_at);
         let label = label
@@ -216,6 +228,8 @@ mod tests {
     fn a_bad_row_is_named_by_its_line() {
         for (text, part) in [
             ("index,label\n0,4\n1,10\n", "line 3: label is `10`"),
+            ("index,label\r\n0,4\r\n1,10\r\n", "line 3: label is `10`"),
+            ("index,label\r\n\r\n0,4\r\n\r\n1,10\r\n", "line 5: label is `10`"),
             ("index,label\n0,4\n2,1\n", "line 3: index is `2`"),
             ("label,confidence\n4,NaN\n", "line 2: confidence is `NaN`"),
             ("index,class\n0,4\n", "`index,class`"),

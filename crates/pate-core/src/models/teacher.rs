@@ -39,6 +39,7 @@ impl Teacher {
         trust_torchscript: bool,
         device: Device,
     ) -> Result<Self> {
+        normalisation.check_channels(spec.channels)?;
         let document = tensorfile::read(path)?;
         let (format, code) = (document.format, document.code);
         let read = document

@@ -11,6 +11,9 @@ use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
 use crate::{Error, Result, tensor};
 
+/// Images classified at once in validation; their activations then stay in the processor's cache.
+const VALIDATION_BATCH: usize = 64;
+
 /// Which optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptimizerKind {
@@ -113,6 +116,7 @@ pub fn train(
             plan.batch_size
         )));
     }
+    plan.normalisation.check_channels(train.spec().channels)?;
     let network = UcStub::new(train.spec(), plan.seed, device)?;
     let mut parameters = nn::trainable(&network);
     let mut optimizer: Box<dyn Optimizer> = match plan.optimizer {
@@ -141,7 +145,7 @@ pub fn train(
                 &plan.normalisation,
                 records,
                 device,
-                256,
+                VALIDATION_BATCH,
                 &crate::progress::Silent,
             )?),
             None => None,
@@ -200,7 +204,7 @@ fn run_epoch(
         }
         let log_p = network.forward(&plan.normalisation.apply(&x), true);
         let loss = log_p.f_nll_loss::<Tensor>(&truth, None, Reduction::Mean, -100)?;
-        let gradients = Tensor::f_run_backward(&[&loss], parameters, false, false)?;
+        let gradients = tensor::gradients(&loss, parameters)?;
         optimizer.step(parameters, &gradients);
         let _guard = tch::no_grad_guard();
         let _ = loss_sum.f_add_(&(loss.detach().to_kind(Kind::Double) * rows as f64))?;

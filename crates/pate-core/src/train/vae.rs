@@ -82,6 +82,7 @@ pub fn train(images: &Images, plan: &VaePlan, device: Device, progress: &dyn Pro
             plan.batch_size
         )));
     }
+    plan.normalisation.check_channels(images.spec(1).channels)?;
     // The number of classes means nothing to a VAE.
     let network = Vae::new(images.spec(1), plan.latent_dim, plan.seed, device)?;
     let mut parameters = nn::trainable(&network);
@@ -142,7 +143,7 @@ fn run_epoch(
         )?;
         let kl = (mu.square() + logvar.exp() - 1.0 - &logvar).sum(Kind::Float) * 0.5;
         let loss = &recon + &kl * weight;
-        let gradients = Tensor::f_run_backward(&[loss], parameters, false, false)?;
+        let gradients = tensor::gradients(&loss, parameters)?;
         adam.step(parameters, &gradients);
         let _guard = tch::no_grad_guard();
         let _ = sums.f_add_(&Tensor::f_stack(&[recon.detach(), kl.detach()], 0)?.to_kind(Kind::Double))?;

@@ -1,0 +1,143 @@
+# Short names for the commands of the README. `just` lists them; `just seed=7 pipeline` sets a variable.
+# Every line is one program with plain arguments, so that sh and PowerShell run the same text; no value may hold a space.
+# Outputs go below runs/, which `just clean` removes. Data sets go below datasets/.
+
+set windows-shell := ["pwsh.exe", "-NoLogo", "-NoProfile", "-Command"]
+
+config := "config/synthetic_generation.json"
+seed := "42"
+# Seed of candidates and of steering; a teacher's id is added to it.
+pool_seed := "123"
+# Flags for every step: `just common="--device cpu --threads 2" pipeline`.
+common := "--device auto"
+datasets := "datasets"
+
+# The 250 teachers are shared by pipeline, nine-k and full.
+shards := "runs/mnist250/shards"
+nets := "runs/mnist250/trained_nets"
+decoder := "runs/decoder_emnist"
+digits_decoder := "runs/decoder_digits"
+# Where the steps put their results when they are called one by one.
+out := "runs/pipeline"
+
+step := "cargo run --quiet --release --package pate-cli --bin"
+
+# List the recipes
+default:
+    @just --list --unsorted
+
+# Find libtorch 2.13.0 on this machine, or fetch it once for this user
+setup:
+    cargo xtask setup
+
+# Say what this machine has and lacks, and how to mend it
+doctor:
+    cargo xtask doctor
+
+# Set up libtorch if need be, and build all binaries
+build:
+    cargo xtask build
+
+# Run the whole pipeline on the data in the repository, into runs/demo
+demo:
+    cargo xtask demo
+
+# Run all tests
+test:
+    cargo xtask test
+
+# Run everything that a change must pass
+ci:
+    cargo xtask ci
+
+# Compare with what the original Python pipeline gave for the same inputs
+conformance:
+    cargo xtask conformance
+
+# Fetch full data sets: mnist, emnist, kmnist, fashion, all
+data +sets:
+    cargo xtask data {{sets}} --root {{datasets}}
+
+# Fetch MNIST (12 MB)
+data-mnist: (data "mnist")
+
+# Fetch EMNIST (a download of 562 MB)
+data-emnist: (data "emnist")
+
+# Fetch KMNIST (21 MB)
+data-kmnist: (data "kmnist")
+
+# Fetch Fashion-MNIST (31 MB)
+data-fashion: (data "fashion")
+
+# Cut MNIST's training set into 250 private shards
+prepare-shards:
+    {{step}} prepare-shards -- --mnist-dir {{datasets}} --num-teachers 250 --out-dir {{shards}} --seed {{seed}} {{common}}
+
+# Train a teacher on every shard; goes on where it was stopped
+train-teachers:
+    {{step}} train-teachers -- --data-dir {{datasets}} --shard-indices {{shards}}/shard_indices.json --num-models 250 --epochs 20 --lr 0.05 --momentum 0.9 --config {{config}} --output-dir {{nets}} --seed {{seed}} {{common}}
+
+# Train the decoder on EMNIST
+pretrain-decoder:
+    {{step}} pretrain-decoder -- --data-root {{datasets}} --latent-dim 32 --epochs 50 --config {{config}} --out-dir {{decoder}} --seed {{seed}} {{common}}
+
+# Train the decoder on the public digits inside the program
+pretrain-decoder-digits:
+    {{step}} pretrain-decoder -- --dataset digits --config config/demo.json --out-dir {{digits_decoder}} --seed {{seed}} {{common}}
+
+# Train a VAE on one teacher's shard: `just train-teacher-vae 3`
+train-teacher-vae id="0":
+    {{step}} train-teacher-vae -- --teacher-id {{id}} --shard-path {{shards}}/teacher_{{id}}/shard.pt --epochs 100 --config {{config}} --out-dir {{out}}/teacher_vaes --seed {{seed}} {{common}}
+
+# Make one pool of 20,000 candidates for all teachers
+generate-candidates:
+    {{step}} generate-candidates -- --decoder-path {{decoder}}/decoder.pth --pool-size 20000 --out {{out}}/candidates/candidates_run1.pt --save-grid --config {{config}} --seed {{pool_seed}} {{common}}
+
+# Label and filter the pool of generate-candidates with one teacher: `just label-filter 3`
+label-filter id="0":
+    {{step}} label-filter -- --candidates {{out}}/candidates/candidates_run1.pt --teacher-model {{nets}}/{{id}}/model.pth --teacher-shard-path {{shards}}/teacher_{{id}}/shard.pt --shard-metadata {{shards}}/teacher_{{id}}/metadata.json --decoder-path {{decoder}}/decoder.pth --config {{config}} --out-dir {{out}}/teachers/teacher_{{id}} --seed {{pool_seed}} {{common}}
+
+# Make a pool for every teacher, label and filter it; goes on where it was stopped (pools are not kept: 16 GB)
+batch-label-filter:
+    {{step}} batch-label-filter -- --generate-candidates-per-teacher --discard-candidates --decoder-path {{decoder}}/decoder.pth --teachers-dir {{nets}} --teacher-shard-base {{shards}} --shard-metadata-base {{shards}} --num-teachers 250 --pool-size 20000 --config {{config}} --output-dir {{out}}/teachers --seed {{pool_seed}} {{common}}
+
+# Measure one teacher's samples beside its shard: `just evaluate-synthetic 3`
+evaluate-synthetic id="0":
+    {{step}} evaluate-synthetic -- --samples {{out}}/teachers/teacher_{{id}}/synthetic_samples.pt --shard {{shards}}/teacher_{{id}}/shard.pt --config {{config}} --out {{out}}/teachers/teacher_{{id}}/evaluation_report.json {{common}}
+
+# Put a share of all teachers' samples into one data set
+combine percentage="0.1":
+    {{step}} combine -- --teachers-dir {{out}}/teachers --percentage {{percentage}} --output {{out}}/combined --seed {{seed}} {{common}}
+
+# Train a student on the combined samples
+train-student:
+    {{step}} train-student -- --samples {{out}}/combined/combined_synthetic_samples.pt --labels {{out}}/combined/combined_synthetic_labels.csv --epochs 20 --batch-size 64 --learning-rate 0.01 --config {{config}} --output-dir {{out}}/student --seed {{seed}} {{common}}
+
+# Test the student on MNIST's 10,000 test images
+evaluate-student:
+    {{step}} evaluate-student -- --model {{out}}/student/student_model_best.pth --mnist-dir {{datasets}} --config {{config}} --output {{out}}/student/evaluation_report.json {{common}}
+
+# The whole workflow on full MNIST and EMNIST: 250 teachers, 20,000 candidates each (needs data-mnist, data-emnist)
+pipeline: build prepare-shards train-teachers pretrain-decoder batch-label-filter evaluate-synthetic combine train-student evaluate-student
+
+# 36 samples of each of 250 teachers out of 1,000 candidates: 9,000 in all, and a student (needs data-mnist, data-emnist)
+nine-k: build prepare-shards train-teachers pretrain-decoder
+    {{step}} batch-label-filter -- --generate-candidates-per-teacher --candidates-dir runs/nine_k/candidates --decoder-path {{decoder}}/decoder.pth --teachers-dir {{nets}} --teacher-shard-base {{shards}} --num-teachers 250 --pool-size 1000 --quota False --target-samples 36 --config config/nine_k.json --output-dir runs/nine_k/teachers --seed {{pool_seed}} {{common}}
+    {{step}} combine -- --teachers-dir runs/nine_k/teachers --output runs/nine_k/combined --seed {{seed}} {{common}}
+    {{step}} train-student -- --samples runs/nine_k/combined/combined_synthetic_samples.pt --labels runs/nine_k/combined/combined_synthetic_labels.csv --config config/nine_k.json --output-dir runs/nine_k/student --seed {{seed}} {{common}}
+    {{step}} evaluate-student -- --model runs/nine_k/student/student_model_best.pth --mnist-dir {{datasets}} --config config/nine_k.json --output runs/nine_k/student/evaluation_report.json {{common}}
+
+# The demo at full size: 250 teachers on full MNIST, a decoder of public digits alone (needs data-mnist)
+full: build prepare-shards train-teachers pretrain-decoder-digits
+    {{step}} train-student -- --public-control --dataset digits --config config/demo.json --output-dir runs/full/public_control --seed {{seed}} {{common}}
+    {{step}} evaluate-student -- --model runs/full/public_control/student_model_best.pth --mnist-dir {{datasets}} --config config/demo.json --output runs/full/public_control/evaluation_report.json {{common}}
+    {{step}} batch-label-filter -- --generate-candidates-per-teacher --candidates-dir runs/full/candidates --decoder-path {{digits_decoder}}/decoder.pth --teachers-dir {{nets}} --teacher-shard-base {{shards}} --shard-metadata-base {{shards}} --num-teachers 250 --config config/demo.json --output-dir runs/full/teachers --seed {{pool_seed}} {{common}}
+    {{step}} evaluate-synthetic -- --samples runs/full/teachers/teacher_0/synthetic_samples.pt --shard {{shards}}/teacher_0/shard.pt --config config/demo.json --out runs/full/teachers/teacher_0/evaluation_report.json {{common}}
+    {{step}} combine -- --teachers-dir runs/full/teachers --output runs/full/combined --seed {{seed}} {{common}}
+    {{step}} train-student -- --samples runs/full/combined/combined_synthetic_samples.pt --labels runs/full/combined/combined_synthetic_labels.csv --config config/demo.json --output-dir runs/full/student --seed {{seed}} {{common}}
+    {{step}} evaluate-student -- --model runs/full/student/student_model_best.pth --mnist-dir {{datasets}} --config config/demo.json --output runs/full/student/evaluation_report.json {{common}}
+
+# Remove runs/; data sets and builds stay
+clean:
+    cargo xtask clean
