@@ -60,7 +60,12 @@ fn main() -> ExitCode {
 fn run(program: &str, args: &[&str]) -> Result<String, Failed> {
     let output = Command::new(program).args(args).args(["--device", "cpu", "--quiet"]).output()?;
     if !output.status.success() {
-        return Err(format!("{program} {args:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into());
+        return Err(format!(
+            "{program} {args:?}: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

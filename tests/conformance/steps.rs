@@ -39,15 +39,35 @@ struct Selection {
 
 const SELECTIONS: &[Selection] = &[
     Selection { case: "t0_default", teacher: 0, with_shard: false, arguments: &[], rejected: (0, 0) },
-    Selection { case: "t0_small_shard", teacher: 0, with_shard: true, arguments: &["--config", "config_small.json"], rejected: (161, 0) },
-    Selection { case: "t7_small_shard", teacher: 7, with_shard: true, arguments: &["--config", "config_small.json"], rejected: (255, 0) },
+    Selection {
+        case: "t0_small_shard",
+        teacher: 0,
+        with_shard: true,
+        arguments: &["--config", "config_small.json"],
+        rejected: (161, 0),
+    },
+    Selection {
+        case: "t7_small_shard",
+        teacher: 7,
+        with_shard: true,
+        arguments: &["--config", "config_small.json"],
+        rejected: (255, 0),
+    },
     Selection {
         case: "t7_target36",
         teacher: 7,
         with_shard: false,
         arguments: &[
-            "--quota", "False", "--confidence", "0.9", "--min-nn-distance", "2.0", "--min-diversity-distance", "3.0",
-            "--target-samples", "36",
+            "--quota",
+            "False",
+            "--confidence",
+            "0.9",
+            "--min-nn-distance",
+            "2.0",
+            "--min-diversity-distance",
+            "3.0",
+            "--target-samples",
+            "36",
         ],
         rejected: (37, 360),
     },
@@ -152,7 +172,9 @@ fn select(dir: &Dir, selection: &Selection) -> Result<(), Failed> {
     same("report", &report, &dir.json(&format!("{expected}/selection_report.json"))?, NOT_COMPARED, METRIC)?;
     let found = (report["rejected_quota"].as_u64(), report["rejected_target"].as_u64());
     if found != (Some(selection.rejected.0), Some(selection.rejected.1)) {
-        return Err(format!("rejected by quota and target: {found:?}, expected {:?}", selection.rejected).into());
+        return Err(
+            format!("rejected by quota and target: {found:?}, expected {:?}", selection.rejected).into()
+        );
     }
     let read = |path: &Path| read_label_csv(path, 10, LabelColumn::Confidence);
     let rows = read(&out.path().join("labels.csv"))?;
@@ -166,7 +188,11 @@ fn select(dir: &Dir, selection: &Selection) -> Result<(), Failed> {
             return Err(format!("row {i}: {row:?}, expected {wanted:?}").into());
         }
     }
-    same_rows(&out.path().join("synthetic_samples.pt"), &dir.path(&format!("{expected}/synthetic_samples.pt")), &rows)
+    same_rows(
+        &out.path().join("synthetic_samples.pt"),
+        &dir.path(&format!("{expected}/synthetic_samples.pt")),
+        &rows,
+    )
 }
 
 fn evaluate(dir: &Dir, case: &str) -> Result<(), Failed> {
@@ -207,7 +233,14 @@ fn combine(dir: &Dir, case: &str, percentage: &str) -> Result<(), Failed> {
     let out = work.path().join("combined");
     run(
         env!("CARGO_BIN_EXE_combine"),
-        &["--teachers-dir", &text(&work.path().join("teachers")), "--output", &text(&out), "--percentage", percentage],
+        &[
+            "--teachers-dir",
+            &text(&work.path().join("teachers")),
+            "--output",
+            &text(&out),
+            "--percentage",
+            percentage,
+        ],
     )?;
     let metadata = std::fs::read_to_string(out.join("combined_synthetic_metadata.json"))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
@@ -216,16 +249,20 @@ fn combine(dir: &Dir, case: &str, percentage: &str) -> Result<(), Failed> {
     if percentage == "1.0" {
         same("metadata", &metadata, &expected, NOT_COMPARED, METRIC)?;
         for file in [labels, ids] {
-            if std::fs::read(out.join(file))? != std::fs::read(dir.path(&format!("expected/{case}/{file}")))? {
+            if std::fs::read(out.join(file))? != std::fs::read(dir.path(&format!("expected/{case}/{file}")))?
+            {
                 return Err(format!("{file} differs").into());
             }
         }
         let samples = "combined_synthetic_samples.pt";
-        let (found, wanted) = (array(&out.join(samples))?, array(&dir.path(&format!("expected/{case}/{samples}")))?);
+        let (found, wanted) =
+            (array(&out.join(samples))?, array(&dir.path(&format!("expected/{case}/{samples}")))?);
         return if found == wanted { Ok(()) } else { Err("the samples differ".into()) };
     }
     // Random rows: counts and floors are what can be compared.
-    for field in ["total_samples", "num_teachers", "teacher_ids", "percentage_used", "stratified_sampling", "shape"] {
+    for field in
+        ["total_samples", "num_teachers", "teacher_ids", "percentage_used", "stratified_sampling", "shape"]
+    {
         if metadata[field] != expected[field] {
             return Err(format!("{field} is {}, expected {}", metadata[field], expected[field]).into());
         }
@@ -234,11 +271,15 @@ fn combine(dir: &Dir, case: &str, percentage: &str) -> Result<(), Failed> {
     let mut excess = 0;
     for (class, floor) in FLOORS.iter().enumerate() {
         let n = metadata["class_distribution"][class.to_string()].as_u64().unwrap_or(0);
-        excess += n.checked_sub(*floor).ok_or_else(|| format!("class {class} has {n}, at least {floor} expected"))?;
+        excess += n
+            .checked_sub(*floor)
+            .ok_or_else(|| format!("class {class} has {n}, at least {floor} expected"))?;
     }
     let rows = read_label_csv(&out.join(labels), 10, LabelColumn::Label)?.len();
     if excess != 6 || rows != 217 {
-        return Err(format!("{excess} rows beyond the floors (6 expected), {rows} labels (217 expected)").into());
+        return Err(
+            format!("{excess} rows beyond the floors (6 expected), {rows} labels (217 expected)").into()
+        );
     }
     Ok(())
 }
@@ -261,7 +302,11 @@ fn student(dir: &Dir, teacher: u64) -> Result<(), Failed> {
     let expected = dir.json(&format!("expected/student_as_teacher_{teacher}.json"))?;
     same("report", &report, &expected, NOT_COMPARED, METRIC)?;
     let accuracy = format!("{:.2}%", expected["overall_accuracy"].as_f64().unwrap_or_default());
-    if printed.contains(&accuracy) { Ok(()) } else { Err(format!("{accuracy} is not printed:\n{printed}").into()) }
+    if printed.contains(&accuracy) {
+        Ok(())
+    } else {
+        Err(format!("{accuracy} is not printed:\n{printed}").into())
+    }
 }
 
 fn pool(dir: &Dir) -> Result<(), Failed> {
@@ -285,7 +330,8 @@ fn pool(dir: &Dir) -> Result<(), Failed> {
             &text(&path),
         ],
     )?;
-    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path.with_extension("json"))?)?;
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path.with_extension("json"))?)?;
     same("report", &report, &dir.json("expected/pool_seed123/candidates.json")?, NOT_COMPARED, METRIC)?;
     let found = array(&path)?.into_f32();
     let expected = array(&dir.path("expected/pool_seed123/candidates.pt"))?.into_f32();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Guarantee, Report};
+use artifact::{FileRecord, Guarantee};
 use pate_core::data::{ImageSpec, Images};
 use pate_core::generate::{self, LatentPlan, LatentRng};
 use pate_core::label::{Labelled, label};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::Context;
 use crate::args::{FilterArgs, LatentArgs, LoadedConfig, for_teacher, has_id};
+use crate::pool::{self, DecoderOrigin, PoolOrigin};
 use crate::teacher_run::{self, LoadedTeacher, REPORT, ReportExtras, TeacherFiles};
 use crate::teacher_training::StopOnly;
 
@@ -67,6 +68,8 @@ pub struct Batch<'a> {
     pub candidates: Option<PathBuf>,
     /// For pools and steering; may hold `{id}`.
     pub decoder: Option<PathBuf>,
+    /// What the decoder has seen.
+    pub origin: DecoderOrigin,
     /// Side of the images that a decoder draws.
     pub image_size: i64,
     /// Candidates of a pool that is made.
@@ -251,6 +254,7 @@ impl Batch<'_> {
         let fingerprint = teacher_run::fingerprint(&filters.plan, config, &identity, teacher.inputs());
         if !self.force
             && let Some(result) = finished(teacher_id, &dir, &fingerprint)
+            && (!self.pictures || result.was_empty || dir.join(teacher_run::PICTURE).is_file())
         {
             return Ok(result);
         }
@@ -275,7 +279,7 @@ impl Batch<'_> {
         };
         let inputs = teacher.filter_inputs();
         let filtered = match pool.labelled {
-            Some(labelled) => label_filter::filter(&pool.images, labelled, &inputs, &filters.plan, &watch)?,
+            Some(labelled) => label_filter::filter(&pool.images, &labelled, &inputs, &filters.plan, &watch)?,
             None => label_filter::label_filter(&pool.images, &inputs, &filters.plan, &watch)?,
         };
         let extras = ReportExtras {
@@ -345,37 +349,23 @@ impl Batch<'_> {
             return Ok(Pool { images, labelled: Some(labelled), records: Vec::new(), path });
         };
         let path = folder.join(format!("candidates_teacher_{teacher_id}.pt"));
-        // One decoder for all is the public one; a decoder per teacher has seen that teacher's shard. How many rounds
-        // were made depends on the teacher, so more than one is private too.
-        let per_teacher = self.decoder.as_ref().is_some_and(|path| has_id(path));
-        let guarantee = if per_teacher {
-            Guarantee::none(format!(
-                "taken for the decoder of teacher {teacher_id}, trained on its private shard"
-            ))
-        } else if rounds > 1 {
-            Guarantee::none(format!("its size follows from the labels of teacher {teacher_id}"))
-        } else {
-            Guarantee::Public
-        };
-        let record = images.save(&path, Context::access(&guarantee))?;
-        let mut report = Report::new(guarantee);
-        report
-            .field("pool_size", images.len())?
-            .field("latent_dim", decoder.latent_dim())?
-            .field("latent_mixing_ratio", self.latents.mixing_ratio)?
-            .field("latent_noise_scale", self.latents.noise_scale)?
-            .field("run_id", format!("teacher_{teacher_id}"))?
-            .field("seed", seed)?
-            .field("decoder_path", decoder_path)?
-            .field("shape", images.tensor().size())?
-            .field("rng", format!("{:?}", self.rng).to_lowercase())?
-            .field("rounds", rounds)?;
-        if per_teacher {
-            report.field("teacher_id", teacher_id)?.field("approach", "per_teacher_vae")?;
+        let own = self.decoder.as_ref().is_some_and(|path| has_id(path)).then_some(teacher_id);
+        let mut guarantee = self.origin.guarantee(own);
+        if rounds > 1 {
+            let reason = format!("how many rounds it took follows from the labels of teacher {teacher_id}");
+            guarantee = guarantee.join(Guarantee::none(reason));
         }
-        self.config.describe(&mut report)?;
-        report.input(FileRecord::of(decoder_path)?).output(record.clone());
-        ctx.write_report(&report, &path.with_extension("json"))?;
+        let origin = PoolOrigin {
+            decoder_path,
+            latent_dim: decoder.latent_dim(),
+            plan: self.latents,
+            rng: self.rng,
+            seed,
+            run_id: format!("teacher_{teacher_id}"),
+            own,
+            rounds,
+        };
+        let record = pool::save(&images, &path, &origin, guarantee, false, self.config, ctx)?;
         Ok(Pool {
             images,
             labelled: Some(labelled),

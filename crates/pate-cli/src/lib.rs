@@ -9,6 +9,7 @@ pub mod batch;
 mod context;
 mod exit;
 pub mod pictures;
+pub mod pool;
 pub mod public_data;
 pub mod teacher_run;
 pub mod teacher_training;

@@ -206,9 +206,12 @@ pub fn save(
         report.input(record);
     }
     report.output(samples).output(labels);
-    if extras.picture && !filtered.images.is_empty() {
+    let path = dir.join(PICTURE);
+    if !extras.picture || filtered.images.is_empty() {
+        // One of an earlier run would show other samples.
+        let _ = std::fs::remove_file(&path);
+    } else {
         let title = "Selected samples, most confident first, with the teacher's confidence";
-        let path = dir.join(PICTURE);
         report.output(pictures::class_sheet(
             title,
             &filtered.images,

@@ -44,7 +44,7 @@ fn latents(plan: LatentPlan, latent_dim: i64, n: i64, batch_idx: u64, draw: &mut
         z.f_narrow(0, 0, m)?.f_copy_(&mixed)?;
     }
     if plan.noise_scale > 0.0 {
-        z = z + draw.normal(&[n, latent_dim])? * plan.noise_scale;
+        z += draw.normal(&[n, latent_dim])? * plan.noise_scale;
     }
     Ok(z)
 }
@@ -112,12 +112,11 @@ pub fn candidates(
     tensor::batches(pool_size as i64, BATCH, |first, n| {
         progress.check()?;
         let mut stream;
-        let draw: &mut dyn Draw = match &mut torch {
-            Some(torch) => torch,
-            None => {
-                stream = Stream::new(seed, Purpose::Latents, batch_idx);
-                &mut stream
-            }
+        let draw: &mut dyn Draw = if let Some(torch) = &mut torch {
+            torch
+        } else {
+            stream = Stream::new(seed, Purpose::Latents, batch_idx);
+            &mut stream
         };
         let z = latents(plan, decoder.latent_dim(), n, batch_idx, draw)?;
         let images = decode(decoder, &z)?;

@@ -122,6 +122,7 @@ pub struct Summary {
 
 /// The settings as `selection_report.json` lists them.
 #[derive(Clone, Debug, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the report's fields, as the original names them")]
 pub struct FiltersApplied {
     /// For most classes.
     pub default_confidence_threshold: f64,
@@ -199,7 +200,7 @@ pub fn label_filter(
     progress.start("labelling", pool.len() as u64);
     let labelled = label(inputs.teacher, pool, plan.batch_size, progress)?;
     progress.finish();
-    filter(pool, labelled, inputs, plan, progress)
+    filter(pool, &labelled, inputs, plan, progress)
 }
 
 /// Filters a pool that is labelled already.
@@ -208,7 +209,7 @@ pub fn label_filter(
 /// As [`label_filter`].
 pub fn filter(
     pool: &Images,
-    labelled: Labelled,
+    labelled: &Labelled,
     inputs: &FilterInputs<'_>,
     plan: &FilterPlan,
     progress: &dyn Progress,
@@ -222,7 +223,7 @@ pub fn filter(
     };
 
     let mut selection = Selection::all(pool.len());
-    confidence::filter(&mut selection, &labelled, &plan.thresholds);
+    confidence::filter(&mut selection, labelled, &plan.thresholds);
     if let Some((shard, least)) = &shard {
         memorisation::filter(&mut selection, &candidates, shard, *least)?;
     }
@@ -230,12 +231,12 @@ pub fn filter(
         Some(counts) if plan.quota => quota::targets(counts, selection.kept().len(), &plan.limits),
         _ => BTreeMap::new(),
     };
-    quota::filter(&mut selection, &labelled, classes, &targets, &plan.limits);
+    quota::filter(&mut selection, labelled, classes, &targets, &plan.limits);
 
-    let missing = missing_by_class(&selection, &labelled, classes, &plan.limits);
+    let missing = missing_by_class(&selection, labelled, classes, &plan.limits);
     let mut steered_by_class: BTreeMap<i64, u64> = missing.keys().map(|&class| (class, 0)).collect();
     let mut counts = SteeredCounts::default();
-    let mut rows = Rows::of(&selection, &labelled, &candidates)?;
+    let mut rows = Rows::of(&selection, labelled, &candidates)?;
     let steering = plan.steering.zip(inputs.decoder).filter(|_| !missing.is_empty());
     if let Some((steering_plan, decoder)) = steering {
         progress.start("steering", missing.values().sum());

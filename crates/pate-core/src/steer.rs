@@ -31,18 +31,18 @@ const GROUP: i64 = 64;
 
 /// What steering found, one row per latent.
 pub struct Steered {
-    /// The best of z0 .. z_steps: `[n, latent_dim]`.
+    /// The best of z0 .. `z_steps`: `[n, latent_dim]`.
     pub best: Tensor,
     /// Where the last step ended: `[n, latent_dim]`.
     pub last: Tensor,
-    /// The teacher's probability of the wanted class at z0 .. z_steps: `[steps + 1, n]`.
+    /// The teacher's probability of the wanted class at z0 .. `z_steps`: `[steps + 1, n]`.
     pub confidences: Tensor,
 }
 
 /// Steers `z0` towards `classes`.
 ///
 /// Adam on the sum over rows of `-log p(class)` (rows do not touch each other); after each step `z += noise`, clamped to
-/// `[-3, 3]`. All of z0 .. z_steps are measured, and the best is returned; the earlier one among equals.
+/// `[-3, 3]`. All of z0 .. `z_steps` are measured, and the best is returned; the earlier one among equals.
 ///
 /// # Shapes
 /// `z0` `[n, latent_dim]`, `classes` int64 `[n]`; `noise(step)` gives `[n, latent_dim]` or `None`.

@@ -1,5 +1,7 @@
 //! Our networks and optimisers against PyTorch's. `golden/make.py` made the expected values and says how.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
+
 use std::path::Path;
 
 use pate_core::data::ImageSpec;
@@ -33,7 +35,10 @@ fn assert_close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
         let difference = (f64::from(*found) - expected).abs();
-        assert!(difference <= tolerance * expected.abs().max(1.0), "{what}[{i}]: {found}, PyTorch {expected}");
+        assert!(
+            difference <= tolerance * expected.abs().max(1.0),
+            "{what}[{i}]: {found}, PyTorch {expected}"
+        );
     }
 }
 

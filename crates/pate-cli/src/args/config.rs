@@ -32,8 +32,10 @@ impl LoadedConfig {
     /// # Errors
     /// Never for a path that is text.
     pub fn describe(&self, report: &mut Report) -> Result<(), artifact::Error> {
-        let name =
-            self.record.as_ref().map_or_else(|| "built-in".to_owned(), |r| r.path.to_string_lossy().into_owned());
+        let name = self
+            .record
+            .as_ref()
+            .map_or_else(|| "built-in".to_owned(), |r| r.path.to_string_lossy().into_owned());
         report.field("config_used", name)?;
         if let Some(record) = &self.record {
             report.input(record.clone());

@@ -11,6 +11,7 @@ use artifact::{FileRecord, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, FilterArgs, LatentArgs, RunArgs, parse_bool, parse_path};
 use pate_cli::batch::{Batch, Status, find_teachers, table};
+use pate_cli::pool::DecoderOrigin;
 use pate_cli::{Context, Outcome, Step, teacher_run};
 
 /// Label and filter for many teachers
@@ -41,6 +42,8 @@ pub struct Args {
     /// The decoder, for pools and for latent steering; with {id}, one decoder per teacher
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Candidates")]
     decoder_path: Option<PathBuf>,
+    #[command(flatten)]
+    origin: DecoderOrigin,
     /// Height and width of the images that are made, which the decoder's weights do not tell
     #[arg(long, value_name = "PIXELS", default_value_t = 28, value_parser = clap::value_parser!(i64).range(4..=1024), help_heading = "Candidates")]
     image_size: i64,
@@ -115,6 +118,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let batch = Batch {
         candidates: args.candidates.clone(),
         decoder: args.decoder_path.clone(),
+        origin: args.origin,
         image_size: args.image_size,
         pool_size: args.latents.pool_size(generation),
         latents: args.latents.plan(generation)?,

@@ -4,16 +4,17 @@
 //! `<name>_teacher_ids.csv`, `<name>_metadata.json`, `<name>_samples.png`. Privacy: no formal guarantee.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Report};
-use clap::Parser;
+use artifact::{Access, AtomicFile, FileRecord, Report};
+use clap::{Parser, ValueEnum};
 use pate_cli::args::{RunArgs, parse_path};
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run};
 use pate_core::combine;
-use pate_core::data::{class_counts, write_csv};
+use pate_core::data::{Images, class_counts, write_csv};
+use tensorfile::View;
 
 /// Combine the synthetic data sets of all teachers
 ///
@@ -55,8 +56,19 @@ struct Args {
     /// First part of the file names
     #[arg(long, value_name = "NAME", default_value = "combined_synthetic", help_heading = "Output")]
     name: String,
+    /// npz: also write <name>.npz with the samples as x (float32) and the labels as y (int64), for numpy
+    #[arg(long, value_enum, default_value_t = Format::Pt, help_heading = "Output")]
+    format: Format,
     #[command(flatten)]
     run: RunArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// The samples as .pt, the labels as .csv.
+    Pt,
+    /// These, and both in one .npz.
+    Npz,
 }
 
 impl Step for Args {
@@ -124,6 +136,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         &["index", "teacher_id"],
         owners.iter().enumerate().map(|(i, t)| rows(i, t.to_string())),
     )?;
+    let archive = match args.format {
+        Format::Pt => None,
+        Format::Npz => {
+            Some(write_npz(&images, &labels, &args.output.join(format!("{}.npz", args.name)), access)?)
+        }
+    };
     let picture = pictures::class_sheet(
         "Combined samples by class",
         &images,
@@ -159,6 +177,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         report.input(FileRecord::of(&set.samples_path)?).input(FileRecord::of(&set.labels_path)?);
     }
     report.output(samples).output(labels_file).output(ids_file).output(picture);
+    if let Some(archive) = archive {
+        report.output(archive);
+    }
     ctx.write_report(&report, &path("metadata.json"))?;
     ctx.say(&format!(
         "{} samples of {} teachers: {}",
@@ -167,4 +188,16 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         samples_path.display()
     ));
     Ok(Outcome::Done)
+}
+
+fn write_npz(images: &Images, labels: &[i64], path: &Path, access: Access) -> Result<FileRecord> {
+    let pixels = images.to_vec()?;
+    let shape = pate_core::tensor::shape_of(images.tensor());
+    let n_labels = [labels.len()];
+    let mut file = AtomicFile::create(path, access)?;
+    tensorfile::npz::write(
+        &mut file,
+        &[("x", View::f32(&shape, &pixels)?), ("y", View::i64(&n_labels, labels)?)],
+    )?;
+    Ok(file.commit()?)
 }

@@ -14,9 +14,7 @@ use pate_cli::args::{ConfigArgs, RunArgs, check_ending, parse_path};
 use pate_cli::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run};
 use pate_core::config::EvaluationConfig;
-use pate_core::data::{
-    Images, LabelColumn, LabelRow, Labels, RangeRule, Shard, Split, read_label_csv,
-};
+use pate_core::data::{Images, LabelColumn, LabelRow, Labels, RangeRule, Shard, Split, read_label_csv};
 use pate_core::distance;
 use pate_core::evaluate::{self, NearestDistances, SyntheticInputs, SyntheticScore};
 use serde_json::{Value, json};
@@ -104,7 +102,12 @@ fn shard(args: &Args) -> Result<Option<PrivateShard>> {
                 if labels.len() != images.len() {
                     return Err(pate_core::Error::content(
                         &labels_path,
-                        format!("{} labels, but {} has {} images", labels.len(), path.display(), images.len()),
+                        format!(
+                            "{} labels, but {} has {} images",
+                            labels.len(),
+                            path.display(),
+                            images.len()
+                        ),
                         "give the two files of one shard",
                     )
                     .into());
@@ -169,9 +172,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     for (name, value) in sections(&score, images.len()) {
         report.field(name, value)?;
     }
-    report
-        .field("metadata", metadata)?
-        .field("success_criteria", verdict)?;
+    report.field("metadata", metadata)?.field("success_criteria", verdict)?;
     loaded.describe(&mut report)?;
     let files = [args.samples.clone(), labels_path];
     for path in files.iter().chain(shard.iter().flat_map(|s| &s.files)) {

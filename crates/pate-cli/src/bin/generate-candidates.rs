@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{
     ConfigArgs, LatentArgs, LoadedConfig, RunArgs, check_ending, for_teacher, has_id, parse_path,
 };
-use pate_cli::{Context, Outcome, Step, pictures};
+use pate_cli::pool::{self, DecoderOrigin, PoolOrigin};
+use pate_cli::{Context, Outcome, Step};
 use pate_core::data::ImageSpec;
 use pate_core::generate;
 use pate_core::models::Decoder;
@@ -41,6 +41,8 @@ struct Args {
     /// Height and width of the images, which the weights do not tell
     #[arg(long, value_name = "PIXELS", default_value_t = 28, value_parser = clap::value_parser!(i64).range(4..=1024), help_heading = "Decoder")]
     image_size: i64,
+    #[command(flatten)]
+    origin: DecoderOrigin,
     #[command(flatten)]
     latents: LatentArgs,
     /// Teacher whose own decoder this is; its id is added to the seed
@@ -93,17 +95,17 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         bail!("{{id}} stands for a teacher; give --teacher-id, or --start-id and --num-teachers");
     }
     if !many {
-        pool(args, &loaded, args.teacher_id, ctx)?;
+        make(args, &loaded, args.teacher_id, ctx)?;
         return Ok(Outcome::Done);
     }
     let start = args.start_id.unwrap_or(0);
     for teacher_id in start..start.saturating_add(args.num_teachers.unwrap_or(1)) {
-        pool(args, &loaded, Some(teacher_id), ctx)?;
+        make(args, &loaded, Some(teacher_id), ctx)?;
     }
     Ok(Outcome::Done)
 }
 
-fn pool(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Context) -> Result<()> {
+fn make(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Context) -> Result<()> {
     let id = teacher_id.unwrap_or(0);
     let (decoder_path, out) = (for_teacher(&args.decoder_path, id), for_teacher(&args.out, id));
     let config = &loaded.config.generation;
@@ -116,48 +118,18 @@ fn pool(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Conte
     let latent_dim = decoder.latent_dim();
     let progress = ctx.progress();
     progress.start("candidates", pool_size as u64);
-    let pool = generate::candidates(
-        &decoder,
-        pool_size,
-        seed,
-        plan,
-        args.latents.rng(),
-        0,
-        progress,
-    )?;
+    let pool = generate::candidates(&decoder, pool_size, seed, plan, args.latents.rng(), 0, progress)?;
     progress.finish();
 
-    let guarantee = match teacher_id {
-        Some(id) => {
-            Guarantee::none(format!("taken for the decoder of teacher {id}, trained on its private shard"))
-        }
-        None => Guarantee::Public,
-    };
-    let access = Context::access(&guarantee);
+    let own = teacher_id.filter(|_| args.teacher_id.is_some() || has_id(&args.decoder_path));
     let run_id = args.run_id.clone().unwrap_or_else(|| match teacher_id {
         Some(id) => format!("teacher_{id}"),
         None => "run1".to_owned(),
     });
-    let mut report = Report::new(guarantee);
-    report
-        .field("pool_size", pool_size)?
-        .field("latent_dim", latent_dim)?
-        .field("latent_mixing_ratio", plan.mixing_ratio)?
-        .field("latent_noise_scale", plan.noise_scale)?
-        .field("run_id", run_id)?
-        .field("seed", seed)?
-        .field("decoder_path", &decoder_path)?
-        .field("shape", pool.tensor().size())?
-        .field("rng", format!("{:?}", args.latents.rng()).to_lowercase())?;
-    if let Some(id) = teacher_id {
-        report.field("teacher_id", id)?.field("approach", "per_teacher_vae")?;
-    }
-    loaded.describe(&mut report)?;
-    report.input(FileRecord::of(&decoder_path)?).output(pool.save(&out, access)?);
-    if args.save_grid {
-        report.output(pictures::grid(&pool, &out.with_extension("png"), access)?);
-    }
-    ctx.write_report(&report, &out.with_extension("json"))?;
+    let rng = args.latents.rng();
+    let origin =
+        PoolOrigin { decoder_path: &decoder_path, latent_dim, plan, rng, seed, run_id, own, rounds: 1 };
+    pool::save(&pool, &out, &origin, args.origin.guarantee(own), args.save_grid, loaded, ctx)?;
     ctx.say(&format!("{pool_size} candidates: {}", Path::display(&out)));
     Ok(())
 }

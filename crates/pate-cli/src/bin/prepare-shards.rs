@@ -73,23 +73,20 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let _lock = ctx.lock(&args.out_dir)?;
     let records = mnist(&args.mnist_dir, Split::Train)?;
     let mut report = Report::new(Guarantee::none("shards are copies of private data"));
-    let (indices, assignment) = match &args.shard_indices {
-        Some(path) => {
-            let indices = shard_indices(path, records.len())?;
-            report.input(FileRecord::of(path)?);
-            (indices, "as given")
-        }
-        None => {
-            let assignment = match args.assignment.unwrap_or(AssignmentArg::Index) {
-                AssignmentArg::Index => Assignment::Index,
-                AssignmentArg::KeyedHash => Assignment::KeyedHash,
-            };
-            let teachers = args.num_teachers.unwrap_or(250) as usize;
-            let size = args.shard_size.map(|n| n as usize);
-            let indices = ShardIndices::assign(records.len(), teachers, size, assignment, ctx.seed)?;
-            report.output(indices.save(&args.out_dir.join("shard_indices.json"))?);
-            (indices, assignment.name())
-        }
+    let (indices, assignment) = if let Some(path) = &args.shard_indices {
+        let indices = shard_indices(path, records.len())?;
+        report.input(FileRecord::of(path)?);
+        (indices, "as given")
+    } else {
+        let assignment = match args.assignment.unwrap_or(AssignmentArg::Index) {
+            AssignmentArg::Index => Assignment::Index,
+            AssignmentArg::KeyedHash => Assignment::KeyedHash,
+        };
+        let teachers = args.num_teachers.unwrap_or(250) as usize;
+        let size = args.shard_size.map(|n| n as usize);
+        let indices = ShardIndices::assign(records.len(), teachers, size, assignment, ctx.seed)?;
+        report.output(indices.save(&args.out_dir.join("shard_indices.json"))?);
+        (indices, assignment.name())
     };
     let wanted = args.num_teachers.map_or(indices.by_teacher.len(), |n| n as usize);
     if wanted > indices.by_teacher.len() {

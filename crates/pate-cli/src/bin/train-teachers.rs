@@ -132,7 +132,11 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     });
     let n_models = args.num_models.map_or(teachers.num_models as u64, u64::from);
     let Some(end_id) = args.start_id.checked_add(n_models) else {
-        bail!("--start-id is {}; with {n_models} teachers it is at most {}", args.start_id, u64::MAX - n_models);
+        bail!(
+            "--start-id is {}; with {n_models} teachers it is at most {}",
+            args.start_id,
+            u64::MAX - n_models
+        );
     };
     let _lock = ctx.lock(&args.output_dir)?;
     let train = mnist(&args.data_dir, Split::Train)?;

@@ -128,15 +128,10 @@ pub fn read_label_csv(path: &Path, classes: i64, columns: LabelColumn) -> Result
 fn line_of(text: &[u8], start: u64) -> usize {
     let start = (start as usize).min(text.len());
     let ends = text[start..].iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-    1 + text[..start + ends].iter().filter(|&&b| b == b'\n').count()
+    text[..start + ends].split(|&b| b == b'\n').count()
 }
 
-fn parse_label_csv(
-    path: &Path,
-    text: &[u8],
-    classes: i64,
-    columns: LabelColumn,
-) -> Result<Vec<LabelRow>> {
+fn parse_label_csv(path: &Path, text: &[u8], classes: i64, columns: LabelColumn) -> Result<Vec<LabelRow>> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
     let broken =
         |e: &csv::Error| Error::content(path, format!("it is no CSV ({e})"), "write it as index,label");

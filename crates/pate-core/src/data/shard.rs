@@ -183,6 +183,13 @@ impl ShardIndices {
                     let teacher = u64::from_be_bytes(first) % n_teachers as u64;
                     by_teacher.entry(teacher).or_default().push(record as i64);
                 }
+                if by_teacher.len() < n_teachers {
+                    return Err(Error::invalid(format!(
+                        "--assignment keyed-hash leaves {} of {n_teachers} teachers without a record; take fewer \
+                         teachers or another --seed",
+                        n_teachers - by_teacher.len()
+                    )));
+                }
             }
         }
         for records in by_teacher.values_mut() {

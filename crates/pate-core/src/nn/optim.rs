@@ -35,7 +35,7 @@ impl Optimizer for Sgd {
         for (i, (parameter, gradient)) in parameters.iter_mut().zip(gradients).enumerate() {
             let mut gradient = gradient.shallow_clone();
             if self.weight_decay != 0.0 {
-                gradient = gradient + &*parameter * self.weight_decay;
+                gradient += &*parameter * self.weight_decay;
             }
             if self.momentum != 0.0 {
                 if first {
@@ -122,6 +122,7 @@ pub struct StepDecay {
 impl StepDecay {
     /// The rate in `epoch`, counted from 0.
     pub fn rate(&self, base: f64, epoch: usize) -> f64 {
-        if self.every == 0 { base } else { base * self.gamma.powi((epoch / self.every) as i32) }
+        let drops = epoch.checked_div(self.every).unwrap_or(0);
+        base * self.gamma.powi(drops as i32)
     }
 }

@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use tch::{Device, Tensor};
@@ -84,12 +85,12 @@ impl<'a> Source<'a> {
         }
         let mut problem = format!("its parameters are not those of {architecture}");
         if !missing.is_empty() {
-            problem.push_str(&format!("; missing: {}", some_of(&missing)));
+            let _ = write!(problem, "; missing: {}", some_of(&missing));
         }
         if !left.is_empty() {
             let mut names: Vec<String> = left.into_iter().map(|(name, _)| name).collect();
             names.sort();
-            problem.push_str(&format!("; not known: {}", some_of(&names)));
+            let _ = write!(problem, "; not known: {}", some_of(&names));
         }
         Err(Error::content(&path, problem, "give the file of the right network, or its state_dict alone"))
     }
@@ -99,7 +100,7 @@ fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 6;
     let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+        let _ = write!(text, " and {} more", names.len() - SHOWN);
     }
     text
 }

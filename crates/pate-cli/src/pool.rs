@@ -1,0 +1,101 @@
+//! A pool of candidates on disk: the tensor, the report beside it, and the label that both have.
+
+use std::path::Path;
+
+use anyhow::Result;
+use artifact::{FileRecord, Guarantee, Report};
+use clap::Args;
+use pate_core::data::Images;
+use pate_core::generate::{LatentPlan, LatentRng};
+
+use crate::args::LoadedConfig;
+use crate::{Context, pictures};
+
+/// What the decoder has seen.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Decoder")]
+pub struct DecoderOrigin {
+    /// The decoder has seen private data: its pools get no guarantee and are readable by you alone. Taken for granted
+    /// with --teacher-id and with {id} in --decoder-path; weights alone do not tell
+    #[arg(long)]
+    private_decoder: bool,
+}
+
+impl DecoderOrigin {
+    /// The label of what the decoder draws. `own` is the teacher whose own decoder it is.
+    pub fn guarantee(self, own: Option<u64>) -> Guarantee {
+        match own {
+            Some(id) => Guarantee::none(format!(
+                "taken for the decoder of teacher {id}, trained on its private shard"
+            )),
+            None if self.private_decoder => {
+                Guarantee::none("the decoder was trained on private data (--private-decoder)")
+            }
+            None => Guarantee::Public,
+        }
+    }
+}
+
+/// How a pool came about.
+pub struct PoolOrigin<'a> {
+    /// The decoder's file.
+    pub decoder_path: &'a Path,
+    /// Its number of latents.
+    pub latent_dim: i64,
+    /// How latents were drawn.
+    pub plan: LatentPlan,
+    /// From which generator.
+    pub rng: LatentRng,
+    /// Effective seed.
+    pub seed: u64,
+    /// Name of the run.
+    pub run_id: String,
+    /// Teacher whose own decoder it is.
+    pub own: Option<u64>,
+    /// Times that `pool_size` candidates were made.
+    pub rounds: usize,
+}
+
+/// Writes `path`, the report beside it as `.json`, and with `grid` a picture as `.png`; gives the pool's record.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub fn save(
+    pool: &Images,
+    path: &Path,
+    origin: &PoolOrigin<'_>,
+    guarantee: Guarantee,
+    grid: bool,
+    config: &LoadedConfig,
+    ctx: &Context,
+) -> Result<FileRecord> {
+    let access = Context::access(&guarantee);
+    let public = guarantee == Guarantee::Public;
+    let record = pool.save(path, access)?;
+    let mut report = Report::new(guarantee);
+    report
+        .field("pool_size", pool.len())?
+        .field("latent_dim", origin.latent_dim)?
+        .field("latent_mixing_ratio", origin.plan.mixing_ratio)?
+        .field("latent_noise_scale", origin.plan.noise_scale)?
+        .field("run_id", &origin.run_id)?
+        .field("seed", origin.seed)?
+        .field("decoder_path", origin.decoder_path)?
+        .field("shape", pool.tensor().size())?
+        .field("rng", format!("{:?}", origin.rng).to_lowercase())?
+        .field("rounds", origin.rounds)?;
+    if let Some(id) = origin.own {
+        report.field("teacher_id", id)?.field("approach", "per_teacher_vae")?;
+    }
+    if public {
+        let basis = "the decoder is taken to have seen public data only; its weights do not tell (--private-decoder says otherwise)";
+        report.field("formal_guarantee_basis", basis)?;
+    }
+    config.describe(&mut report)?;
+    report.input(FileRecord::of(origin.decoder_path)?).output(record.clone());
+    if grid {
+        report.output(pictures::grid(pool, &path.with_extension("png"), access)?);
+    }
+    ctx.write_report(&report, &path.with_extension("json"))?;
+    Ok(record)
+}
