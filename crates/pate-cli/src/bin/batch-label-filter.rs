@@ -32,7 +32,8 @@ Examples:
 
 Exit codes: 0 done, 1 a teacher failed or came out empty, 2 arguments, 3 files, 130 stopped."
 )]
-pub struct Args {
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+struct Args {
     /// Make a pool of its own for every teacher (needs --decoder-path)
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, num_args = 0..=1, default_value = "false", default_missing_value = "true", help_heading = "Candidates")]
     generate_candidates_per_teacher: bool,
