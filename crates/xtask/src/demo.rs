@@ -73,25 +73,27 @@ impl Demo<'_> {
         )?;
         self.step(
             "Train the decoder on public digits",
-            &format!(
-                "pretrain-decoder --dataset digits --config {CONFIG} --out-dir {DIR}/pretrained_decoder"
-            ),
+            &format!("pretrain-decoder --dataset digits --no-augmentation --config {CONFIG} --out-dir {DIR}/pretrained_decoder"),
         )?;
         self.step(
-            "Control: a student that sees public digits and their labels only",
-            &format!("train-student --public-control --dataset digits --config {CONFIG} --output-dir {DIR}/public_control"),
+            "Control: a student of public digits and their labels only, for as many steps as the student below",
+            &format!("train-student --public-control --dataset digits --config {CONFIG} --epochs 60 --output-dir {DIR}/public_control"),
         )?;
         self.step(
-            "Control on the MNIST test set",
+            "The control on the MNIST test set",
             &format!("evaluate-student --model {DIR}/public_control/student_model_best.pth --mnist-dir {MNIST} --output {DIR}/public_control/evaluation_report.json"),
         )?;
         self.step(
-            "Candidates for a look at the decoder",
+            "A classifier of the public digits as they are, to look at the decoder with",
+            &format!("train-student --public-control --dataset digits --config {CONFIG} --epochs 60 --augment false --output-dir {DIR}/decoder_check/classifier"),
+        )?;
+        self.step(
+            "Candidates to look at",
             &format!("generate-candidates --decoder-path {DIR}/pretrained_decoder/decoder.pth --config {CONFIG} --save-grid --out {DIR}/decoder_check/candidates.pt"),
         )?;
         self.step(
-            "What the public classifier makes of them",
-            &format!("label-filter --candidates {DIR}/decoder_check/candidates.pt --teacher-model {DIR}/public_control/student_model_best.pth --config config/decoder_check.json --quota false --out-dir {DIR}/decoder_check"),
+            "What that classifier makes of them",
+            &format!("label-filter --candidates {DIR}/decoder_check/candidates.pt --teacher-model {DIR}/decoder_check/classifier/student_model_best.pth --config config/decoder_check.json --quota false --out-dir {DIR}/decoder_check"),
         )?;
         self.step(
             "Candidates, labels, filters and steering for every teacher",
@@ -187,7 +189,7 @@ impl Figures {
         row("Teachers, 240 images each, mean", format!("{mean:.2}% ({TEACHERS} teachers)"));
         let (share, classes) = self.decoder_share();
         row(
-            "Decoder's samples with .9 from the control",
+            "Decoder's samples with .9 from that classifier",
             format!("{:.1}% of {}, {classes} classes present", 100.0 * share, self.decoder["num_generated"]),
         );
         row("Samples of all teachers", format!("{}", self.combined["total_samples"]));
