@@ -73,7 +73,9 @@ impl Demo<'_> {
         )?;
         self.step(
             "Train the decoder on public digits",
-            &format!("pretrain-decoder --dataset digits --no-augmentation --config {CONFIG} --out-dir {DIR}/pretrained_decoder"),
+            &format!(
+                "pretrain-decoder --dataset digits --config {CONFIG} --out-dir {DIR}/pretrained_decoder"
+            ),
         )?;
         self.step(
             "Control: a student of public digits and their labels only, for as many steps as the student below",
@@ -85,7 +87,7 @@ impl Demo<'_> {
         )?;
         self.step(
             "A classifier of the public digits as they are, to look at the decoder with",
-            &format!("train-student --public-control --dataset digits --config {CONFIG} --epochs 60 --augment false --output-dir {DIR}/decoder_check/classifier"),
+            &format!("train-student --public-control --dataset digits --config {CONFIG} --epochs 40 --batch-size 32 --train-split 0.95 --augment false --output-dir {DIR}/decoder_check/classifier"),
         )?;
         self.step(
             "Candidates to look at",
@@ -93,7 +95,7 @@ impl Demo<'_> {
         )?;
         self.step(
             "What that classifier makes of them",
-            &format!("label-filter --candidates {DIR}/decoder_check/candidates.pt --teacher-model {DIR}/decoder_check/classifier/student_model_best.pth --config config/decoder_check.json --quota false --out-dir {DIR}/decoder_check"),
+            &format!("label-filter --candidates {DIR}/decoder_check/candidates.pt --teacher-model {DIR}/decoder_check/classifier/student_model_final.pth --config config/decoder_check.json --quota false --out-dir {DIR}/decoder_check"),
         )?;
         self.step(
             "Candidates, labels, filters and steering for every teacher",

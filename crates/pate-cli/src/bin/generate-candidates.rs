@@ -57,7 +57,7 @@ struct Args {
     /// The pool; with {id}, one pool per teacher
     #[arg(long, value_name = "FILE", value_parser = parse_path, default_value = "candidates/candidates_run1.pt", help_heading = "Output")]
     out: PathBuf,
-    /// Name of the run, for the report; left out, it is run1, or teacher_<id>
+    /// Name of the run, for the report
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     run_id: Option<String>,
     /// Also draw the first 64 candidates, as --out with .png
@@ -71,6 +71,7 @@ struct Args {
 
 impl Step for Args {
     const DEFAULT_SEED: u64 = 123;
+    const DEFAULTS: &[(&str, &str)] = &[("run_id", "run1, or teacher_<id>")];
 
     fn run_args(&self) -> &RunArgs {
         &self.run

@@ -1,0 +1,183 @@
+//! What `--help` says: the same text as the committed snapshots, and rules that all eleven texts keep.
+//!
+//! After a wanted change: `INSTA_UPDATE=always cargo test --release -p pate-cli --test cli help`, and read the difference.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use crate::support::{BINARIES, Work};
+
+/// The texts, by binary.
+static HELP: LazyLock<BTreeMap<&str, String>> = LazyLock::new(|| {
+    let text = |binary| {
+        let run = Work::new().run_bare(binary, "--help").ok();
+        assert_eq!(run.stderr, "");
+        // Windows names the program with its extension.
+        run.stdout.replace(".exe", "")
+    };
+    BINARIES.iter().map(|&(binary, _)| (binary, text(binary))).collect()
+});
+
+fn help(binary: &str) -> &'static str {
+    &HELP[binary]
+}
+
+#[test]
+fn texts_are_those_of_the_snapshots() {
+    insta::with_settings!({
+        snapshot_path => "snapshots",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        for (binary, _) in BINARIES {
+            insta::assert_snapshot!(binary, help(binary));
+        }
+    });
+}
+
+/// An option as its help shows it.
+struct Entry {
+    heading: String,
+    flags: String,
+    text: String,
+}
+
+/// Options between the usage and the examples.
+fn entries(help: &str) -> Vec<Entry> {
+    let mut heading = String::new();
+    let mut all: Vec<Entry> = Vec::new();
+    let (options, _) = help.split_once("\nExamples:\n").unwrap_or((help, ""));
+    let (_, options) = options.split_once("\nUsage:").unwrap_or(("", options));
+    for line in options.lines() {
+        if let Some(title) = line.strip_suffix(':').filter(|_| !line.starts_with(' ')) {
+            title.clone_into(&mut heading);
+        } else if line.trim_start().starts_with('-') && !line.starts_with("          ") {
+            // Where every text is short, it stands on the line of its option.
+            let (flags, text) = line.trim().split_once("  ").unwrap_or((line.trim(), ""));
+            let (flags, text) = (flags.to_owned(), format!("{} ", text.trim()));
+            all.push(Entry { heading: heading.clone(), flags, text });
+        } else if let Some(entry) = all.last_mut() {
+            entry.text.push_str(line.trim());
+            entry.text.push(' ');
+        }
+    }
+    all
+}
+
+/// Options without a value: they are off unless given.
+const SWITCHES: &[&str] = &[
+    "--help",
+    "--version",
+    "--quiet",
+    "--verbose",
+    "--no-cuda",
+    "--discard-candidates",
+    "--private-decoder",
+    "--trust-torchscript",
+    "--disable-diversity",
+    "--force",
+    "--pictures",
+    "--no-stratify",
+    "--save-grid",
+    "--use-kmnist",
+    "--no-augmentation",
+    "--no-normalize",
+    "--public-control",
+];
+
+/// Options whose absence is no value: what needs them is off, or the step refuses to start.
+const WITHOUT_DEFAULT: &[(&str, &[&str])] = &[
+    ("batch-label-filter", &["--candidates", "--decoder-path", "--teacher-shard-base"]),
+    ("combine", &["--output"]),
+    ("evaluate-student", &["--model", "--output"]),
+    ("evaluate-synthetic", &["--samples", "--shard", "--teacher-id"]),
+    ("generate-candidates", &["--decoder-path", "--teacher-id"]),
+    (
+        "label-filter",
+        &["--candidates", "--teacher-model", "--teacher-shard-path", "--shard-metadata", "--decoder-path"],
+    ),
+    ("prepare-shards", &[]),
+    ("pretrain-decoder", &[]),
+    ("train-student", &["--samples", "--labels"]),
+    ("train-teacher-vae", &["--teacher-id", "--shard-path"]),
+    ("train-teachers", &[]),
+];
+
+#[test]
+fn every_text_keeps_the_rules() {
+    for (binary, without_default) in WITHOUT_DEFAULT {
+        let help = help(binary);
+        let (before, examples) = help.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{binary}"));
+        assert!(before.contains(&format!("\nUsage: {binary} ")), "{binary}: its usage names it");
+        assert!(
+            examples.lines().next().is_some_and(|l| l.starts_with(&format!("  {binary} --"))),
+            "{binary}"
+        );
+        assert!(examples.contains("Exit codes: 0 done,"), "{binary}");
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "{binary}: no line is wider than asked for"
+        );
+
+        let entries = entries(help);
+        assert!(entries.len() > 8, "{binary}: {} options", entries.len());
+        for heading in ["Options", "Output", "Run"] {
+            assert!(entries.iter().any(|e| e.heading == heading), "{binary} has no options under {heading}:");
+        }
+        for Entry { heading, flags, text } in &entries {
+            let flag = flags.split([' ', ',']).find(|word| word.starts_with("--")).unwrap_or(flags);
+            let what = format!("{binary} {flag}");
+            assert!(!text.trim().is_empty(), "{what} says nothing");
+            assert_eq!(
+                heading == "Options",
+                matches!(flag, "--help" | "--version"),
+                "{what} is under {heading}:"
+            );
+            if SWITCHES.contains(&flag) {
+                assert!(!flags.contains('<'), "{what} takes no value, but shows one: {flags}");
+                continue;
+            }
+            // A metavariable in capitals, not clap's guess from the field's name.
+            let value =
+                flags.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(name, _)| name);
+            let value = value.unwrap_or_else(|| panic!("{what} shows no value: {flags}"));
+            assert!(value.chars().all(|c| c.is_ascii_uppercase()), "{what} shows <{value}>");
+            let has_default = text.contains("[default: ");
+            assert_eq!(
+                !has_default,
+                without_default.contains(&flag),
+                "{what} has a default: {has_default}: {text}"
+            );
+            assert_eq!(text.matches("[default: ").count(), usize::from(has_default), "{what}: {text}");
+        }
+    }
+}
+
+#[test]
+fn the_short_help_and_the_version_are_there_too() {
+    let work = Work::new();
+    for (binary, _) in BINARIES {
+        let short = work.run_bare(binary, "-h").ok().stdout;
+        assert!(short.contains("Examples:") && short.contains("--seed <N>"), "{binary}: {short}");
+        let version = work.run_bare(binary, "--version").ok().stdout;
+        assert_eq!(version.trim_end(), format!("{binary} {}", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_step() {
+    for (binary, flag, default) in [
+        ("generate-candidates", "--seed", "[default: 123]"),
+        ("label-filter", "--seed", "[default: 123]"),
+        ("batch-label-filter", "--seed", "[default: 123]"),
+        ("pretrain-decoder", "--seed", "[default: 42]"),
+        ("pretrain-decoder", "--epochs", "[default: 50, or decoder.pretrain_epochs]"),
+        ("train-teacher-vae", "--epochs", "[default: 100, or teacher_vae.epochs]"),
+        ("train-student", "--epochs", "[default: 20, or student.epochs]"),
+        ("train-teachers", "--epochs", "[default: 10, or teachers.epochs]"),
+    ] {
+        let entries = entries(help(binary));
+        let entry = entries.iter().find(|e| e.flags.starts_with(&format!("{flag} "))).unwrap();
+        assert!(entry.text.contains(default), "{binary} {flag}: {}", entry.text);
+    }
+}

@@ -1,0 +1,19 @@
+//! The programs from the outside: command lines in, exit codes, messages and files out.
+//!
+//! Every test works in a temporary folder of its own, with relative paths. Networks and pools are made by hand in
+//! [`support`], so that what must come out can be worked out on paper.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod arguments;
+mod batch;
+mod chain;
+mod combining;
+mod emnist;
+mod evaluation;
+mod faults;
+mod filters;
+mod help;
+mod pools;
+mod support;
+mod training;
