@@ -180,7 +180,7 @@ mod tests {
     fn an_abandoned_file_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut file = AtomicFile::create(&dir.path().join("a.pt"), Access::Public).unwrap();
-        file.write_all(&[1; 100_000]).unwrap();
+        file.write_all(&vec![1; 100_000]).unwrap();
         drop(file);
         assert!(names(dir.path()).is_empty());
     }
