@@ -87,11 +87,11 @@ impl Demo<'_> {
         )?;
         self.step(
             "A classifier of the public digits as they are, to look at the decoder with",
-            &format!("train-student --public-control --dataset digits --config {CONFIG} --epochs 40 --batch-size 32 --train-split 0.95 --augment false --output-dir {DIR}/decoder_check/classifier"),
+            &format!("train-student --public-control --dataset digits --config {CONFIG} --epochs 50 --batch-size 32 --train-split 0.95 --augment false --output-dir {DIR}/decoder_check/classifier"),
         )?;
         self.step(
             "Candidates to look at",
-            &format!("generate-candidates --decoder-path {DIR}/pretrained_decoder/decoder.pth --config {CONFIG} --save-grid --out {DIR}/decoder_check/candidates.pt"),
+            &format!("generate-candidates --decoder-path {DIR}/pretrained_decoder/decoder.pth --config {CONFIG} --latent-mixing 0 --latent-noise 0 --save-grid --out {DIR}/decoder_check/candidates.pt"),
         )?;
         self.step(
             "What that classifier makes of them",
