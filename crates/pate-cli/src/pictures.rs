@@ -24,7 +24,8 @@ pub fn grid(images: &Images, path: &Path, access: Access) -> Result<FileRecord> 
     write(&picture, path, access)
 }
 
-/// The most confident samples of every class, `per_class` a row, with their confidences.
+/// At most `per_class` samples of every class in a row: the most confident with their confidences, or, without
+/// confidences, some spread evenly over the rows.
 ///
 /// # Errors
 /// Where the file cannot be written.
@@ -45,10 +46,14 @@ pub fn class_sheet(
     let mut rows = Vec::new();
     for (class, mut members) in by_class {
         let n = members.len();
-        if let Some(confidences) = confidences {
-            pate_core::select::sort_by_confidence(&mut members, confidences);
+        match confidences {
+            Some(confidences) => {
+                pate_core::select::sort_by_confidence(&mut members, confidences);
+                members.truncate(per_class);
+            }
+            // Evenly over the rows, which stand by teacher.
+            None => members = (0..per_class.min(n)).map(|i| members[i * n / per_class.min(n)]).collect(),
         }
-        members.truncate(per_class);
         let samples = members
             .iter()
             .enumerate()
