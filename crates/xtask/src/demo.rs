@@ -183,7 +183,7 @@ impl Figures {
     fn table(&self) -> String {
         let mut text = String::from("\n");
         let mut row = |name: &str, value: String| {
-            let _ = writeln!(text, "{name:<44} {value}");
+            let _ = writeln!(text, "{name:<46} {value}");
         };
         row("Student on the 10,000 MNIST test images", accuracy(&self.student));
         row("Control, public digits and labels only", accuracy(&self.control));
