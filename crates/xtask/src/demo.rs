@@ -78,7 +78,7 @@ impl Demo<'_> {
             ),
         )?;
         self.step(
-            "Control: a student of public digits and their labels only, for as many steps as the student below",
+            "Control: a student of public digits and their labels only, for about as many steps as the student below",
             &format!("train-student --public-control --dataset digits --config {CONFIG} --epochs 60 --output-dir {DIR}/public_control"),
         )?;
         self.step(
