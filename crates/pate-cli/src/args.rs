@@ -11,5 +11,5 @@ pub use config::{ConfigArgs, LoadedConfig};
 pub use filters::FilterArgs;
 pub use latents::{LatentArgs, RngArg};
 pub use run::RunArgs;
-pub use training::{SgdArgs, VaeArgs};
+pub use training::{AugmentationArg, ScheduleArg, SgdArgs, VaeArgs};
 pub use values::{check_ending, for_teacher, has_id, parse_bool, parse_path};

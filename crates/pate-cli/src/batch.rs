@@ -251,7 +251,7 @@ impl Batch<'_> {
             (Some((.., record)), _) | (None, Some((_, record))) => json!(record.sha256),
             (None, None) => self.made_pool_identity(seed, &files)?,
         };
-        let fingerprint = teacher_run::fingerprint(&filters.plan, config, &identity, teacher.inputs());
+        let fingerprint = teacher_run::fingerprint(&filters.plan, config, filters.soft_labels, &identity, teacher.inputs());
         if !self.force
             && let Some(result) = finished(teacher_id, &dir, &fingerprint)
             && (!self.pictures || result.was_empty || dir.join(teacher_run::PICTURE).is_file())
@@ -289,6 +289,7 @@ impl Batch<'_> {
             config: self.config,
             lowered_min_per_class: filters.lowered_min_per_class,
             fingerprint: Some(fingerprint),
+            soft_labels: filters.soft_labels,
             picture: self.pictures,
         };
         teacher_run::save(&filtered, &teacher, &dir, extras, ctx)?;

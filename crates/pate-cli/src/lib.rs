@@ -6,6 +6,7 @@
 pub mod args;
 mod bar;
 pub mod batch;
+pub mod controls;
 mod context;
 mod exit;
 pub mod pictures;

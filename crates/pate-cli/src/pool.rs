@@ -77,6 +77,7 @@ pub fn save(
         .field("pool_size", pool.len())?
         .field("latent_dim", origin.latent_dim)?
         .field("latent_mixing_ratio", origin.plan.mixing_ratio)?
+        .field("augmentation", origin.plan.augmentation.map(|a| format!("{a:?}")))?
         .field("latent_noise_scale", origin.plan.noise_scale)?
         .field("run_id", &origin.run_id)?
         .field("seed", origin.seed)?

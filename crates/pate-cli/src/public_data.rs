@@ -17,7 +17,8 @@ pub struct PublicDataArgs {
     #[arg(long, value_name = "DIR", value_parser = parse_path)]
     data_root: Option<PathBuf>,
 
-    /// emnist, kmnist, fashion-mnist, mnist, or digits (inside the program, so that nothing need be fetched)
+    /// emnist, kmnist, fashion-mnist, mnist, digits (inside the program, so that nothing need be fetched), or idx (public
+    /// images of your own in --data-root, in files named as MNIST's)
     #[arg(long, value_name = "NAME", default_value_t = Dataset::Emnist)]
     dataset: Dataset,
 

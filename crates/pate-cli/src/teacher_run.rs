@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee, Report};
 use pate_core::config::Config;
-use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, write_csv};
+use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, SoftLabels, write_csv};
 use pate_core::label_filter::{FilterInputs, FilterPlan, Filtered};
 use pate_core::models::{Decoder, Teacher};
 use serde_json::json;
@@ -49,6 +49,8 @@ pub fn guarantee() -> Guarantee {
 pub const SAMPLES: &str = "synthetic_samples.pt";
 /// Labels of the samples.
 pub const LABELS: &str = "labels.csv";
+/// Probabilities of all classes, where they are asked for.
+pub const SOFT_LABELS: &str = "soft_labels.pt";
 /// The teacher's report.
 pub const REPORT: &str = "selection_report.json";
 /// The samples by class, for a look.
@@ -155,6 +157,8 @@ pub struct ReportExtras<'a> {
     pub lowered_min_per_class: Option<u64>,
     /// Identity of inputs and settings, for resuming.
     pub fingerprint: Option<String>,
+    /// Write the teacher's probabilities of all classes?
+    pub soft_labels: bool,
     /// Draw the samples?
     pub picture: bool,
 }
@@ -206,6 +210,14 @@ pub fn save(
         report.input(record);
     }
     report.output(samples).output(labels);
+    let soft_path = dir.join(SOFT_LABELS);
+    if extras.soft_labels {
+        let soft = SoftLabels::new(&soft_path, filtered.probabilities.clone(), teacher.teacher.classes())?;
+        report.output(soft.save(&soft_path, access)?);
+    } else {
+        // Those of an earlier run would be of other samples.
+        let _ = std::fs::remove_file(&soft_path);
+    }
     let path = dir.join(PICTURE);
     if !extras.picture || filtered.images.is_empty() {
         // One of an earlier run would show other samples.
@@ -239,6 +251,7 @@ pub fn load_pool(path: &Path) -> Result<Images> {
 pub fn fingerprint(
     plan: &FilterPlan,
     config: &Config,
+    soft_labels: bool,
     pool: &serde_json::Value,
     inputs: &[FileRecord],
 ) -> String {
@@ -246,6 +259,7 @@ pub fn fingerprint(
     let identity = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "plan": format!("{plan:?}"),
+        "soft_labels": soft_labels,
         "preprocessing": config.preprocessing,
         "pool": pool,
         "inputs": hashes,

@@ -28,11 +28,16 @@ pub struct TeacherJob<'a> {
 const TEST_BATCH: usize = 64;
 
 impl TeacherJob<'_> {
-    /// Trains and tests the teacher; the flag says whether an earlier run's file was kept.
+    /// Trains the teacher, and tests it where there is a test set; the flag says whether an earlier run's file was kept.
     ///
     /// # Errors
     /// Where training fails or a file cannot be written.
-    pub fn run(&self, train: &Records, test: &Records, ctx: &Context) -> Result<(ClassifierScore, bool)> {
+    pub fn run(
+        &self,
+        train: &Records,
+        test_set: Option<&Records>,
+        ctx: &Context,
+    ) -> Result<(Option<ClassifierScore>, bool)> {
         let normalisation = &self.plan.normalisation;
         let shard = train.select(self.rows)?;
         let mark = self.mark(&shard)?;
@@ -42,13 +47,14 @@ impl TeacherJob<'_> {
             UcStub::load(self.path, shard.spec(), ctx.device)?
         } else {
             let watch = StopOnly(ctx.progress());
-            let trained = classifier::train(&shard, None, self.plan, ctx.device, &watch)
+            let trained = classifier::train(&shard, None, None, self.plan, ctx.device, &watch)
                 .with_context(|| format!("cannot train {}", self.path.display()))?;
             let record = models::save(&trained.network, self.path, Access::Private)?;
             write_bytes(&mark_path, Access::Private, format!("{mark}\n{}\n", record.sha256).as_bytes())?;
             trained.network
         };
-        let score = evaluate::classifier(&network, normalisation, test, ctx.device, TEST_BATCH, &Silent)?;
+        let test = |test| evaluate::classifier(&network, normalisation, test, ctx.device, TEST_BATCH, &Silent);
+        let score = test_set.map(test).transpose()?;
         Ok((score, kept))
     }
 

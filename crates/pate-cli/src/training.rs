@@ -3,12 +3,12 @@
 use anyhow::{Result, bail};
 use pate_core::config::{Config, PreprocessingConfig};
 use pate_core::data::Normalisation;
-use pate_core::nn::StepDecay;
-use pate_core::train::augment::Geometry;
+use pate_core::nn::Schedule;
+use pate_core::augment::{Augmentation, Geometry, Warp};
 use pate_core::train::classifier::{ClassifierPlan, OptimizerKind};
 use pate_core::train::vae::VaePlan;
 
-use crate::args::{SgdArgs, VaeArgs};
+use crate::args::{AugmentationArg, ScheduleArg, SgdArgs, VaeArgs};
 
 /// What networks see.
 ///
@@ -16,6 +16,41 @@ use crate::args::{SgdArgs, VaeArgs};
 /// Means and deviations that do not fit each other.
 pub fn normalisation(config: &PreprocessingConfig) -> Result<Normalisation> {
     Ok(Normalisation::new(&config.normalize_mean, &config.normalize_std)?)
+}
+
+/// The augmentation that a word of the configuration stands for; `basic` differs by step.
+pub fn augmentation(word: &str, strength: f64, basic: Geometry) -> Option<Augmentation> {
+    match word {
+        "basic" => Some(Augmentation::Basic(basic)),
+        "warp" => Some(Augmentation::Warp(Warp::new(strength, false))),
+        "handwriting" => Some(Augmentation::Warp(Warp::new(strength, true))),
+        _ => None,
+    }
+}
+
+/// Flag, then the original's flag, then the configuration.
+fn sgd_augmentation(args: &SgdArgs, word: &str, strength: f64, pixels: i64) -> Option<Augmentation> {
+    let word = match (args.augmentation, args.augment) {
+        (Some(kind), _) => kind.word(),
+        (None, Some(true)) => AugmentationArg::Basic.word(),
+        (None, Some(false)) => AugmentationArg::None.word(),
+        (None, None) => word,
+    };
+    augmentation(word, strength, Geometry::teachers(pixels))
+}
+
+fn vae_augmentation(args: &VaeArgs, word: &str, strength: f64) -> Option<Augmentation> {
+    let word = match (args.no_augmentation, args.augmentation) {
+        (true, _) => AugmentationArg::None.word(),
+        (false, Some(kind)) => kind.word(),
+        (false, None) => word,
+    };
+    augmentation(word, strength, Geometry::DECODER)
+}
+
+fn schedule(flag: Option<ScheduleArg>, word: &str, otherwise: Schedule) -> Schedule {
+    let cosine = flag.map_or(word == "cosine", |flag| flag == ScheduleArg::Cosine);
+    if cosine { Schedule::Cosine } else { otherwise }
 }
 
 /// Settings of a student's training, and the share of the samples that trains.
@@ -31,8 +66,9 @@ pub fn student_plan(args: &SgdArgs, config: &Config, seed: u64, pixels: i64) -> 
         learning_rate: args.learning_rate.unwrap_or(student.learning_rate),
         momentum: args.momentum.unwrap_or(student.momentum),
         weight_decay: args.weight_decay.unwrap_or(student.weight_decay),
-        decay: StepDecay { every: 0, gamma: 1.0 },
-        augmentation: args.augment.unwrap_or(student.augment).then(|| Geometry::teachers(pixels)),
+        schedule: schedule(args.lr_schedule, &student.lr_schedule, Schedule::Constant),
+        augmentation: sgd_augmentation(args, &student.augmentation, student.augmentation_strength, pixels),
+        label_smoothing: student.label_smoothing,
         normalisation: normalisation(&config.preprocessing)?,
         seed,
     })
@@ -45,7 +81,7 @@ pub fn student_plan(args: &SgdArgs, config: &Config, seed: u64, pixels: i64) -> 
 pub fn teacher_plan(
     args: &SgdArgs,
     optimizer: Option<&str>,
-    decay: StepDecay,
+    decay: Schedule,
     config: &Config,
     seed: u64,
     pixels: i64,
@@ -63,8 +99,9 @@ pub fn teacher_plan(
         learning_rate: args.learning_rate.unwrap_or(teachers.lr),
         momentum: args.momentum.unwrap_or(teachers.momentum),
         weight_decay: args.weight_decay.unwrap_or(teachers.weight_decay),
-        decay,
-        augmentation: args.augment.unwrap_or(teachers.augment).then(|| Geometry::teachers(pixels)),
+        schedule: schedule(args.lr_schedule, &teachers.lr_schedule, decay),
+        augmentation: sgd_augmentation(args, &teachers.augmentation, teachers.augmentation_strength, pixels),
+        label_smoothing: 0.0,
         normalisation: normalisation(&config.preprocessing)?,
         seed,
     })
@@ -83,7 +120,7 @@ pub fn decoder_plan(args: &VaeArgs, config: &Config, seed: u64) -> Result<VaePla
         learning_rate: args.lr.unwrap_or(decoder.learning_rate),
         weight_decay: args.weight_decay.unwrap_or(decoder.weight_decay),
         kl_annealing_epochs: args.kl_annealing_epochs.map_or(decoder.kl_annealing_epochs, |n| n as usize),
-        augmentation: (!args.no_augmentation).then_some(Geometry::DECODER),
+        augmentation: vae_augmentation(args, &decoder.augmentation, decoder.augmentation_strength),
         normalisation: normalisation(&config.preprocessing)?,
         seed,
     })
@@ -100,7 +137,7 @@ pub fn teacher_vae_plan(args: &VaeArgs, config: &Config, seed: u64, shard_size: 
         learning_rate: args.lr.unwrap_or(vae.lr),
         weight_decay: args.weight_decay.unwrap_or(vae.weight_decay),
         kl_annealing_epochs: args.kl_annealing_epochs.map_or(vae.kl_annealing_epochs, |n| n as usize),
-        augmentation: (!args.no_augmentation).then_some(Geometry::DECODER),
+        augmentation: vae_augmentation(args, "basic", 1.0),
         // A teacher's encoder sees the image as it is.
         normalisation: Normalisation::identity(),
         seed,

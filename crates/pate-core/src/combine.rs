@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::data::{Images, LabelColumn, RangeRule, read_label_csv};
+use crate::data::{Images, LabelColumn, RangeRule, SoftLabels, read_label_csv};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -179,6 +179,27 @@ pub fn gather(
     let (_, [c, h, w]) =
         shape.ok_or_else(|| Error::invalid("no teacher has any samples; there is nothing to combine"))?;
     Ok(Images::trusted(crate::tensor::from_f32(&gathered, &[chosen.len() as i64, c, h, w])?))
+}
+
+/// Soft labels of the chosen rows, from `soft_labels.pt` beside every teacher's samples.
+///
+/// # Errors
+/// A file that is missing or does not fit the labels.
+pub fn gather_soft_labels(sets: &[TeacherSet], chosen: &[usize], classes: i64) -> Result<SoftLabels> {
+    let mut all = SoftLabels::new(Path::new(""), Vec::new(), classes)?;
+    for set in sets {
+        let path = set.samples_path.with_file_name("soft_labels.pt");
+        let soft = SoftLabels::load(&path, classes)?;
+        if soft.len() != set.labels.len() {
+            return Err(Error::content(
+                &path,
+                format!("{} rows, but {} has {} labels", soft.len(), set.labels_path.display(), set.labels.len()),
+                "the two files belong to different runs; run label-filter --save-soft-labels for this teacher again",
+            ));
+        }
+        all.extend(&soft);
+    }
+    Ok(all.select(chosen.iter().copied()))
 }
 
 /// Rows on which the mean pairwise distance of a combined set is measured.

@@ -53,6 +53,8 @@ pub struct DecoderConfig {
     pub learning_rate: f64,
     pub weight_decay: f64,
     pub kl_annealing_epochs: usize,
+    pub augmentation: String,
+    pub augmentation_strength: f64,
 }
 
 impl Default for DecoderConfig {
@@ -64,6 +66,8 @@ impl Default for DecoderConfig {
             learning_rate: 1e-3,
             weight_decay: 1e-5,
             kl_annealing_epochs: 10,
+            augmentation: "basic".to_owned(),
+            augmentation_strength: 1.0,
         }
     }
 }
@@ -79,6 +83,8 @@ pub struct GenerationConfig {
     pub latent_noise_scale: f64,
     pub generate_until_target_per_class: bool,
     pub max_pools: usize,
+    pub augmentation: String,
+    pub augmentation_strength: f64,
 }
 
 impl Default for GenerationConfig {
@@ -90,6 +96,8 @@ impl Default for GenerationConfig {
             latent_noise_scale: 0.1,
             generate_until_target_per_class: false,
             max_pools: 5,
+            augmentation: "none".to_owned(),
+            augmentation_strength: 1.0,
         }
     }
 }
@@ -107,6 +115,7 @@ pub struct FilteringConfig {
     pub min_per_class: Option<u64>,
     pub max_per_class: Option<u64>,
     pub quota_flexibility_percent: f64,
+    pub save_soft_labels: bool,
 }
 
 impl Default for FilteringConfig {
@@ -120,6 +129,7 @@ impl Default for FilteringConfig {
             min_per_class: Some(150),
             max_per_class: Some(500),
             quota_flexibility_percent: 10.0,
+            save_soft_labels: false,
         }
     }
 }
@@ -198,7 +208,10 @@ pub struct StudentConfig {
     pub momentum: f64,
     pub weight_decay: f64,
     pub train_split: f64,
-    pub augment: bool,
+    pub augmentation: String,
+    pub augmentation_strength: f64,
+    pub lr_schedule: String,
+    pub label_smoothing: f64,
 }
 
 impl Default for StudentConfig {
@@ -210,7 +223,10 @@ impl Default for StudentConfig {
             momentum: 0.5,
             weight_decay: 1e-4,
             train_split: 0.8,
-            augment: false,
+            augmentation: "none".to_owned(),
+            augmentation_strength: 1.0,
+            lr_schedule: "constant".to_owned(),
+            label_smoothing: 0.0,
         }
     }
 }
@@ -229,7 +245,9 @@ pub struct TeachersConfig {
     pub weight_decay: f64,
     pub lr_decay_epoch: usize,
     pub lr_gamma: f64,
-    pub augment: bool,
+    pub augmentation: String,
+    pub augmentation_strength: f64,
+    pub lr_schedule: String,
 }
 
 impl Default for TeachersConfig {
@@ -244,7 +262,9 @@ impl Default for TeachersConfig {
             weight_decay: 1e-4,
             lr_decay_epoch: 20,
             lr_gamma: 0.1,
-            augment: false,
+            augmentation: "none".to_owned(),
+            augmentation_strength: 1.0,
+            lr_schedule: "constant".to_owned(),
         }
     }
 }

@@ -5,12 +5,14 @@ mod images;
 mod labels;
 mod public;
 mod shard;
+mod soft_labels;
 
-pub use digits::digits;
+pub use digits::{digits, enlarge_digits};
 pub use images::{Images, RangeRule};
 pub use labels::{LabelColumn, LabelRow, Labels, read_label_csv, write_csv};
 pub use public::{Dataset, Orientation, Split, mnist};
 pub use shard::{Assignment, Shard, ShardIndices, ShardMetadata, class_counts};
+pub use soft_labels::SoftLabels;
 
 use tch::Tensor;
 

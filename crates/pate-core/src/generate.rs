@@ -6,6 +6,7 @@ use crate::data::Images;
 use crate::models::Decoder;
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
+use crate::augment::Augmentation;
 use crate::{Error, Result, tensor};
 
 /// Latents per batch. Part of the result: mixing is by batch, and so are the streams.
@@ -18,6 +19,8 @@ pub struct LatentPlan {
     pub mixing_ratio: f64,
     /// Standard deviation of the noise added to every latent, at least 0.
     pub noise_scale: f64,
+    /// Changes to the decoded images.
+    pub augmentation: Option<Augmentation>,
 }
 
 /// Which generator latents come from.
@@ -119,7 +122,10 @@ pub fn candidates(
             &mut stream
         };
         let z = latents(plan, decoder.latent_dim(), n, batch_idx, draw)?;
-        let images = decode(decoder, &z)?;
+        let mut images = decode(decoder, &z)?;
+        if let Some(augmentation) = &plan.augmentation {
+            images = augmentation.apply(&images, &mut Stream::new(seed, Purpose::CandidateAugmentation, batch_idx))?;
+        }
         pool.f_narrow(0, first, n)?.f_copy_(&images)?;
         batch_idx += 1;
         progress.advance(n as u64, "");

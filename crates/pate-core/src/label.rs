@@ -14,6 +14,8 @@ pub struct Labelled {
     pub labels: Vec<i64>,
     /// Its probability.
     pub confidences: Vec<f32>,
+    /// Probabilities of all classes, row after row.
+    pub probabilities: Vec<f32>,
 }
 
 impl Labelled {
@@ -21,6 +23,7 @@ impl Labelled {
     pub fn extend(&mut self, more: Self) {
         self.labels.extend(more.labels);
         self.confidences.extend(more.confidences);
+        self.probabilities.extend(more.probabilities);
     }
 }
 
@@ -55,5 +58,9 @@ fn label_batch(teacher: &Teacher, images: &Tensor) -> Result<Labelled> {
     let _guard = tch::no_grad_guard();
     let probabilities = teacher.log_probs(&images.f_to_device(teacher.device())?)?.f_exp()?;
     let (confidences, labels) = probabilities.f_max_dim(-1, false)?;
-    Ok(Labelled { labels: tensor::to_i64(&labels)?, confidences: tensor::to_f32(&confidences)? })
+    Ok(Labelled {
+        labels: tensor::to_i64(&labels)?,
+        confidences: tensor::to_f32(&confidences)?,
+        probabilities: tensor::to_f32(&probabilities)?,
+    })
 }

@@ -58,6 +58,8 @@ pub struct Filtered {
     pub labels: Vec<i64>,
     /// The teacher's confidence in each.
     pub confidences: Vec<f32>,
+    /// The teacher's probabilities of all classes, row after row.
+    pub probabilities: Vec<f32>,
     /// Counts and statistics.
     pub summary: Summary,
 }
@@ -263,7 +265,13 @@ pub fn filter(
     let images = Images::trusted(rows.pixels.f_reshape(pool.spec(classes).batch(rows.labels.len() as i64))?);
     counts.kept = rows.is_steered.iter().filter(|&&steered| steered).count();
     let summary = summarise(&selection, &rows, counts, steered_by_class, steering.is_some(), inputs, plan)?;
-    Ok(Filtered { images, labels: rows.labels, confidences: rows.confidences, summary })
+    Ok(Filtered {
+        images,
+        labels: rows.labels,
+        confidences: rows.confidences,
+        probabilities: rows.probabilities.concat(),
+        summary,
+    })
 }
 
 fn classes_of(pool: &Images, inputs: &FilterInputs<'_>) -> Result<i64> {
@@ -301,6 +309,7 @@ struct Rows {
     is_steered: Vec<bool>,
     labels: Vec<i64>,
     confidences: Vec<f32>,
+    probabilities: Vec<Vec<f32>>,
     pixels: Tensor,
 }
 
@@ -311,6 +320,7 @@ impl Rows {
             is_steered: Vec::new(),
             labels: Vec::new(),
             confidences: Vec::new(),
+            probabilities: Vec::new(),
             pixels: candidates.f_narrow(0, 0, 0)?,
         };
         rows.add(selection, labelled, candidates, None)?;
@@ -332,7 +342,9 @@ impl Rows {
         let index: Vec<i64> = selection.kept().iter().map(|&row| row as i64).collect();
         let chosen = pixels.f_index_select(0, &tensor::from_i64(&index))?;
         self.pixels = Tensor::f_cat(&[&self.pixels, &chosen], 0)?;
+        let classes = labelled.probabilities.len() / labelled.labels.len().max(1);
         for &row in selection.kept() {
+            self.probabilities.push(labelled.probabilities[row * classes..(row + 1) * classes].to_vec());
             self.order.push(row + steered_from.unwrap_or(0));
             self.is_steered.push(steered_from.is_some());
             self.labels.push(labelled.labels[row]);
@@ -348,6 +360,7 @@ impl Rows {
         self.is_steered = rows.iter().map(|&r| self.is_steered[r]).collect();
         self.labels = rows.iter().map(|&r| self.labels[r]).collect();
         self.confidences = rows.iter().map(|&r| self.confidences[r]).collect();
+        self.probabilities = rows.iter().map(|&r| std::mem::take(&mut self.probabilities[r])).collect();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The method: from teachers that were trained on private shards to labelled synthetic data and a student.
 //!
 //! Modules are named after what flows, and a module uses only those above it in this list:
-//! [`error`](Error), [`tensor`], [`rng`], [`progress`], [`config`], [`data`], [`nn`], [`models`], [`generate`], [`label`],
+//! [`error`](Error), [`tensor`], [`rng`], [`progress`], [`config`], [`data`], [`augment`], [`nn`], [`models`], [`generate`], [`label`],
 //! [`distance`], [`select`], [`steer`], [`evaluate`], [`label_filter`], [`combine`], [`train`].
 //!
 //! Functions return results; binaries print and save them. Nothing here downloads, and nothing that is read is executed
@@ -9,6 +9,7 @@
 
 #![warn(missing_docs)]
 
+pub mod augment;
 pub mod combine;
 pub mod config;
 pub mod data;

@@ -9,7 +9,7 @@ mod optim;
 mod source;
 
 pub use layers::{Conv2d, ConvTranspose2d, Linear};
-pub use optim::{Adam, Optimizer, Sgd, StepDecay};
+pub use optim::{Adam, Optimizer, Schedule, Sgd};
 pub use source::Source;
 
 use tch::Tensor;

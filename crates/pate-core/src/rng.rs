@@ -33,6 +33,8 @@ pub enum Purpose {
     Split,
     /// Geometry of augmentation; the index is the epoch.
     Augmentation,
+    /// Changes to decoded candidates; the index is the batch.
+    CandidateAugmentation,
     /// Dropout and pixel noise, through libtorch's generator; the index is the epoch.
     Torch,
     /// Records to shards.
@@ -51,6 +53,7 @@ impl Purpose {
             Self::Shuffle => "shuffle",
             Self::Split => "split",
             Self::Augmentation => "augmentation",
+            Self::CandidateAugmentation => "candidate-augmentation",
             Self::Torch => "torch",
             Self::Assignment => "assignment",
             Self::Combine => "combine",

@@ -49,6 +49,11 @@ pub struct FilterArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     target_samples: Option<u64>,
 
+    /// Also write the teacher's probabilities of all classes, soft_labels.pt: true or false [default: false, or
+    /// filtering.save_soft_labels]
+    #[arg(long, value_name = "BOOL", value_parser = parse_bool, num_args = 0..=1, default_missing_value = "true")]
+    save_soft_labels: Option<bool>,
+
     /// Images labelled at once
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch_size: u32,
@@ -60,6 +65,8 @@ pub struct ResolvedFilters {
     pub plan: FilterPlan,
     /// The minimum, where `--max-per-class` lowered it.
     pub lowered_min_per_class: Option<u64>,
+    /// Write the teacher's probabilities?
+    pub soft_labels: bool,
 }
 
 impl FilterArgs {
@@ -122,7 +129,8 @@ impl FilterArgs {
             batch_size: self.batch_size as usize,
             seed,
         };
-        Ok(ResolvedFilters { plan, lowered_min_per_class })
+        let soft_labels = self.save_soft_labels.unwrap_or(filtering.save_soft_labels);
+        Ok(ResolvedFilters { plan, lowered_min_per_class, soft_labels })
     }
 }
 

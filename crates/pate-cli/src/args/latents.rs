@@ -2,6 +2,10 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use pate_core::config::GenerationConfig;
 use pate_core::generate::{LatentPlan, LatentRng};
+use pate_core::augment::Geometry;
+
+use super::AugmentationArg;
+use crate::training;
 
 /// How latents are drawn.
 #[derive(Args, Clone, Debug)]
@@ -22,6 +26,10 @@ pub struct LatentArgs {
     /// Standard deviation of the noise on latents [default: 0.1, or generation.latent_noise_scale]
     #[arg(long, value_name = "SIGMA")]
     latent_noise: Option<f64>,
+
+    /// Changes to decoded candidates before anybody labels them [default: none, or generation.augmentation]
+    #[arg(long, value_enum, value_name = "KIND")]
+    augmentation: Option<AugmentationArg>,
 
     /// Random numbers: chacha (a stream per batch), or torch (the original program's order, to get its pools again)
     #[arg(long, value_enum, default_value_t = RngArg::Chacha)]
@@ -64,7 +72,9 @@ impl LatentArgs {
         if !(noise_scale >= 0.0 && noise_scale.is_finite()) {
             bail!("--latent-noise is {noise_scale}; it is a standard deviation, at least 0");
         }
-        Ok(LatentPlan { mixing_ratio, noise_scale })
+        let word = self.augmentation.map_or(config.augmentation.as_str(), |kind| kind.word());
+        let augmentation = training::augmentation(word, config.augmentation_strength, Geometry::DECODER);
+        Ok(LatentPlan { mixing_ratio, noise_scale, augmentation })
     }
 
     /// Checks the number of latents that was asked for against the decoder's.

@@ -1,4 +1,4 @@
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// How a VAE is trained.
 #[derive(Args, Clone, Debug)]
@@ -28,9 +28,47 @@ pub struct VaeArgs {
     #[arg(long, value_name = "N")]
     pub kl_annealing_epochs: Option<u32>,
 
-    /// Train on the images as they are, without rotation, shift and noise
-    #[arg(long)]
+    /// Changes to the images in every epoch; all but none add pixel noise [default: basic, or the section's augmentation]
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub augmentation: Option<AugmentationArg>,
+
+    /// The same as --augmentation none
+    #[arg(long, conflicts_with = "augmentation")]
     pub no_augmentation: bool,
+}
+
+/// Names of augmentations on command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AugmentationArg {
+    /// The images as they are.
+    None,
+    /// Rotation by up to 10 degrees and a shift.
+    Basic,
+    /// Rotation, slant, widths, elastic bending, stroke width.
+    Warp,
+    /// warp, then placed and sized as MNIST's digits are.
+    Handwriting,
+}
+
+impl AugmentationArg {
+    /// The word of the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Basic => "basic",
+            Self::Warp => "warp",
+            Self::Handwriting => "handwriting",
+        }
+    }
+}
+
+/// Names of schedules on command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleArg {
+    /// The learning rate stays (for teachers: but for --lr-decay-epoch).
+    Constant,
+    /// It rises for a twentieth of the training, then falls to 0 as half a cosine.
+    Cosine,
 }
 
 /// How a classifier is trained with SGD.
@@ -57,9 +95,17 @@ pub struct SgdArgs {
     #[arg(long, value_name = "LAMBDA", value_parser = not_negative)]
     pub weight_decay: Option<f64>,
 
-    /// Rotate by up to 10 degrees and shift by up to 10% of a side: true or false
-    #[arg(long, value_name = "BOOL", value_parser = super::parse_bool, num_args = 0..=1, default_missing_value = "true")]
+    /// Changes to the images in every epoch
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub augmentation: Option<AugmentationArg>,
+
+    /// The original's spelling: true for --augmentation basic (up to 10 degrees, up to 10% of a side), false for none
+    #[arg(long, value_name = "BOOL", value_parser = super::parse_bool, num_args = 0..=1, default_missing_value = "true", conflicts_with = "augmentation")]
     pub augment: Option<bool>,
+
+    /// How the learning rate falls
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub lr_schedule: Option<ScheduleArg>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -50,6 +50,9 @@ struct Args {
     /// Take samples at random instead of keeping the classes' shares
     #[arg(long, help_heading = "Sampling")]
     no_stratify: bool,
+    /// Also combine the teachers' soft_labels.pt into <name>_soft_labels.pt; every teacher must have one
+    #[arg(long, help_heading = "Sampling")]
+    soft_labels: bool,
     /// Folder for the results
     #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Output")]
     output: PathBuf,
@@ -136,6 +139,13 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         &["index", "teacher_id"],
         owners.iter().enumerate().map(|(i, t)| rows(i, t.to_string())),
     )?;
+    let soft_labels = if args.soft_labels {
+        let soft = combine::gather_soft_labels(&sets.complete, &chosen, args.classes)
+            .context("cannot combine the soft labels")?;
+        Some(soft.save(&path("soft_labels.pt"), access)?)
+    } else {
+        None
+    };
     let archive = match args.format {
         Format::Pt => None,
         Format::Npz => {
@@ -177,6 +187,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         report.input(FileRecord::of(&set.samples_path)?).input(FileRecord::of(&set.labels_path)?);
     }
     report.output(samples).output(labels_file).output(ids_file).output(picture);
+    if let Some(soft_labels) = soft_labels {
+        report.output(soft_labels);
+    }
     if let Some(archive) = archive {
         report.output(archive);
     }

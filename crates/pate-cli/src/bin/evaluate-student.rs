@@ -1,7 +1,7 @@
 //! `evaluate-student`: a student on MNIST's test set.
 //!
-//! Reads: a student's weights, MNIST. Writes: with `--output` a JSON report and a confusion matrix beside it.
-//! Prints: loss, overall and per-class accuracy. Privacy: that of the student.
+//! Reads: weights of a student and of its controls, MNIST. Writes: with `--output` a JSON report and a confusion matrix beside it.
+//! Prints: loss, overall and per-class accuracy, the controls' beside it. Privacy: that of the student.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, check_ending, parse_path};
 use pate_cli::public_data::{MNIST_DIR, mnist};
+use pate_cli::controls::{self, ControlArgs};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::Split;
 use pate_core::evaluate::{self, ClassifierScore};
@@ -27,6 +28,8 @@ Examples:
   evaluate-student --model student_models/student_model_best.pth \\
     --mnist-dir datasets --output student_models/evaluation_report.json
   evaluate-student --model student_models/student_model_best.pth \\
+    --public-control public_control/student_model_best.pth \\
+    --relabelled-control relabelled_control/student_model_best.pth \\
     --mnist-dir data/mnist-subset
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
@@ -35,6 +38,8 @@ struct Args {
     /// The student's weights
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Student and data")]
     model: PathBuf,
+    #[command(flatten)]
+    controls: ControlArgs,
     /// Folder of MNIST: torchvision's layout, or the IDX files straight in it
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Student and data")]
     mnist_dir: PathBuf,
@@ -79,7 +84,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         progress,
     )?;
     progress.finish();
-    ctx.print(&summary(&score))?;
+    let controls = args.controls.measure(&records, &normalisation, ctx)?;
+    ctx.print(&format!("{}\n{}", summary(&score), controls::summary(&controls, Some(score.overall_accuracy))))?;
     let Some(path) = &args.output else { return Ok(Outcome::Done) };
 
     let guarantee = Guarantee::none(
@@ -90,8 +96,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let picture = pictures::confusion(&title, &score, &path.with_extension("png"), access)?;
     let mut report = Report::new(guarantee);
     report.field("model_path", &args.model)?.field("mnist_test_dir", &args.mnist_dir)?.fields(&score)?;
+    report.field("controls", &controls)?;
     loaded.describe(&mut report)?;
     report.input(FileRecord::of(&args.model)?);
+    for control in &controls {
+        report.input(FileRecord::of(&control.model_path)?);
+    }
     for path in &records.files {
         report.input(FileRecord::of(path)?);
     }

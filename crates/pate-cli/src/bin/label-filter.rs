@@ -123,6 +123,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         config: &loaded,
         lowered_min_per_class: filters.lowered_min_per_class,
         fingerprint: None,
+        soft_labels: filters.soft_labels,
         picture: true,
     };
     teacher_run::save(&filtered, &teacher, &args.out_dir, extras, ctx)?;

@@ -88,7 +88,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         &args.out_dir.join("training_curves.png"),
         access,
     )?;
-    let latents = LatentPlan { mixing_ratio: 0.0, noise_scale: 0.0 };
+    let latents = LatentPlan { mixing_ratio: 0.0, noise_scale: 0.0, augmentation: None };
     let samples = generate::candidates(
         &trained.network.decoder,
         64,
@@ -118,7 +118,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("decoder_path", &decoder_path)?
         .field("decoder_hash", &decoder.sha256)?
         .field("training_history", &trained.history)?
-        .field("use_augmentation", plan.augmentation.is_some())?;
+        .field("use_augmentation", plan.augmentation.is_some())?
+        .field("augmentation", plan.augmentation.map(|a| format!("{a:?}")))?;
     loaded.describe(&mut report)?;
     for path in &records.files {
         report.input(artifact::FileRecord::of(path)?);

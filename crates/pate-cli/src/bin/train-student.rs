@@ -13,9 +13,9 @@ use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
 use pate_cli::public_data::PublicDataArgs;
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run, training};
 use pate_core::data::{
-    Images, LabelColumn, Labels, Normalisation, Privacy, RangeRule, Records, read_label_csv,
+    Images, LabelColumn, Labels, Normalisation, Privacy, RangeRule, Records, SoftLabels, read_label_csv,
 };
-use pate_core::models;
+use pate_core::models::{self, UcStub};
 use pate_core::nn;
 use pate_core::train::classifier;
 
@@ -31,7 +31,8 @@ Examples:
   train-student --samples combined_dataset/combined_synthetic_samples.pt \\
     --labels combined_dataset/combined_synthetic_labels.csv \\
     --output-dir student_models --epochs 20
-  train-student --public-control --dataset digits --augment --output-dir control
+  train-student --public-control --dataset digits --augmentation handwriting \\
+    --output-dir public_control
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
@@ -42,6 +43,13 @@ struct Args {
     /// Their labels, CSV
     #[arg(long, value_name = "FILE", value_parser = parse_path, required_unless_present = "public_control", help_heading = "Samples")]
     labels: Option<PathBuf>,
+    /// The teachers' probabilities of all classes, one row per sample; they take the labels' place in the loss
+    #[arg(long, value_name = "FILE", value_parser = parse_path, conflicts_with_all = ["public_control", "relabel_with"], help_heading = "Samples")]
+    soft_labels: Option<PathBuf>,
+    /// Replace all labels by this student's (its weights): with a public control's, what the samples are worth without
+    /// any teacher's label
+    #[arg(long, value_name = "FILE", value_parser = parse_path, conflicts_with = "public_control", help_heading = "Samples")]
+    relabel_with: Option<PathBuf>,
     /// Number of classes; labels are 0..N-1
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i64).range(2..=10_000), help_heading = "Samples")]
     classes: i64,
@@ -59,6 +67,9 @@ struct Args {
     /// Share of the samples for training; the rest validates [default: 0.8, or student.train_split]
     #[arg(long, value_name = "SHARE", help_heading = "Training")]
     train_split: Option<f64>,
+    /// Share of the target that is spread evenly over all classes [default: 0, or student.label_smoothing]
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    label_smoothing: Option<f64>,
     /// Folder for the results
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "student_models", help_heading = "Output")]
     output_dir: PathBuf,
@@ -75,7 +86,8 @@ impl Step for Args {
         ("learning_rate", "0.01, or student.learning_rate"),
         ("momentum", "0.5, or student.momentum"),
         ("weight_decay", "0.0001, or student.weight_decay"),
-        ("augment", "false, or student.augment"),
+        ("augmentation", "none, or student.augmentation"),
+        ("lr_schedule", "constant, or student.lr_schedule"),
     ];
 
     fn run_args(&self) -> &RunArgs {
@@ -119,17 +131,40 @@ fn records(args: &Args) -> Result<Records> {
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
     let _lock = ctx.lock(&args.output_dir)?;
-    let records = records(args)?;
+    let mut records = records(args)?;
     let mut plan = training::student_plan(&args.training, &loaded.config, ctx.seed, records.spec().width)?;
     if args.no_normalize {
         plan.normalisation = Normalisation::identity();
     }
+    if let Some(smoothing) = args.label_smoothing {
+        plan.label_smoothing = smoothing;
+    }
+    if let Some(path) = &args.relabel_with {
+        let network = UcStub::load(path, records.spec(), ctx.device).context("cannot use the labels' network")?;
+        records.labels = classifier::relabel(&network, &plan.normalisation, &records, ctx.device)?;
+    }
+    let soft_labels = match &args.soft_labels {
+        Some(path) => {
+            let soft = SoftLabels::load(path, args.classes).context("cannot use the soft labels")?;
+            if soft.len() != records.len() {
+                return Err(pate_core::Error::content(
+                    path,
+                    format!("{} rows for {} samples", soft.len(), records.len()),
+                    "give the files of one run",
+                )
+                .into());
+            }
+            Some(soft)
+        }
+        None => None,
+    };
     let train_split = args.train_split.unwrap_or(loaded.config.student.train_split);
     let (train_rows, validation_rows) = classifier::split(records.len(), train_split, ctx.seed)?;
     let (train, validation) = (records.select(&train_rows)?, records.select(&validation_rows)?);
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);
-    let trained = classifier::train(&train, Some(&validation), &plan, ctx.device, progress)?;
+    let soft = soft_labels.map(|soft| soft.select(train_rows.iter().map(|&row| row as usize)).tensor()).transpose()?;
+    let trained = classifier::train(&train, soft.as_ref(), Some(&validation), &plan, ctx.device, progress)?;
     progress.finish();
 
     let guarantee = match records.privacy {
@@ -157,6 +192,11 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("momentum", plan.momentum)?
         .field("weight_decay", plan.weight_decay)?
         .field("augment", plan.augmentation.is_some())?
+        .field("augmentation", plan.augmentation.map(|a| format!("{a:?}")))?
+        .field("lr_schedule", format!("{:?}", plan.schedule))?
+        .field("label_smoothing", plan.label_smoothing)?
+        .field("soft_labels", &args.soft_labels)?
+        .field("relabelled_with", &args.relabel_with)?
         .field("normalize", !args.no_normalize)?
         .field("train_split", train_split)?
         .field("seed", ctx.seed)?
@@ -169,7 +209,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("final_model_path", &final_path)?
         .field("training_history", &trained.history)?;
     loaded.describe(&mut report)?;
-    for path in &records.files {
+    for path in records.files.iter().chain(&args.soft_labels).chain(&args.relabel_with) {
         report.input(FileRecord::of(path)?);
     }
     report.output(best).output(last).output(curves);

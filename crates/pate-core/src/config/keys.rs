@@ -133,6 +133,10 @@ const fn twice(
 }
 
 const MANY: u64 = 1_000_000_000;
+const AUGMENTATIONS: Kind = Kind::Word(&["none", "basic", "warp", "handwriting"]);
+const STRENGTH: Kind = Kind::Number(0.0, 4.0);
+const STRENGTH_DOC: &str = "Factor of all ranges of warp and handwriting.";
+const SCHEDULES: Kind = Kind::Word(&["constant", "cosine"]);
 
 /// Every key, by section.
 pub const KEYS: &[Key] = &[
@@ -147,6 +151,8 @@ pub const KEYS: &[Key] = &[
         Kind::Count(0, 1_000_000),
         "Epochs over which the KL term's weight rises to 1; 0 = 1 from the start.",
     ),
+    key("decoder", "augmentation", AUGMENTATIONS, "Changes to the public images, drawn anew in every epoch."),
+    key("decoder", "augmentation_strength", STRENGTH, STRENGTH_DOC),
     key("generation", "pool_size", Kind::Count(1, MANY), "Candidates in a pool."),
     key("generation", "latent_dim", Kind::LatentDim, "Number of latents; must be the decoder's."),
     key(
@@ -168,6 +174,13 @@ pub const KEYS: &[Key] = &[
         "Make further pools until every class has its minimum (with pools per teacher).",
     ),
     key("generation", "max_pools", Kind::Count(1, 1000), "At most so many pools for one teacher."),
+    key(
+        "generation",
+        "augmentation",
+        AUGMENTATIONS,
+        "Changes to decoded candidates before anybody labels them.",
+    ),
+    key("generation", "augmentation_strength", STRENGTH, STRENGTH_DOC),
     twice(
         "filtering",
         "confidence_threshold",
@@ -208,6 +221,12 @@ pub const KEYS: &[Key] = &[
         "quota_flexibility_percent",
         Kind::Number(0.0, 100.0),
         "By how much a class may miss its target, in per cent.",
+    ),
+    key(
+        "filtering",
+        "save_soft_labels",
+        Kind::Flag,
+        "Also write the teacher's probabilities of all classes, soft_labels.pt.",
     ),
     key(
         "latent_steering",
@@ -262,7 +281,15 @@ pub const KEYS: &[Key] = &[
         Kind::Number(0.0, 1.0),
         "Share of the samples for training; the rest validates.",
     ),
-    key("student", "augment", Kind::Flag, "Rotate and shift the training samples."),
+    key("student", "augmentation", AUGMENTATIONS, "Changes to the training samples, drawn anew in every epoch."),
+    key("student", "augmentation_strength", STRENGTH, STRENGTH_DOC),
+    key("student", "lr_schedule", SCHEDULES, "How the learning rate falls: not at all, or as half a cosine."),
+    key(
+        "student",
+        "label_smoothing",
+        Kind::Number(0.0, 0.99),
+        "Share of the target that is spread evenly over all classes.",
+    ),
     key("teachers", "num_models", Kind::Count(1, 1_000_000), "Number of teachers."),
     key("teachers", "epochs", Kind::Count(1, 1_000_000), "Epochs."),
     key("teachers", "batch_size", Kind::Count(1, 1_000_000), "Images per step."),
@@ -277,7 +304,14 @@ pub const KEYS: &[Key] = &[
         "Epochs between two drops of the learning rate; 0 = never.",
     ),
     key("teachers", "lr_gamma", Kind::Number(0.0, 1.0), "Factor of a drop."),
-    key("teachers", "augment", Kind::Flag, "Rotate by up to 10 degrees and shift by up to 10%."),
+    key("teachers", "augmentation", AUGMENTATIONS, "Changes to a shard's images, drawn anew in every epoch."),
+    key("teachers", "augmentation_strength", STRENGTH, STRENGTH_DOC),
+    key(
+        "teachers",
+        "lr_schedule",
+        SCHEDULES,
+        "How the learning rate falls: by lr_decay_epoch and lr_gamma alone, or as half a cosine.",
+    ),
     key("teacher_vae", "latent_dim", Kind::Count(1, 4096), "Number of latents."),
     key("teacher_vae", "epochs", Kind::Count(1, 1_000_000), "Epochs."),
     key("teacher_vae", "batch_size", Kind::Count(1, 1_000_000), "Images per step, at most the shard."),

@@ -37,7 +37,7 @@ pub fn digits() -> Result<Records> {
     let raw = tensor::from_array(raw)?.f_view([-1, 1, RAW, RAW])? / RAW_MAX;
     let labels = Labels::new(origin, labels, ImageSpec::MNIST.classes)?;
     Ok(Records {
-        images: Images::trusted(enlarge(&raw)),
+        images: Images::trusted(enlarge_digits(&raw)),
         labels,
         name: "digits (UCI optical digits, embedded)".to_owned(),
         privacy: Privacy::Public,
@@ -45,8 +45,11 @@ pub fn digits() -> Result<Records> {
     })
 }
 
+/// What [`digits`] does to its 8x8 images.
+///
+/// # Shapes
 /// `[n, 1, 8, 8]` in `[0, 1]` to `[n, 1, 28, 28]` in `[0, 1]`.
-fn enlarge(raw: &Tensor) -> Tensor {
+pub fn enlarge_digits(raw: &Tensor) -> Tensor {
     let x = raw.upsample_bicubic2d([BOX, BOX], false, None, None);
     let (middle, slope) = CONTRAST;
     let curve = |x: &Tensor| ((x - middle) * slope).sigmoid();

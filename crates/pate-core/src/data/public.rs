@@ -24,11 +24,14 @@ pub enum Dataset {
     Mnist,
     /// The optical digits inside the program; needs no files.
     Digits,
+    /// Public images of the user's own, in files named as MNIST's; ten classes.
+    Idx,
 }
 
 impl Dataset {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Emnist, Self::Kmnist, Self::FashionMnist, Self::Mnist, Self::Digits];
+    pub const ALL: [Self; 6] =
+        [Self::Emnist, Self::Kmnist, Self::FashionMnist, Self::Mnist, Self::Digits, Self::Idx];
 
     /// The name on command lines.
     pub fn name(self) -> &'static str {
@@ -38,6 +41,7 @@ impl Dataset {
             Self::FashionMnist => "fashion-mnist",
             Self::Mnist => "mnist",
             Self::Digits => "digits",
+            Self::Idx => "idx",
         }
     }
 
@@ -47,7 +51,7 @@ impl Dataset {
             Self::Emnist => "EMNIST",
             Self::Kmnist => "KMNIST",
             Self::FashionMnist => "FashionMNIST",
-            Self::Mnist | Self::Digits => "MNIST",
+            Self::Mnist | Self::Digits | Self::Idx => "MNIST",
         }
     }
 
@@ -128,6 +132,9 @@ impl Dataset {
         } else {
             "there is no such folder".to_owned()
         };
+        if self == Self::Idx {
+            return Err(Error::content(root, problem, "name the folder of your IDX files with --data-root"));
+        }
         let embedded = match self {
             Self::Mnist => "use the subset in the repository: data/mnist-subset",
             _ => "use the digits inside the program: --dataset digits",

@@ -121,7 +121,11 @@ mod tests {
 
     #[test]
     fn classes_stand_in_order_most_confident_first() {
-        let labelled = Labelled { labels: vec![1, 0, 1, 0, 1], confidences: vec![0.7, 0.8, 0.9, 0.95, 0.9] };
+        let labelled = Labelled {
+            labels: vec![1, 0, 1, 0, 1],
+            confidences: vec![0.7, 0.8, 0.9, 0.95, 0.9],
+            ..Labelled::default()
+        };
         let mut selection = Selection::all(5);
         let limits = Limits { max_per_class: Some(2), ..FREE };
         filter(&mut selection, &labelled, 2, &BTreeMap::new(), &limits);

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use tch::{Device, Kind, Reduction, Tensor};
 
-use super::augment::{self, Geometry};
-use crate::data::{Normalisation, Records};
+use crate::augment::Augmentation;
+use crate::data::{Labels, Normalisation, Records};
 use crate::models::UcStub;
-use crate::nn::{self, Adam, Optimizer, Sgd, StepDecay};
+use crate::nn::{self, Adam, Optimizer, Schedule, Sgd};
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
 use crate::{Error, Result, tensor};
@@ -38,10 +38,12 @@ pub struct ClassifierPlan {
     pub momentum: f64,
     /// L2 regularisation in the gradient.
     pub weight_decay: f64,
-    /// Drops of the learning rate.
-    pub decay: StepDecay,
+    /// How the learning rate falls.
+    pub schedule: Schedule,
     /// Changes to the images, or none.
-    pub augmentation: Option<Geometry>,
+    pub augmentation: Option<Augmentation>,
+    /// Share of the target that is spread evenly over all classes, in `[0, 1)`.
+    pub label_smoothing: f64,
     /// What the network sees.
     pub normalisation: Normalisation,
     /// Seed of weights, order, dropout and augmentation.
@@ -95,7 +97,38 @@ pub fn split(n: usize, train_split: f64, seed: u64) -> Result<(Vec<i64>, Vec<i64
     Ok((order, validation))
 }
 
+/// The labels that `network` gives the images of `records`, instead of their own.
+///
+/// # Errors
+/// Another number of classes, other shapes.
+pub fn relabel(
+    network: &UcStub,
+    normalisation: &Normalisation,
+    records: &Records,
+    device: Device,
+) -> Result<Labels> {
+    if network.classes() != records.labels.classes() {
+        return Err(Error::invalid(format!(
+            "the network tells {} classes apart, and the samples have {}",
+            network.classes(),
+            records.labels.classes()
+        )));
+    }
+    normalisation.check_channels(records.spec().channels)?;
+    let _guard = tch::no_grad_guard();
+    let mut labels = Vec::with_capacity(records.len());
+    tensor::batches(records.len() as i64, VALIDATION_BATCH as i64, |first, n| {
+        let x = records.images.tensor().f_narrow(0, first, n)?.f_to_device(device)?;
+        labels.extend(tensor::to_i64(&network.forward(&normalisation.apply(&x), false).f_argmax(-1, false)?)?);
+        Ok(())
+    })?;
+    Labels::new(std::path::Path::new("the network's answers"), labels, network.classes())
+}
+
 /// Trains a fresh classifier on `train`, and measures it on `validation` after every epoch.
+///
+/// `soft_labels` are shares of all classes, float32 `[n, classes]`, one row per training record; they take the place of the
+/// labels in the loss.
 ///
 /// # Guarantee
 /// None, where `train` is private: ordinary training.
@@ -104,6 +137,7 @@ pub fn split(n: usize, train_split: f64, seed: u64) -> Result<(Vec<i64>, Vec<i64
 /// No records, different shapes, a loss that is not finite, a stop.
 pub fn train(
     train: &Records,
+    soft_labels: Option<&Tensor>,
     validation: Option<&Records>,
     plan: &ClassifierPlan,
     device: Device,
@@ -124,15 +158,14 @@ pub fn train(
         OptimizerKind::Adam => Box::new(Adam::new(plan.learning_rate, plan.weight_decay)),
     };
     let images = train.images.tensor().f_to_device(device)?;
-    let labels = train.labels.tensor().f_to_device(device)?;
+    let targets = Targets::new(train, soft_labels, plan.label_smoothing, device)?;
     let mut history: Vec<EpochScore> = Vec::with_capacity(plan.epochs);
     let mut best: Option<(f64, usize, Vec<Tensor>)> = None;
     for epoch in 0..plan.epochs {
         progress.check()?;
-        let learning_rate = plan.decay.rate(plan.learning_rate, epoch);
-        optimizer.set_learning_rate(learning_rate);
+        let learning_rate = plan.schedule.rate(plan.learning_rate, epoch as f64, plan.epochs);
         let (train_loss, train_accuracy) =
-            run_epoch(&network, &mut parameters, optimizer.as_mut(), &images, &labels, plan, epoch)?;
+            run_epoch(&network, &mut parameters, optimizer.as_mut(), &images, &targets, plan, epoch)?;
         if !train_loss.is_finite() {
             return Err(Error::invalid(format!(
                 "the loss became {train_loss} in epoch {}; lower the learning rate ({learning_rate})",
@@ -177,12 +210,46 @@ pub fn train(
     Ok(TrainedClassifier { network, best_weights, best_epoch, history })
 }
 
+/// What the loss compares with.
+struct Targets {
+    /// `[n]`.
+    labels: Tensor,
+    /// Shares of the classes, `[n, classes]`, where they are more than the label says.
+    shares: Option<Tensor>,
+}
+
+impl Targets {
+    fn new(records: &Records, soft_labels: Option<&Tensor>, smoothing: f64, device: Device) -> Result<Self> {
+        if !(0.0..1.0).contains(&smoothing) {
+            return Err(Error::invalid(format!(
+                "label smoothing is {smoothing}; it is a share from 0 to below 1"
+            )));
+        }
+        let labels = records.labels.tensor().f_to_device(device)?;
+        let classes = records.labels.classes();
+        let expected = [records.len() as i64, classes];
+        let shares = match soft_labels {
+            Some(soft) if soft.size() != expected => {
+                return Err(Error::invalid(format!(
+                    "soft labels are {:?}; {expected:?} is needed (records, classes)",
+                    soft.size()
+                )));
+            }
+            Some(soft) => Some(soft.f_to_device(device)?.f_to_kind(Kind::Float)?),
+            None if smoothing > 0.0 => Some(labels.f_one_hot(classes)?.f_to_kind(Kind::Float)?),
+            None => None,
+        };
+        let shares = shares.map(|shares| shares * (1.0 - smoothing) + smoothing / classes as f64);
+        Ok(Self { labels, shares })
+    }
+}
+
 fn run_epoch(
     network: &UcStub,
     parameters: &mut [Tensor],
     optimizer: &mut dyn Optimizer,
     images: &Tensor,
-    labels: &Tensor,
+    targets: &Targets,
     plan: &ClassifierPlan,
     epoch: usize,
 ) -> Result<(f64, f64)> {
@@ -198,12 +265,21 @@ fn run_epoch(
     tensor::batches(n, plan.batch_size as i64, |first, rows| {
         let index = order.f_narrow(0, first, rows)?;
         let mut x = images.f_index_select(0, &index)?;
-        let truth = labels.f_index_select(0, &index)?;
-        if let Some(ranges) = plan.augmentation {
-            x = augment::transform(&x, ranges, &mut geometry)?;
+        let truth = targets.labels.f_index_select(0, &index)?;
+        if let Some(augmentation) = &plan.augmentation {
+            x = augmentation.apply(&x, &mut geometry)?;
         }
+        optimizer.set_learning_rate(plan.schedule.rate(
+            plan.learning_rate,
+            epoch as f64 + first as f64 / n as f64,
+            plan.epochs,
+        ));
         let log_p = network.forward(&plan.normalisation.apply(&x), true);
-        let loss = log_p.f_nll_loss::<Tensor>(&truth, None, Reduction::Mean, -100)?;
+        let loss = match &targets.shares {
+            None => log_p.f_nll_loss::<Tensor>(&truth, None, Reduction::Mean, -100)?,
+            // Cross-entropy against shares of all classes.
+            Some(shares) => -(shares.f_index_select(0, &index)? * &log_p).f_sum(Kind::Float)? / rows as f64,
+        };
         let gradients = tensor::gradients(&loss, parameters)?;
         optimizer.step(parameters, &gradients);
         let _guard = tch::no_grad_guard();

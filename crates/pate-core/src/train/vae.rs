@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tch::{Device, Kind, Reduction, Tensor};
 
-use super::augment::{self, Geometry};
+use crate::augment::{self, Augmentation};
 use crate::data::{Images, Normalisation};
 use crate::models::Vae;
 use crate::nn::{self, Adam, Optimizer as _};
@@ -30,7 +30,7 @@ pub struct VaePlan {
     /// Epochs over which the weight of the KL term rises from 0 to 1; 0 = 1 from the start.
     pub kl_annealing_epochs: usize,
     /// Changes to the images (with pixel noise), or none.
-    pub augmentation: Option<Geometry>,
+    pub augmentation: Option<Augmentation>,
     /// What the encoder sees; the target is the image in `[0, 1]`.
     pub normalisation: Normalisation,
     /// Seed of weights, order, latents and augmentation.
@@ -129,8 +129,8 @@ fn run_epoch(
     tensor::batches(n, plan.batch_size as i64, |first, rows| {
         progress.check()?;
         let mut x = images.f_index_select(0, &order.f_narrow(0, first, rows)?)?;
-        if let Some(ranges) = plan.augmentation {
-            x = augment::pixel_noise(&augment::transform(&x, ranges, &mut geometry)?, NOISE)?;
+        if let Some(augmentation) = &plan.augmentation {
+            x = augment::pixel_noise(&augmentation.apply(&x, &mut geometry)?, NOISE)?;
         }
         let (mu, logvar) = network.encoder.forward(&plan.normalisation.apply(&x));
         let noise = Tensor::f_randn(mu.size(), (Kind::Float, images.device()))?;

@@ -1,0 +1,115 @@
+//! What a student would be without the teachers: it stands beside every accuracy.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use pate_core::data::{Normalisation, Records};
+use pate_core::evaluate;
+use pate_core::models::UcStub;
+use pate_core::progress::Silent;
+use serde::Serialize;
+
+use crate::Context;
+use crate::args::parse_path;
+
+/// Students to compare with.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Controls")]
+pub struct ControlArgs {
+    /// Weights of a student of the public data set and its own labels (train-student --public-control)
+    #[arg(long, value_name = "FILE", value_parser = parse_path)]
+    public_control: Option<PathBuf>,
+
+    /// Weights of a student of the same samples under that control's labels (train-student --relabel-with)
+    #[arg(long, value_name = "FILE", value_parser = parse_path)]
+    relabelled_control: Option<PathBuf>,
+}
+
+/// A control's result on the same images.
+#[derive(Clone, Debug, Serialize)]
+pub struct Control {
+    /// Which one.
+    pub name: &'static str,
+    /// Its weights.
+    pub model_path: PathBuf,
+    /// Per cent right.
+    pub overall_accuracy: f64,
+    /// 95% Wilson interval of the accuracy, in per cent.
+    pub accuracy_interval_95: [f64; 2],
+}
+
+/// Images classified at once.
+const BATCH: usize = 64;
+
+impl ControlArgs {
+    /// Tests those that were given.
+    ///
+    /// # Errors
+    /// Weights that cannot be used.
+    pub fn measure(
+        &self,
+        records: &Records,
+        normalisation: &Normalisation,
+        ctx: &Context,
+    ) -> Result<Vec<Control>> {
+        let given = [
+            ("public data and labels", &self.public_control),
+            ("same samples, public labels", &self.relabelled_control),
+        ];
+        let mut controls = Vec::new();
+        for (name, path) in given {
+            let Some(path) = path else { continue };
+            let network = UcStub::load(path, records.spec(), ctx.device)
+                .with_context(|| format!("cannot use the control \"{name}\""))?;
+            let score = evaluate::classifier(&network, normalisation, records, ctx.device, BATCH, &Silent)?;
+            controls.push(Control {
+                name,
+                model_path: path.clone(),
+                overall_accuracy: score.overall_accuracy,
+                accuracy_interval_95: score.accuracy_interval_95,
+            });
+        }
+        Ok(controls)
+    }
+}
+
+/// One line per control, and what `accuracy` has above the strongest.
+pub fn summary(controls: &[Control], accuracy: Option<f64>) -> String {
+    let strongest = controls.iter().map(|control| control.overall_accuracy).max_by(f64::total_cmp);
+    let Some(strongest) = strongest else {
+        return "control   none given; train one with train-student --public-control, and give it with --public-control".into();
+    };
+    let mut text = String::new();
+    for control in controls {
+        let [low, high] = control.accuracy_interval_95;
+        let _ = writeln!(
+            text,
+            "control   {:.2}% (95% interval {low:.2} to {high:.2}%): {}",
+            control.overall_accuracy, control.name
+        );
+    }
+    if let Some(accuracy) = accuracy {
+        let _ = write!(text, "          {:+.2} points above the strongest control", accuracy - strongest);
+    }
+    text.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_strongest_control_is_compared_with() {
+        let control = |name, overall_accuracy| Control {
+            name,
+            model_path: PathBuf::new(),
+            overall_accuracy,
+            accuracy_interval_95: [0.0, 100.0],
+        };
+        let text = summary(&[control("a", 90.0), control("b", 91.5)], Some(95.0));
+        assert!(text.contains("+3.50 points") && text.contains(": a") && text.contains(": b"), "{text}");
+        assert!(summary(&[], Some(95.0)).contains("none given"));
+    }
+}
