@@ -1,5 +1,6 @@
 //! The loop of `batch-label-filter`. A teacher is the unit of work: idempotent, resumable, independent of the others.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -131,6 +132,8 @@ pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<
 
 /// What is loaded once for all teachers.
 struct Shared {
+    /// The pool made last, under its seed and round, for the next teacher of the same group.
+    last_pool: RefCell<Option<((u64, usize), Images)>>,
     pool: Option<(PathBuf, Images, FileRecord)>,
 }
 
@@ -203,7 +206,7 @@ impl Batch<'_> {
             }
             _ => None,
         };
-        Ok(Shared { pool })
+        Ok(Shared { last_pool: RefCell::new(None), pool })
     }
 
     fn files(&self, teacher_id: u64, quota: bool) -> TeacherFiles {
@@ -249,9 +252,10 @@ impl Batch<'_> {
         let teacher = LoadedTeacher::load(&files, config, &filters.plan, spec, ctx)?;
         let identity = match (&shared.pool, &own_pool) {
             (Some((.., record)), _) | (None, Some((_, record))) => json!(record.sha256),
-            (None, None) => self.made_pool_identity(seed, &files)?,
+            (None, None) => self.made_pool_identity(self.pool_seed(teacher_id, ctx), &files)?,
         };
-        let fingerprint = teacher_run::fingerprint(&filters.plan, config, filters.soft_labels, &identity, teacher.inputs());
+        let fingerprint =
+            teacher_run::fingerprint(&filters.plan, config, filters.soft_labels, &identity, teacher.inputs());
         if !self.force
             && let Some(result) = finished(teacher_id, &dir, &fingerprint)
             && (!self.pictures || result.was_empty || dir.join(teacher_run::PICTURE).is_file())
@@ -275,7 +279,9 @@ impl Batch<'_> {
                 let path = record.path.to_string_lossy().into_owned();
                 Pool { images, labelled: None, records: vec![record], path }
             }
-            (None, None) => self.make_pool(teacher_id, seed, &files, &teacher, &filters.plan, &watch, ctx)?,
+            (None, None) => {
+                self.make_pool(teacher_id, shared, &files, &teacher, &filters.plan, &watch, ctx)?
+            }
         };
         let inputs = teacher.filter_inputs();
         let filtered = match pool.labelled {
@@ -296,6 +302,12 @@ impl Batch<'_> {
         Ok(result_of(teacher_id, &filtered))
     }
 
+    /// Seed of a teacher's pool: teachers of one group of `generation.teachers_per_pool` have that of its first id.
+    fn pool_seed(&self, teacher_id: u64, ctx: &Context) -> u64 {
+        let group = self.config.config.generation.teachers_per_pool;
+        ctx.seed.wrapping_add(teacher_id - teacher_id % group)
+    }
+
     /// What decides a pool that is made here: known before it is made.
     fn made_pool_identity(&self, seed: u64, files: &TeacherFiles) -> Result<Value> {
         let generation = &self.config.config.generation;
@@ -314,7 +326,7 @@ impl Batch<'_> {
     fn make_pool(
         &self,
         teacher_id: u64,
-        seed: u64,
+        shared: &Shared,
         files: &TeacherFiles,
         teacher: &LoadedTeacher,
         plan: &FilterPlan,
@@ -324,6 +336,7 @@ impl Batch<'_> {
         let Some(decoder_path) = &files.decoder else {
             bail!("a pool can only be made with --decoder-path");
         };
+        let seed = self.pool_seed(teacher_id, ctx);
         let generation = &self.config.config.generation;
         let spec = ImageSpec { height: self.image_size, width: self.image_size, ..ImageSpec::MNIST };
         let decoder = Decoder::load(decoder_path, spec, ctx.device).context("cannot use the decoder")?;
@@ -334,8 +347,24 @@ impl Batch<'_> {
         let mut labelled = Labelled::default();
         for round in 0..rounds {
             let first = round as u64 * batches;
-            let pool =
-                generate::candidates(&decoder, self.pool_size, seed, self.latents, self.rng, first, watch)?;
+            let key = (seed, round);
+            let known =
+                shared.last_pool.take().filter(|(last, _)| *last == key && generation.teachers_per_pool > 1);
+            let pool = match known {
+                Some((_, pool)) => pool,
+                None => generate::candidates(
+                    &decoder,
+                    self.pool_size,
+                    seed,
+                    self.latents,
+                    self.rng,
+                    first,
+                    watch,
+                )?,
+            };
+            if generation.teachers_per_pool > 1 && rounds == 1 {
+                shared.last_pool.replace(Some((key, pool.to_device(tch::Device::Cpu)?)));
+            }
             labelled.extend(label(teacher.filter_inputs().teacher, &pool, plan.batch_size, watch)?);
             pools.push(pool);
             if has_minimum(&labelled, plan, teacher.filter_inputs().teacher.classes()) {

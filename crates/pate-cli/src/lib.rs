@@ -6,8 +6,8 @@
 pub mod args;
 mod bar;
 pub mod batch;
-pub mod controls;
 mod context;
+pub mod controls;
 mod exit;
 pub mod pictures;
 pub mod pool;

@@ -53,7 +53,8 @@ impl TeacherJob<'_> {
             write_bytes(&mark_path, Access::Private, format!("{mark}\n{}\n", record.sha256).as_bytes())?;
             trained.network
         };
-        let test = |test| evaluate::classifier(&network, normalisation, test, ctx.device, TEST_BATCH, &Silent);
+        let test =
+            |test| evaluate::classifier(&network, normalisation, test, ctx.device, TEST_BATCH, &Silent);
         let score = test_set.map(test).transpose()?;
         Ok((score, kept))
     }

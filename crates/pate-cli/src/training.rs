@@ -1,10 +1,10 @@
 //! What the steps that train a classifier or a VAE share.
 
 use anyhow::{Result, bail};
+use pate_core::augment::{Augmentation, Geometry, Warp};
 use pate_core::config::{Config, PreprocessingConfig};
 use pate_core::data::Normalisation;
 use pate_core::nn::Schedule;
-use pate_core::augment::{Augmentation, Geometry, Warp};
 use pate_core::train::classifier::{ClassifierPlan, OptimizerKind};
 use pate_core::train::vae::VaePlan;
 

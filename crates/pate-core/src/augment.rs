@@ -109,8 +109,7 @@ pub fn warp(images: &Tensor, ranges: &Warp, stream: &mut Stream) -> Result<Tenso
         let (sin, cos) = angles[i].to_radians().sin_cos();
         let (sx, sy) = ((scales[i] + aspects[i] / 2.0).exp(), (scales[i] - aspects[i] / 2.0).exp());
         // Rotation after slant after stretching.
-        let [a, b, c, d] =
-            [cos * sx, (cos * shears[i] - sin) * sy, sin * sx, (sin * shears[i] + cos) * sy];
+        let [a, b, c, d] = [cos * sx, (cos * shears[i] - sin) * sy, sin * sx, (sin * shears[i] + cos) * sy];
         let det = a * d - b * c;
         forward.extend([a, b, c, d]);
         inverse.extend([d / det, -b / det, -c / det, a / det]);
@@ -135,8 +134,12 @@ pub fn warp(images: &Tensor, ranges: &Warp, stream: &mut Stream) -> Result<Tenso
         let moved = forward.f_matmul(&(&places - &centre))?; // [n, 2, h w]
         let is_ink = ink.f_gt(INK)?;
         let far = 1e4;
-        let low = moved.f_where_self(&is_ink, &Tensor::from(far as f32).to_device(device))?.f_amin(&[2i64][..], true)?;
-        let high = moved.f_where_self(&is_ink, &Tensor::from(-far as f32).to_device(device))?.f_amax(&[2i64][..], true)?;
+        let low = moved
+            .f_where_self(&is_ink, &Tensor::from(far as f32).to_device(device))?
+            .f_amin(&[2i64][..], true)?;
+        let high = moved
+            .f_where_self(&is_ink, &Tensor::from(-far as f32).to_device(device))?
+            .f_amax(&[2i64][..], true)?;
         let extent = (high - low + 1.0).f_amax(&[1i64][..], true)?; // [n, 1, 1]
         let jitter = on_device(&scales, &[n, 1, 1])?.exp();
         let zoom = extent.f_pow_tensor_scalar(-1.0)? * (FIT * w.min(h) as f64) * jitter;
@@ -145,11 +148,15 @@ pub fn warp(images: &Tensor, ranges: &Warp, stream: &mut Stream) -> Result<Tenso
     } else {
         (centre.shallow_clone(), Tensor::ones([n, 1, 1], options))
     };
-    let bend = knots.f_to_device(device)?.f_upsample_bicubic2d([h, w], true, None, None)?.f_reshape([n, 2, h * w])?
-        * (f64::from(ranges.elastic_pixels) * pixel);
+    let bend = knots.f_to_device(device)?.f_upsample_bicubic2d([h, w], true, None, None)?.f_reshape([
+        n,
+        2,
+        h * w,
+    ])? * (f64::from(ranges.elastic_pixels) * pixel);
     let source = inverse.f_matmul(&((&places - &target - &shifts) / zoom))? + &centre + bend; // [n, 2, h w]
     // From pixels around the middle to -1..1 along each axis.
-    let half = Tensor::from_slice(&[w as f32 / 2.0, h as f32 / 2.0]).f_to_device(device)?.f_view([1, 2, 1])?;
+    let half =
+        Tensor::from_slice(&[w as f32 / 2.0, h as f32 / 2.0]).f_to_device(device)?.f_view([1, 2, 1])?;
     let grid = (source / half).f_transpose(1, 2)?.f_reshape([n, h, w, 2])?;
     // Interpolation 0 is bilinear, padding 0 is zeros.
     let moved = images.f_grid_sampler(&grid, 0, 0, false)?;
@@ -272,5 +279,73 @@ mod tests {
         let far = y.narrow(2, 0, 10).sum(Kind::Float).double_value(&[]);
         assert!(far < 1e-6, "{far}");
         assert!(!y.equal(&x));
+    }
+
+    /// A filled box of `rows` x `columns` pixels at (`top`, `left`), n times.
+    fn boxes(n: i64, (top, left): (i64, i64), (rows, columns): (i64, i64)) -> Tensor {
+        let x = Tensor::zeros([n, 1, 28, 28], (Kind::Float, Device::Cpu));
+        let _ = x.narrow(2, top, rows).narrow(3, left, columns).fill_(1.0);
+        x
+    }
+
+    fn centre_of_mass(x: &Tensor, dim: i64) -> f64 {
+        let places = Tensor::arange(28, (Kind::Float, Device::Cpu));
+        let profile = x.sum_dim_intlist(&[0i64, 1, if dim == 2 { 3 } else { 2 }][..], false, Kind::Float);
+        (&profile * places).sum(Kind::Float).double_value(&[]) / profile.sum(Kind::Float).double_value(&[])
+    }
+
+    #[test]
+    fn a_warp_of_strength_0_changes_nothing() {
+        let x = Tensor::rand([3, 1, 28, 28], (Kind::Float, Device::Cpu));
+        let y = warp(&x, &Warp::new(0.0, false), &mut stream()).unwrap();
+        assert!((&y - &x).abs().max().double_value(&[]) < 1e-4);
+    }
+
+    #[test]
+    fn fitted_ink_has_mnists_size_and_place() {
+        // 6 x 10 pixels in a corner become 12 x 20 in the middle.
+        let x = boxes(1, (2, 1), (6, 10));
+        let y = warp(&x, &Warp::new(0.0, true), &mut stream()).unwrap();
+        assert!((centre_of_mass(&y, 2) - 13.5).abs() < 0.1 && (centre_of_mass(&y, 3) - 13.5).abs() < 0.1);
+        let extent = |dim: i64| {
+            let dims = [0i64, 1, if dim == 2 { 3 } else { 2 }];
+            y.amax(&dims[..], false).gt(0.25).sum(Kind::Int64).int64_value(&[])
+        };
+        assert!((19..=22).contains(&extent(3)), "{}", extent(3));
+        assert!((11..=14).contains(&extent(2)), "{}", extent(2));
+    }
+
+    #[test]
+    fn images_without_ink_stay_without_and_colour_is_kept() {
+        let blank = Tensor::zeros([2, 3, 32, 32], (Kind::Float, Device::Cpu));
+        let y = warp(&blank, &Warp::new(1.0, true), &mut stream()).unwrap();
+        assert_eq!(y.size(), [2, 3, 32, 32]);
+        assert!(y.abs().max().double_value(&[]) < 1e-9);
+        let red = &blank + Tensor::from_slice(&[0.8f32, 0.0, 0.0]).view([1, 3, 1, 1]);
+        let y = warp(&red, &Warp::new(1.0, false), &mut stream()).unwrap();
+        assert!(
+            y.select(1, 0).max().double_value(&[]) > 0.7 && y.select(1, 1).max().double_value(&[]) < 1e-6
+        );
+    }
+
+    #[test]
+    fn a_warp_is_drawn_per_image_and_again_from_the_same_stream() {
+        let x = boxes(40, (6, 9), (16, 8));
+        let y = warp(&x, &Warp::new(1.0, false), &mut stream()).unwrap();
+        assert!(y.equal(&warp(&x, &Warp::new(1.0, false), &mut stream()).unwrap()));
+        let spread = (&y - y.narrow(0, 0, 1)).abs().sum_dim_intlist(&[1i64, 2, 3][..], false, Kind::Float);
+        assert!(spread.narrow(0, 1, 39).min().double_value(&[]) > 1.0, "no two are alike");
+        assert!(y.min().double_value(&[]) >= 0.0 && y.max().double_value(&[]) <= 1.0);
+        // Strokes get wider and thinner alike: on average the ink stays.
+        let ink = y.mean(Kind::Float).double_value(&[]) / x.mean(Kind::Float).double_value(&[]);
+        assert!((0.85..1.15).contains(&ink), "{ink}");
+    }
+
+    #[test]
+    fn strokes_move_by_a_pixel() {
+        let x = boxes(2, (10, 10), (8, 4));
+        let strength = Tensor::from_slice(&[1.0f32, -1.0]).view([2, 1, 1, 1]);
+        let ink = stroke_width(&x, &strength).unwrap().sum_dim_intlist(&[1i64, 2, 3][..], false, Kind::Float);
+        assert_eq!(tensor::to_f32(&ink).unwrap(), [10.0 * 6.0, 6.0 * 2.0]);
     }
 }

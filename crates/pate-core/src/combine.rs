@@ -1,8 +1,10 @@
 //! The data sets of all teachers in one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use crate::data::{Images, LabelColumn, RangeRule, SoftLabels, read_label_csv};
 use crate::rng::{Purpose, Stream};
@@ -110,6 +112,192 @@ pub fn choose(labels: &[i64], percentage: f64, stratified: bool, seed: u64) -> R
     Ok(chosen)
 }
 
+/// Samples that several teachers labelled, each of them once.
+pub struct Merged {
+    /// `[n, c, h, w]` in `[0, 1]`, in the order in which they first come.
+    pub images: Images,
+    /// The class with most votes (of soft labels: the largest mean probability); the lower one on a tie.
+    pub labels: Vec<i64>,
+    /// Mean of the teachers' soft labels, or shares of their votes.
+    pub soft_labels: SoftLabels,
+    /// The first teacher that has it.
+    pub owners: Vec<u64>,
+    /// Counts, for the report.
+    pub summary: MergeSummary,
+}
+
+/// What merging did.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct MergeSummary {
+    /// Samples of all teachers.
+    pub votes: usize,
+    /// Different images among them.
+    pub distinct: usize,
+    /// Teachers per image, on average.
+    pub mean_votes: f64,
+    /// Share of the votes that the label got, on average over distinct images.
+    pub mean_agreement: f64,
+    /// Images with too few votes or too little agreement.
+    pub rejected: usize,
+}
+
+/// How merged samples are made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MergePlan {
+    /// Average soft labels (`soft_labels.pt` beside the samples) instead of counting labels?
+    pub soft: bool,
+    /// Least share of an image's votes that its label needs.
+    pub min_agreement: f64,
+    /// Least number of votes of an image.
+    pub min_votes: usize,
+}
+
+/// Merges images that are the same to the bit, as teachers have that labelled one pool.
+///
+/// This weighs teachers by their agreement; it is not PATE's private vote: no noise, no threshold that any accountant
+/// knows of.
+///
+/// # Guarantee
+/// None: a function of all teachers' labels.
+///
+/// # Shapes
+/// Memory is that of the distinct images and of one teacher's.
+///
+/// # Errors
+/// Values out of range, files that do not fit each other, no image left.
+pub fn merge(
+    sets: &[TeacherSet],
+    classes: i64,
+    plan: MergePlan,
+    progress: &dyn crate::progress::Progress,
+) -> Result<Merged> {
+    if !(0.0..=1.0).contains(&plan.min_agreement) {
+        return Err(Error::invalid(format!(
+            "--min-agreement is {}; it is a share from 0 to 1",
+            plan.min_agreement
+        )));
+    }
+    let k = classes as usize;
+    let mut index: HashMap<[u8; 32], usize> = HashMap::new();
+    let mut pixels: Vec<f32> = Vec::new();
+    let mut shape: Option<[i64; 3]> = None;
+    let (mut owners, mut votes, mut shares): (Vec<u64>, Vec<Vec<u32>>, Vec<Vec<f64>>) = Default::default();
+    for set in sets {
+        progress.check()?;
+        let images = set.load_samples()?;
+        let soft = if plan.soft { Some(set.load_soft_labels(classes)?) } else { None };
+        progress.advance(1, "");
+        if images.is_empty() {
+            continue;
+        }
+        let size = images.tensor().size();
+        let own = [size[1], size[2], size[3]];
+        if *shape.get_or_insert(own) != own {
+            return Err(Error::content(
+                &set.samples_path,
+                format!("its images are {own:?}, those of teachers before it {shape:?}"),
+                "all teachers' images must have one shape",
+            ));
+        }
+        let numel = own.iter().product::<i64>() as usize;
+        let values = images.to_vec()?;
+        for (row, (image, &label)) in values.chunks_exact(numel).zip(&set.labels).enumerate() {
+            let bytes: Vec<u8> = image.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let at = *index.entry(artifact::sha256_raw(&bytes)).or_insert_with(|| {
+                pixels.extend_from_slice(image);
+                owners.push(set.teacher_id);
+                votes.push(vec![0; k]);
+                shares.push(vec![0.0; k]);
+                owners.len() - 1
+            });
+            votes[at][label as usize] += 1;
+            match &soft {
+                Some(soft) => {
+                    for (sum, p) in shares[at].iter_mut().zip(soft.row(row)) {
+                        *sum += f64::from(*p);
+                    }
+                }
+                None => shares[at][label as usize] += 1.0,
+            }
+        }
+    }
+    let Some([c, h, w]) = shape else {
+        return Err(Error::invalid("no teacher has any samples; there is nothing to combine"));
+    };
+    let distinct = owners.len();
+    let (mut kept, mut labels, mut means) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut n_votes, mut agreement_sum) = (0, 0.0);
+    for (at, (votes, shares)) in votes.iter().zip(&shares).enumerate() {
+        let (total, sum) = (votes.iter().sum::<u32>(), shares.iter().sum::<f64>());
+        let label = (0..k).fold(0, |best, class| if shares[class] > shares[best] { class } else { best });
+        let agreement = f64::from(votes[label]) / f64::from(total);
+        n_votes += total as usize;
+        agreement_sum += agreement;
+        if total as usize >= plan.min_votes && agreement >= plan.min_agreement {
+            kept.push(at as i64);
+            labels.push(label as i64);
+            means.extend(shares.iter().map(|share| (share / sum) as f32));
+        }
+    }
+    if kept.is_empty() {
+        return Err(Error::invalid(format!(
+            "none of {distinct} images has {} votes and an agreement of {}; lower --min-votes or --min-agreement",
+            plan.min_votes, plan.min_agreement
+        )));
+    }
+    let all = crate::tensor::from_f32(&pixels, &[distinct as i64, c, h, w])?;
+    Ok(Merged {
+        images: Images::trusted(all.f_index_select(0, &crate::tensor::from_i64(&kept))?),
+        soft_labels: SoftLabels::new(Path::new("merged soft labels"), means, classes)?,
+        owners: kept.iter().map(|&at| owners[at as usize]).collect(),
+        summary: MergeSummary {
+            votes: n_votes,
+            distinct,
+            mean_votes: n_votes as f64 / distinct as f64,
+            mean_agreement: agreement_sum / distinct as f64,
+            rejected: distinct - kept.len(),
+        },
+        labels,
+    })
+}
+
+impl TeacherSet {
+    fn load_samples(&self) -> Result<Images> {
+        let images = Images::load(&self.samples_path, RangeRule::Unit { normalised_flag: None })?;
+        if images.len() != self.labels.len() {
+            return Err(Error::content(
+                &self.samples_path,
+                format!(
+                    "{} samples, but {} has {} labels",
+                    images.len(),
+                    self.labels_path.display(),
+                    self.labels.len()
+                ),
+                "the two files belong to different runs; run label-filter for this teacher again",
+            ));
+        }
+        Ok(images)
+    }
+
+    fn load_soft_labels(&self, classes: i64) -> Result<SoftLabels> {
+        let path = self.samples_path.with_file_name("soft_labels.pt");
+        let soft = SoftLabels::load(&path, classes)?;
+        if soft.len() != self.labels.len() {
+            return Err(Error::content(
+                &path,
+                format!(
+                    "{} rows, but {} has {} labels",
+                    soft.len(),
+                    self.labels_path.display(),
+                    self.labels.len()
+                ),
+                "the two files belong to different runs; run label-filter --save-soft-labels for this teacher again",
+            ));
+        }
+        Ok(soft)
+    }
+}
+
 /// Gathers chosen rows from the teachers' files, one file in memory at a time.
 ///
 /// # Shapes
@@ -137,19 +325,7 @@ pub fn gather(
     let mut shape: Option<(PathBuf, [i64; 3])> = None;
     for (set, wanted) in sets.iter().zip(&place) {
         progress.check()?;
-        let images = Images::load(&set.samples_path, RangeRule::Unit { normalised_flag: None })?;
-        if images.len() != set.labels.len() {
-            return Err(Error::content(
-                &set.samples_path,
-                format!(
-                    "{} samples, but {} has {} labels",
-                    images.len(),
-                    set.labels_path.display(),
-                    set.labels.len()
-                ),
-                "the two files belong to different runs; run label-filter for this teacher again",
-            ));
-        }
+        let images = set.load_samples()?;
         progress.advance(1, "");
         if images.is_empty() {
             continue;
@@ -188,16 +364,7 @@ pub fn gather(
 pub fn gather_soft_labels(sets: &[TeacherSet], chosen: &[usize], classes: i64) -> Result<SoftLabels> {
     let mut all = SoftLabels::new(Path::new(""), Vec::new(), classes)?;
     for set in sets {
-        let path = set.samples_path.with_file_name("soft_labels.pt");
-        let soft = SoftLabels::load(&path, classes)?;
-        if soft.len() != set.labels.len() {
-            return Err(Error::content(
-                &path,
-                format!("{} rows, but {} has {} labels", soft.len(), set.labels_path.display(), set.labels.len()),
-                "the two files belong to different runs; run label-filter --save-soft-labels for this teacher again",
-            ));
-        }
-        all.extend(&soft);
+        all.extend(&set.load_soft_labels(classes)?);
     }
     Ok(all.select(chosen.iter().copied()))
 }
@@ -244,5 +411,49 @@ mod tests {
         for percentage in [0.0, -0.1, 1.5, f64::NAN] {
             assert!(choose(&[1], percentage, true, 42).is_err());
         }
+    }
+
+    /// A teacher's folder with these images (one grey value each) and soft labels of two classes.
+    fn teacher(dir: &Path, id: u64, rows: &[(f32, [f32; 2])]) -> TeacherSet {
+        let folder = dir.join(format!("teacher_{id}"));
+        fs::create_dir_all(&folder).unwrap();
+        let pixels: Vec<f32> = rows.iter().flat_map(|(grey, _)| [*grey; 4]).collect();
+        let images =
+            Images::trusted(crate::tensor::from_f32(&pixels, &[rows.len() as i64, 1, 2, 2]).unwrap());
+        let samples_path = folder.join("synthetic_samples.pt");
+        images.save(&samples_path, artifact::Access::Private).unwrap();
+        let shares = rows.iter().flat_map(|(_, shares)| *shares).collect();
+        let soft = SoftLabels::new(&folder, shares, 2).unwrap();
+        soft.save(&folder.join("soft_labels.pt"), artifact::Access::Private).unwrap();
+        let labels = rows.iter().map(|(_, [zero, one])| i64::from(one > zero)).collect();
+        TeacherSet { teacher_id: id, samples_path, labels_path: folder.join("labels.csv"), labels }
+    }
+
+    #[test]
+    fn teachers_of_one_pool_vote_on_its_images() {
+        let dir = tempfile::tempdir().unwrap();
+        let sets = [
+            teacher(dir.path(), 3, &[(0.5, [0.9, 0.1]), (0.25, [0.6, 0.4])]),
+            teacher(dir.path(), 4, &[(0.25, [0.1, 0.9]), (0.75, [0.2, 0.8])]),
+            teacher(dir.path(), 7, &[(0.25, [0.55, 0.45]), (0.5, [0.7, 0.3])]),
+        ];
+        let run = |soft, min_agreement, min_votes| {
+            merge(&sets, 2, MergePlan { soft, min_agreement, min_votes }, &crate::progress::Silent)
+        };
+        let merged = run(false, 0.0, 1).unwrap();
+        assert_eq!(merged.images.to_vec().unwrap()[..12], [[0.5; 4], [0.25; 4], [0.75; 4]].concat());
+        // Two of three teachers see class 0 in the second image.
+        assert_eq!(merged.labels, [0, 0, 1]);
+        assert_eq!(merged.owners, [3, 3, 4]);
+        assert_eq!((merged.summary.votes, merged.summary.distinct), (6, 3));
+        assert!((merged.summary.mean_agreement - (1.0 + 2.0 / 3.0 + 1.0) / 3.0).abs() < 1e-12);
+        // Their probabilities say otherwise: .6 + .1 + .55 against .4 + .9 + .45.
+        let merged = run(true, 0.0, 1).unwrap();
+        assert_eq!(merged.labels, [0, 1, 1]);
+        let mean = merged.soft_labels.row(1);
+        assert!((mean[0] - 1.25 / 3.0).abs() < 1e-6, "{mean:?}");
+        assert_eq!(run(false, 0.9, 1).unwrap().labels, [0, 1]);
+        assert_eq!(run(false, 0.0, 2).unwrap().labels, [0, 0]);
+        assert!(run(false, 1.0, 4).is_err_and(|e| e.to_string().contains("--min-votes")));
     }
 }

@@ -83,6 +83,7 @@ pub struct GenerationConfig {
     pub latent_noise_scale: f64,
     pub generate_until_target_per_class: bool,
     pub max_pools: usize,
+    pub teachers_per_pool: u64,
     pub augmentation: String,
     pub augmentation_strength: f64,
 }
@@ -96,6 +97,7 @@ impl Default for GenerationConfig {
             latent_noise_scale: 0.1,
             generate_until_target_per_class: false,
             max_pools: 5,
+            teachers_per_pool: 1,
             augmentation: "none".to_owned(),
             augmentation_strength: 1.0,
         }

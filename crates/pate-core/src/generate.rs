@@ -2,11 +2,11 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::augment::Augmentation;
 use crate::data::Images;
 use crate::models::Decoder;
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
-use crate::augment::Augmentation;
 use crate::{Error, Result, tensor};
 
 /// Latents per batch. Part of the result: mixing is by batch, and so are the streams.
@@ -124,7 +124,8 @@ pub fn candidates(
         let z = latents(plan, decoder.latent_dim(), n, batch_idx, draw)?;
         let mut images = decode(decoder, &z)?;
         if let Some(augmentation) = &plan.augmentation {
-            images = augmentation.apply(&images, &mut Stream::new(seed, Purpose::CandidateAugmentation, batch_idx))?;
+            images = augmentation
+                .apply(&images, &mut Stream::new(seed, Purpose::CandidateAugmentation, batch_idx))?;
         }
         pool.f_narrow(0, first, n)?.f_copy_(&images)?;
         batch_idx += 1;

@@ -1,8 +1,8 @@
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use pate_core::augment::Geometry;
 use pate_core::config::GenerationConfig;
 use pate_core::generate::{LatentPlan, LatentRng};
-use pate_core::augment::Geometry;
 
 use super::AugmentationArg;
 use crate::training;

@@ -12,7 +12,7 @@ use artifact::{Access, AtomicFile, FileRecord, Report};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{RunArgs, parse_path};
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run};
-use pate_core::combine;
+use pate_core::combine::{self, MergePlan, Merged, TeacherSet};
 use pate_core::data::{Images, class_counts, write_csv};
 use tensorfile::View;
 
@@ -53,6 +53,28 @@ struct Args {
     /// Also combine the teachers' soft_labels.pt into <name>_soft_labels.pt; every teacher must have one
     #[arg(long, help_heading = "Sampling")]
     soft_labels: bool,
+    /// Merge images that several teachers have (one pool for all, or generation.teachers_per_pool): one sample under the
+    /// label with most votes, or with --soft-labels the largest mean probability
+    #[arg(long, help_heading = "Sampling")]
+    merge_identical: bool,
+    /// Least share of an image's votes that its label needs
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        requires = "merge_identical",
+        help_heading = "Sampling"
+    )]
+    min_agreement: f64,
+    /// Least number of teachers that have an image
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        requires = "merge_identical",
+        help_heading = "Sampling"
+    )]
+    min_votes: usize,
     /// Folder for the results
     #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Output")]
     output: PathBuf,
@@ -84,6 +106,19 @@ fn main() -> ExitCode {
     pate_cli::run::<Args>(command)
 }
 
+fn merged(args: &Args, sets: &[TeacherSet], ctx: &Context) -> Result<Option<Merged>> {
+    if !args.merge_identical || sets.iter().all(|set| set.labels.is_empty()) {
+        return Ok(None);
+    }
+    let plan =
+        MergePlan { soft: args.soft_labels, min_agreement: args.min_agreement, min_votes: args.min_votes };
+    let progress = ctx.progress();
+    progress.start("teachers", sets.len() as u64);
+    let merged = combine::merge(sets, args.classes, plan, progress).context("cannot merge the samples")?;
+    progress.finish();
+    Ok(Some(merged))
+}
+
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     if args.name.contains(['/', '\\']) {
         bail!(
@@ -96,9 +131,15 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     for (folder, reason) in &sets.skipped {
         ctx.say(&format!("skipped: {folder} ({reason})"));
     }
-    let all: Vec<i64> = sets.complete.iter().flat_map(|set| set.labels.iter().copied()).collect();
-    let owners: Vec<u64> =
-        sets.complete.iter().flat_map(|set| std::iter::repeat_n(set.teacher_id, set.labels.len())).collect();
+    let merged = merged(args, &sets.complete, ctx)?;
+    let (all, owners): (Vec<i64>, Vec<u64>) = match &merged {
+        Some(merged) => (merged.labels.clone(), merged.owners.clone()),
+        None => sets
+            .complete
+            .iter()
+            .flat_map(|set| set.labels.iter().map(|&label| (label, set.teacher_id)))
+            .unzip(),
+    };
     let stratified = !args.no_stratify;
     let chosen = combine::choose(&all, args.percentage, stratified, ctx.seed)?;
     if all.is_empty() {
@@ -113,10 +154,18 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         bail!("--percentage {} of {} samples is not even one; give more", args.percentage, all.len());
     }
     let _lock = ctx.lock(&args.output)?;
-    let progress = ctx.progress();
-    progress.start("teachers", sets.complete.len() as u64);
-    let images = combine::gather(&sets.complete, &chosen, progress).context("cannot combine the samples")?;
-    progress.finish();
+    let rows: Vec<i64> = chosen.iter().map(|&row| row as i64).collect();
+    let images = match &merged {
+        Some(merged) => merged.images.select(&rows)?,
+        None => {
+            let progress = ctx.progress();
+            progress.start("teachers", sets.complete.len() as u64);
+            let images =
+                combine::gather(&sets.complete, &chosen, progress).context("cannot combine the samples")?;
+            progress.finish();
+            images
+        }
+    };
 
     let labels: Vec<i64> = chosen.iter().map(|&row| all[row]).collect();
     let owners: Vec<u64> = chosen.iter().map(|&row| owners[row]).collect();
@@ -140,8 +189,11 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         owners.iter().enumerate().map(|(i, t)| rows(i, t.to_string())),
     )?;
     let soft_labels = if args.soft_labels {
-        let soft = combine::gather_soft_labels(&sets.complete, &chosen, args.classes)
-            .context("cannot combine the soft labels")?;
+        let soft = match &merged {
+            Some(merged) => merged.soft_labels.select(chosen.iter().copied()),
+            None => combine::gather_soft_labels(&sets.complete, &chosen, args.classes)
+                .context("cannot combine the soft labels")?,
+        };
         Some(soft.save(&path("soft_labels.pt"), access)?)
     } else {
         None
@@ -182,7 +234,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("teacher_ids_path", &ids_path)?
         .field("shape", images.tensor().size())?
         .field("samples_hash", &samples.sha256)?
-        .field("skipped", &sets.skipped)?;
+        .field("skipped", &sets.skipped)?
+        .field("merged", merged.map(|merged| merged.summary))?;
     for set in &sets.complete {
         report.input(FileRecord::of(&set.samples_path)?).input(FileRecord::of(&set.labels_path)?);
     }

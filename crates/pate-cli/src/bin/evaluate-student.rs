@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, check_ending, parse_path};
-use pate_cli::public_data::{MNIST_DIR, mnist};
 use pate_cli::controls::{self, ControlArgs};
+use pate_cli::public_data::{MNIST_DIR, mnist};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::Split;
 use pate_core::evaluate::{self, ClassifierScore};
@@ -85,7 +85,11 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     )?;
     progress.finish();
     let controls = args.controls.measure(&records, &normalisation, ctx)?;
-    ctx.print(&format!("{}\n{}", summary(&score), controls::summary(&controls, Some(score.overall_accuracy))))?;
+    ctx.print(&format!(
+        "{}\n{}",
+        summary(&score),
+        controls::summary(&controls, Some(score.overall_accuracy))
+    ))?;
     let Some(path) = &args.output else { return Ok(Outcome::Done) };
 
     let guarantee = Guarantee::none(

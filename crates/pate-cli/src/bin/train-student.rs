@@ -140,7 +140,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         plan.label_smoothing = smoothing;
     }
     if let Some(path) = &args.relabel_with {
-        let network = UcStub::load(path, records.spec(), ctx.device).context("cannot use the labels' network")?;
+        let network =
+            UcStub::load(path, records.spec(), ctx.device).context("cannot use the labels' network")?;
         records.labels = classifier::relabel(&network, &plan.normalisation, &records, ctx.device)?;
     }
     let soft_labels = match &args.soft_labels {
@@ -163,7 +164,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let (train, validation) = (records.select(&train_rows)?, records.select(&validation_rows)?);
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);
-    let soft = soft_labels.map(|soft| soft.select(train_rows.iter().map(|&row| row as usize)).tensor()).transpose()?;
+    let soft = soft_labels
+        .map(|soft| soft.select(train_rows.iter().map(|&row| row as usize)).tensor())
+        .transpose()?;
     let trained = classifier::train(&train, soft.as_ref(), Some(&validation), &plan, ctx.device, progress)?;
     progress.finish();
 

@@ -208,7 +208,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         report.input(FileRecord::of(path)?);
     }
     ctx.write_report(&report, &args.output_dir.join("training_report.json"))?;
-    let tested = mean.map_or_else(|| "not tested".to_owned(), |mean| format!("{mean:.2}% of the test images on average"));
+    let tested = mean
+        .map_or_else(|| "not tested".to_owned(), |mean| format!("{mean:.2}% of the test images on average"));
     ctx.say(&format!("{n_models} teachers, {tested}: {}", args.output_dir.display()));
     Ok(Outcome::Done)
 }

@@ -176,6 +176,12 @@ pub const KEYS: &[Key] = &[
     key("generation", "max_pools", Kind::Count(1, 1000), "At most so many pools for one teacher."),
     key(
         "generation",
+        "teachers_per_pool",
+        Kind::Count(1, 1_000_000),
+        "So many teachers with neighbouring ids label the same pool.",
+    ),
+    key(
+        "generation",
         "augmentation",
         AUGMENTATIONS,
         "Changes to decoded candidates before anybody labels them.",
@@ -281,7 +287,12 @@ pub const KEYS: &[Key] = &[
         Kind::Number(0.0, 1.0),
         "Share of the samples for training; the rest validates.",
     ),
-    key("student", "augmentation", AUGMENTATIONS, "Changes to the training samples, drawn anew in every epoch."),
+    key(
+        "student",
+        "augmentation",
+        AUGMENTATIONS,
+        "Changes to the training samples, drawn anew in every epoch.",
+    ),
     key("student", "augmentation_strength", STRENGTH, STRENGTH_DOC),
     key("student", "lr_schedule", SCHEDULES, "How the learning rate falls: not at all, or as half a cosine."),
     key(

@@ -157,6 +157,14 @@ impl Images {
         Ok(Self(Tensor::f_cat(&all, 0)?))
     }
 
+    /// The images at `rows`, in that order.
+    ///
+    /// # Errors
+    /// A row that does not exist.
+    pub fn select(&self, rows: &[i64]) -> Result<Self> {
+        Ok(Self(self.0.f_index_select(0, &tensor::from_i64(rows))?))
+    }
+
     /// Pixel values on the host, row-major.
     ///
     /// # Errors

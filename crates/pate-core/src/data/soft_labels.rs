@@ -24,7 +24,8 @@ impl SoftLabels {
     pub fn new(path: &Path, values: Vec<f32>, classes: i64) -> Result<Self> {
         let classes = classes as usize;
         for (row, shares) in values.chunks(classes).enumerate() {
-            let valid = shares.len() == classes && shares.iter().all(|p| (0.0..=1.0 + SUM_TOLERANCE).contains(p));
+            let valid =
+                shares.len() == classes && shares.iter().all(|p| (0.0..=1.0 + SUM_TOLERANCE).contains(p));
             let sum: f32 = shares.iter().sum();
             if !valid || (sum - 1.0).abs() > SUM_TOLERANCE {
                 return Err(Error::content(
@@ -63,9 +64,15 @@ impl SoftLabels {
         self.values.is_empty()
     }
 
+    /// The probabilities of one record, which must exist.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.classes..][..self.classes]
+    }
+
     /// The rows, in that order; all of them must exist.
     pub fn select(&self, rows: impl Iterator<Item = usize>) -> Self {
-        let values = rows.flat_map(|row| &self.values[row * self.classes..][..self.classes]).copied().collect();
+        let values =
+            rows.flat_map(|row| &self.values[row * self.classes..][..self.classes]).copied().collect();
         Self { values, classes: self.classes }
     }
 

@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn the_threshold_itself_is_enough() {
-        let labelled = Labelled { labels: vec![0, 0], confidences: vec![0.9, 0.899_99], ..Labelled::default() };
+        let labelled =
+            Labelled { labels: vec![0, 0], confidences: vec![0.9, 0.899_99], ..Labelled::default() };
         let mut selection = Selection::all(2);
         let thresholds = Thresholds { general: 0.9, rare: 0.7, rare_classes: vec![] };
         filter(&mut selection, &labelled, &thresholds);

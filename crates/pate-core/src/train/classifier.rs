@@ -119,7 +119,8 @@ pub fn relabel(
     let mut labels = Vec::with_capacity(records.len());
     tensor::batches(records.len() as i64, VALIDATION_BATCH as i64, |first, n| {
         let x = records.images.tensor().f_narrow(0, first, n)?.f_to_device(device)?;
-        labels.extend(tensor::to_i64(&network.forward(&normalisation.apply(&x), false).f_argmax(-1, false)?)?);
+        labels
+            .extend(tensor::to_i64(&network.forward(&normalisation.apply(&x), false).f_argmax(-1, false)?)?);
         Ok(())
     })?;
     Labels::new(std::path::Path::new("the network's answers"), labels, network.classes())
