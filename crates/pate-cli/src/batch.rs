@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee};
 use pate_core::data::{ImageSpec, Images};
-use pate_core::generate::{self, LatentPlan, LatentRng};
+use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
 use pate_core::label::{Labelled, label};
+use pate_core::latent_bank::LatentBank;
 use pate_core::label_filter::{self, FilterPlan, Filtered};
 use pate_core::models::Decoder;
 use pate_core::progress::Progress;
@@ -79,6 +80,8 @@ pub struct Batch<'a> {
     pub latents: LatentPlan,
     /// From which generator.
     pub rng: LatentRng,
+    /// Posteriors to draw from.
+    pub bank: Option<LatentBank>,
     /// For the check of the number of latents.
     pub latent_args: LatentArgs,
     /// Where pools are written; `None`: nowhere.
@@ -314,6 +317,7 @@ impl Batch<'_> {
         let decoder = files.decoder.as_ref().map(|path| FileRecord::of(path)).transpose()?;
         Ok(json!({
             "decoder": decoder.map(|record| record.sha256),
+            "posteriors": self.latent_args.bank_path().map(FileRecord::of).transpose()?.map(|record| record.sha256),
             "seed": seed,
             "pool_size": self.pool_size,
             "latents": format!("{:?} {:?}", self.latents, self.rng),
@@ -345,6 +349,7 @@ impl Batch<'_> {
         let batches = self.pool_size.div_ceil(generate::BATCH as usize) as u64;
         let mut pools = Vec::new();
         let mut labelled = Labelled::default();
+        let draw = LatentDraw { plan: self.latents, rng: self.rng, bank: self.bank.as_ref() };
         for round in 0..rounds {
             let first = round as u64 * batches;
             let key = (seed, round);
@@ -352,15 +357,7 @@ impl Batch<'_> {
                 shared.last_pool.take().filter(|(last, _)| *last == key && generation.teachers_per_pool > 1);
             let pool = match known {
                 Some((_, pool)) => pool,
-                None => generate::candidates(
-                    &decoder,
-                    self.pool_size,
-                    seed,
-                    self.latents,
-                    self.rng,
-                    first,
-                    watch,
-                )?,
+                None => generate::candidates(&decoder, self.pool_size, seed, &draw, first, watch)?,
             };
             if generation.teachers_per_pool > 1 && rounds == 1 {
                 shared.last_pool.replace(Some((key, pool.to_device(tch::Device::Cpu)?)));
@@ -387,6 +384,7 @@ impl Batch<'_> {
         }
         let origin = PoolOrigin {
             decoder_path,
+            latents_path: self.latent_args.bank_path(),
             latent_dim: decoder.latent_dim(),
             plan: self.latents,
             rng: self.rng,

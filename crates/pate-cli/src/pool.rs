@@ -40,6 +40,8 @@ impl DecoderOrigin {
 pub struct PoolOrigin<'a> {
     /// The decoder's file.
     pub decoder_path: &'a Path,
+    /// The file of posteriors that latents were drawn from.
+    pub latents_path: Option<&'a Path>,
     /// Its number of latents.
     pub latent_dim: i64,
     /// How latents were drawn.
@@ -77,6 +79,7 @@ pub fn save(
         .field("pool_size", pool.len())?
         .field("latent_dim", origin.latent_dim)?
         .field("latent_mixing_ratio", origin.plan.mixing_ratio)?
+        .field("latents_path", origin.latents_path)?
         .field("augmentation", origin.plan.augmentation.map(|a| format!("{a:?}")))?
         .field("latent_noise_scale", origin.plan.noise_scale)?
         .field("run_id", &origin.run_id)?

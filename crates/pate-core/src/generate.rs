@@ -4,6 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::augment::Augmentation;
 use crate::data::Images;
+use crate::latent_bank::LatentBank;
 use crate::models::Decoder;
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
@@ -32,16 +33,38 @@ pub enum LatentRng {
     Torch,
 }
 
+/// Where latents come from.
+#[derive(Clone, Copy)]
+pub struct LatentDraw<'a> {
+    /// Mixing, noise, and what happens to the images.
+    pub plan: LatentPlan,
+    /// The generator.
+    pub rng: LatentRng,
+    /// Draw from these posteriors in place of N(0, I).
+    pub bank: Option<&'a LatentBank>,
+}
+
 /// Latents of one batch: `[n, latent_dim]`.
 ///
-/// z ~ N(0, I); in every batch after the first, the first `floor(n r)` rows become `a z1 + (1 - a) z2` with one
+/// z ~ N(0, I), or a random posterior of the bank; in every batch after the first, the first `floor(n r)` rows become `a z1 + (1 - a) z2` with one
 /// `a ~ U(.6, 1)` per row; then `z += s N(0, I)`.
-fn latents(plan: LatentPlan, latent_dim: i64, n: i64, batch_idx: u64, draw: &mut dyn Draw) -> Result<Tensor> {
-    let mut z = draw.normal(&[n, latent_dim])?;
+fn latents(
+    from: &LatentDraw<'_>,
+    latent_dim: i64,
+    n: i64,
+    batch_idx: u64,
+    draw: &mut dyn Draw,
+) -> Result<Tensor> {
+    let plan = from.plan;
+    let fresh = |n: i64, draw: &mut dyn Draw| match from.bank {
+        Some(bank) => bank.draw(n, draw),
+        None => draw.normal(&[n, latent_dim]),
+    };
+    let mut z = fresh(n, draw)?;
     let m = (n as f64 * plan.mixing_ratio).floor() as i64;
     if plan.mixing_ratio > 0.0 && batch_idx > 0 && m > 0 {
-        let z1 = draw.normal(&[m, latent_dim])?;
-        let z2 = draw.normal(&[m, latent_dim])?;
+        let z1 = fresh(m, draw)?;
+        let z2 = fresh(m, draw)?;
         let a: Tensor = draw.uniform(m)? * 0.4 + 0.6; // [m, 1]
         let mixed = &a * z1 + (1.0 - &a) * z2;
         z.f_narrow(0, 0, m)?.f_copy_(&mixed)?;
@@ -52,7 +75,7 @@ fn latents(plan: LatentPlan, latent_dim: i64, n: i64, batch_idx: u64, draw: &mut
     Ok(z)
 }
 
-trait Draw {
+pub(crate) trait Draw {
     fn normal(&mut self, shape: &[i64]) -> Result<Tensor>;
     fn uniform(&mut self, m: i64) -> Result<Tensor>;
 }
@@ -91,11 +114,25 @@ pub fn candidates(
     decoder: &Decoder,
     pool_size: usize,
     seed: u64,
-    plan: LatentPlan,
-    rng: LatentRng,
+    from: &LatentDraw<'_>,
     first_batch: u64,
     progress: &dyn Progress,
 ) -> Result<Images> {
+    let LatentDraw { plan, rng, bank } = *from;
+    if let Some(bank) = bank {
+        if rng == LatentRng::Torch {
+            return Err(Error::invalid(
+                "--rng torch draws as the original program did, which had no --latents",
+            ));
+        }
+        if bank.latent_dim() != decoder.latent_dim() {
+            return Err(Error::invalid(format!(
+                "the file of --latents has {} latents and the decoder {}; give the file that was made with the decoder",
+                bank.latent_dim(),
+                decoder.latent_dim()
+            )));
+        }
+    }
     if !(0.0..=1.0).contains(&plan.mixing_ratio) || plan.noise_scale < 0.0 || !plan.noise_scale.is_finite() {
         return Err(Error::invalid(format!(
             "latent mixing is {} and latent noise {}; mixing is in [0, 1] and noise at least 0",
@@ -121,7 +158,7 @@ pub fn candidates(
             stream = Stream::new(seed, Purpose::Latents, batch_idx);
             &mut stream
         };
-        let z = latents(plan, decoder.latent_dim(), n, batch_idx, draw)?;
+        let z = latents(from, decoder.latent_dim(), n, batch_idx, draw)?;
         let mut images = decode(decoder, &z)?;
         if let Some(augmentation) = &plan.augmentation {
             images = augmentation

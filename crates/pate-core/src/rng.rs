@@ -35,6 +35,8 @@ pub enum Purpose {
     Augmentation,
     /// Changes to decoded candidates; the index is the batch.
     CandidateAugmentation,
+    /// Changes to public images whose posteriors are kept; the index is the copy.
+    LatentBank,
     /// Dropout and pixel noise, through libtorch's generator; the index is the epoch.
     Torch,
     /// Records to shards.
@@ -54,6 +56,7 @@ impl Purpose {
             Self::Split => "split",
             Self::Augmentation => "augmentation",
             Self::CandidateAugmentation => "candidate-augmentation",
+            Self::LatentBank => "latent-bank",
             Self::Torch => "torch",
             Self::Assignment => "assignment",
             Self::Combine => "combine",

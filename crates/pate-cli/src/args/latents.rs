@@ -1,10 +1,13 @@
-use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use pate_core::augment::Geometry;
 use pate_core::config::GenerationConfig;
 use pate_core::generate::{LatentPlan, LatentRng};
+use pate_core::latent_bank::LatentBank;
 
-use super::AugmentationArg;
+use super::{AugmentationArg, parse_path};
 use crate::training;
 
 /// How latents are drawn.
@@ -31,6 +34,11 @@ pub struct LatentArgs {
     #[arg(long, value_enum, value_name = "KIND")]
     augmentation: Option<AugmentationArg>,
 
+    /// Draw latents from the posteriors of public images in this file (pretrain-decoder's latents.pt) in place of N(0, 1):
+    /// fewer candidates that are no character
+    #[arg(long, value_name = "FILE", value_parser = parse_path)]
+    latents: Option<PathBuf>,
+
     /// Random numbers: chacha (a stream per batch), or torch (the original program's order, to get its pools again)
     #[arg(long, value_enum, default_value_t = RngArg::Chacha)]
     rng: RngArg,
@@ -49,6 +57,19 @@ impl LatentArgs {
     /// Number of candidates.
     pub fn pool_size(&self, config: &GenerationConfig) -> usize {
         self.pool_size.map_or(config.pool_size, |n| n as usize)
+    }
+
+    /// The file of posteriors, read.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn bank(&self) -> Result<Option<LatentBank>> {
+        Ok(self.latents.as_deref().map(LatentBank::load).transpose().context("cannot use the latents")?)
+    }
+
+    /// The file of posteriors.
+    pub fn bank_path(&self) -> Option<&Path> {
+        self.latents.as_deref()
     }
 
     /// Which generator.

@@ -124,6 +124,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         pool_size: args.latents.pool_size(generation),
         latents: args.latents.plan(generation)?,
         rng: args.latents.rng(),
+        bank: args.latents.bank()?,
         latent_args: args.latents.clone(),
         candidates_dir: (!args.discard_candidates).then(|| args.candidates_dir.clone()),
         teachers_dir: args.teachers_dir.clone(),

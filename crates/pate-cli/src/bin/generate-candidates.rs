@@ -14,7 +14,7 @@ use pate_cli::args::{
 use pate_cli::pool::{self, DecoderOrigin, PoolOrigin};
 use pate_cli::{Context, Outcome, Step};
 use pate_core::data::ImageSpec;
-use pate_core::generate;
+use pate_core::generate::{self, LatentDraw};
 use pate_core::models::Decoder;
 
 /// Make pools of candidate images from random latents
@@ -111,6 +111,7 @@ fn make(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Conte
     let (decoder_path, out) = (for_teacher(&args.decoder_path, id), for_teacher(&args.out, id));
     let config = &loaded.config.generation;
     let plan = args.latents.plan(config)?;
+    let bank = args.latents.bank()?;
     let spec = ImageSpec { height: args.image_size, width: args.image_size, ..ImageSpec::MNIST };
     let decoder = Decoder::load(&decoder_path, spec, ctx.device).context("cannot use the decoder")?;
     args.latents.check_latent_dim(config.latent_dim, decoder.latent_dim())?;
@@ -119,7 +120,8 @@ fn make(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Conte
     let latent_dim = decoder.latent_dim();
     let progress = ctx.progress();
     progress.start("candidates", pool_size as u64);
-    let pool = generate::candidates(&decoder, pool_size, seed, plan, args.latents.rng(), 0, progress)?;
+    let draw = LatentDraw { plan, rng: args.latents.rng(), bank: bank.as_ref() };
+    let pool = generate::candidates(&decoder, pool_size, seed, &draw, 0, progress)?;
     progress.finish();
 
     let own = teacher_id.filter(|_| args.teacher_id.is_some() || has_id(&args.decoder_path));
@@ -128,8 +130,18 @@ fn make(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Conte
         None => "run1".to_owned(),
     });
     let rng = args.latents.rng();
-    let origin =
-        PoolOrigin { decoder_path: &decoder_path, latent_dim, plan, rng, seed, run_id, own, rounds: 1 };
+    let latents_path = args.latents.bank_path();
+    let origin = PoolOrigin {
+        decoder_path: &decoder_path,
+        latents_path,
+        latent_dim,
+        plan,
+        rng,
+        seed,
+        run_id,
+        own,
+        rounds: 1,
+    };
     pool::save(&pool, &out, &origin, args.origin.guarantee(own), args.save_grid, loaded, ctx)?;
     ctx.say(&format!("{pool_size} candidates: {}", Path::display(&out)));
     Ok(())

@@ -13,8 +13,9 @@ use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
 use pate_cli::public_data::PublicDataArgs;
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::Privacy;
-use pate_core::generate::{self, LatentPlan, LatentRng};
+use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
 use pate_core::models;
+use pate_core::latent_bank::LatentBank;
 use pate_core::train::vae;
 
 /// Train a VAE on public images; its decoder makes the candidates
@@ -61,6 +62,11 @@ impl Step for Args {
     }
 }
 
+/// Times that every image is encoded for latents.pt, each time changed anew.
+const BANK_COPIES: usize = 20;
+/// Rows of latents.pt at most, to the next multiple of the images: 26 MB with 32 latents.
+const BANK_ROWS: usize = 100_000;
+
 fn main() -> ExitCode {
     pate_cli::run::<Args>(command)
 }
@@ -93,11 +99,20 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         &trained.network.decoder,
         64,
         ctx.seed,
-        latents,
-        LatentRng::ChaCha,
+        &LatentDraw { plan: latents, rng: LatentRng::ChaCha, bank: None },
         0,
         &pate_core::progress::Silent,
     )?;
+    let bank = LatentBank::encode(
+        &trained.network.encoder,
+        &records.images,
+        BANK_COPIES.min(BANK_ROWS.div_ceil(records.len())),
+        plan.augmentation.as_ref(),
+        &plan.normalisation,
+        ctx.seed,
+        ctx.device,
+    )?;
+    let bank = bank.save(&args.out_dir.join("latents.pt"), access)?;
     let samples = pictures::grid(&samples, &args.out_dir.join("samples.png"), access)?;
 
     let last = trained.history.last();
@@ -124,7 +139,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     for path in &records.files {
         report.input(artifact::FileRecord::of(path)?);
     }
-    report.output(decoder).output(curves).output(samples);
+    report.output(decoder).output(bank).output(curves).output(samples);
     ctx.write_report(&report, &args.out_dir.join("pretrain_report.json"))?;
     ctx.say(&format!("decoder: {}", decoder_path.display()));
     Ok(Outcome::Done)
