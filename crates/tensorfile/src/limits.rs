@@ -18,15 +18,15 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_DIMS: usize = 64;
 
 /// The allowance of one file, spent before memory is taken.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Budget {
     limit: u64,
     spent: u64,
 }
 
 impl Budget {
-    pub(crate) fn of_file(file_bytes: usize) -> Self {
-        Self { limit: (file_bytes as u64).saturating_mul(EXPANSION).saturating_add(FREE_BYTES), spent: 0 }
+    pub(crate) fn of_file(file_bytes: u64) -> Self {
+        Self { limit: file_bytes.saturating_mul(EXPANSION).saturating_add(FREE_BYTES), spent: 0 }
     }
 
     /// Takes `bytes` off the allowance; `what` names the thing in the error where too little is left.
@@ -66,6 +66,6 @@ mod tests {
         assert_eq!(left(&budget), 0);
         budget.refund(1);
         assert_eq!(left(&budget), 1);
-        assert_eq!(left(&Budget::of_file(usize::MAX)), u64::MAX);
+        assert_eq!(left(&Budget::of_file(u64::MAX)), u64::MAX);
     }
 }

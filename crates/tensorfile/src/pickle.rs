@@ -287,8 +287,7 @@ impl<'a> Machine<'a, '_> {
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
         let taken = self.bytes.get(self.position..).and_then(|rest| rest.get(..length));
-        let taken =
-            taken.ok_or_else(|| Fault::malformed("its pickle ends too early; copy or save it again"))?;
+        let taken = taken.ok_or(Fault::PickleEnds)?;
         self.position += length;
         Ok(taken)
     }
