@@ -17,6 +17,12 @@ pub const MAX_DEPTH: usize = 64;
 /// Tensors with more dimensions than this are refused (the limit of PyTorch's own kernels).
 pub const MAX_DIMS: usize = 64;
 
+/// A list or table that grows holds its old and its new allocation for a moment, the new one half empty, and a list of one has room
+/// for four: what one of `bytes` may take in it.
+pub(crate) const fn grown(bytes: usize) -> u128 {
+    4 * bytes as u128
+}
+
 /// The allowance of one file, spent before memory is taken.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {

@@ -10,11 +10,12 @@ use super::{Graph, Item, Node, Tensor};
 use crate::array::{Array, element_count};
 use crate::document::Value;
 use crate::error::{Fault, shown};
-use crate::limits::{Budget, MAX_DEPTH};
+use crate::limits::{Budget, MAX_DEPTH, grown};
 use crate::strided::{check_within, gather, is_contiguous};
 
-/// What a value costs of the allowance beside its elements, about its size in memory.
-const VALUE_BYTES: u128 = 96;
+/// What a value and the entry of a dict cost of the allowance beside elements and texts.
+const VALUE_BYTES: u128 = grown(size_of::<Value>());
+const ENTRY_BYTES: u128 = grown(size_of::<(String, (usize, Item<'_>))>() + size_of::<(String, Value)>());
 
 /// What an index adds to a path at most: its digits and a dot.
 const INDEX_BYTES: usize = 21;
@@ -122,7 +123,7 @@ impl<'a> Builder<'a, '_> {
                     return Err(Fault::malformed(format!("two keys of a dict read `{}`", shown(&name))));
                 }
                 None => {
-                    self.budget.spend(VALUE_BYTES, || "its nested containers".into())?;
+                    self.budget.spend(ENTRY_BYTES, || "its nested containers".into())?;
                     positions.insert(self.copied(&name)?, (out.len(), *key));
                     out.push((name, value));
                 }
