@@ -11,7 +11,7 @@ pub(crate) trait Source: Read + Seek {}
 impl<T: Read + Seek> Source for T {}
 
 /// Bytes that are read and passed over at once.
-const PIECE: usize = 1 << 16;
+const PIECE: usize = 1 << 14;
 
 /// Fills `out` from the position `start`.
 pub(crate) fn fill_at(source: &mut dyn Source, start: u64, out: &mut [u8]) -> Result<(), Fault> {

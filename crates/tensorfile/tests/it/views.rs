@@ -57,7 +57,9 @@ impl Tensor {
             out.extend_from_slice(&self.storage[at * size..][..size]);
         }
         if self.dtype == DType::Bool {
-            out.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
+            for byte in &mut out {
+                *byte = u8::from(*byte != 0);
+            }
         }
         out
     }
