@@ -141,7 +141,7 @@ fn no_bytes_take_more_than_their_limit() {
         }
     }
     // The smaller size is where most are still read, the larger where the free allowance counts for little.
-    for size in [400 << 10, 9 << 20] {
+    for size in [400 << 10, 6 << 20] {
         for (name, bytes) in spenders(size) {
             assert_within(name, &bytes);
         }
