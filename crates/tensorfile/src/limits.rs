@@ -1,7 +1,8 @@
 //! How much memory a file may ask for.
 //!
-//! A file of `n` bytes may expand to at most [`EXPANSION`] x `n` + [`FREE_BYTES`] bytes: arrays, inflated entries, directories, headers and
-//! pickled objects together, half a MiB of buffers aside. A test counts the allocations. Real files stay far below: an array takes its own size, a compressed archive of MNIST five to twelve times its size.
+//! A file of `n` bytes may expand to at most [`EXPANSION`] x `n` + [`FREE_BYTES`] bytes: arrays, inflated entries, directories, headers
+//! and pickled objects together, half a MiB of buffers aside. A test counts the allocations. Real files stay far below: an array takes
+//! its own size, a compressed archive of MNIST five to twelve times its size.
 
 use crate::error::Fault;
 
