@@ -191,11 +191,23 @@ pub enum Error {
 #[derive(Debug)]
 pub(crate) enum Fault {
     Malformed(String),
-    Unsupported { what: String, cure: String },
-    Refused { global: String },
-    TooLarge { what: String, needed: u128, limit: u64 },
+    Unsupported {
+        what: String,
+        cure: String,
+    },
+    Refused {
+        global: String,
+    },
+    TooLarge {
+        what: String,
+        needed: u128,
+        limit: u64,
+    },
     OutOfMemory,
     BrokenZip(String),
+    /// The bytes end within a pickle; more of the file may help.
+    PickleEnds,
+    Io(io::Error),
 }
 
 impl Fault {
@@ -216,7 +228,18 @@ impl Fault {
             Self::TooLarge { what, needed, limit } => Error::TooLarge { path, what, needed, limit },
             Self::OutOfMemory => Error::Io { path, source: io::ErrorKind::OutOfMemory.into() },
             Self::BrokenZip(reason) => Error::BrokenZip { path, reason },
+            Self::PickleEnds => {
+                let reason = "its pickle ends too early; copy or save it again".into();
+                Error::Malformed { path, format, reason }
+            }
+            Self::Io(source) => Error::Io { path, source },
         }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
 }
 

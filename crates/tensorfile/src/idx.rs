@@ -65,24 +65,24 @@ fn dtype_of(code: u8) -> Option<DType> {
 }
 
 /// Whether the gzipped file holds an IDX file.
-pub(crate) fn is_gzipped_idx(bytes: &[u8]) -> bool {
+pub(crate) fn is_gzipped_idx(file: impl Read) -> bool {
     let mut start = [0; 4];
-    MultiGzDecoder::new(bytes).read_exact(&mut start).is_ok() && is_idx(&start)
+    MultiGzDecoder::new(file).read_exact(&mut start).is_ok() && is_idx(&start)
 }
 
 /// Reads an IDX file.
-pub(crate) fn parse(bytes: &[u8], budget: &mut Budget) -> Result<Array, Fault> {
-    parse_from(bytes, budget)
+pub(crate) fn parse(file: impl Read, budget: &mut Budget) -> Result<Array, Fault> {
+    parse_from(file, budget)
 }
 
 /// Reads a gzipped IDX file, inflating no more than its header promises.
-pub(crate) fn parse_gz(bytes: &[u8], budget: &mut Budget) -> Result<Array, Fault> {
-    parse_from(MultiGzDecoder::new(bytes), budget)
+pub(crate) fn parse_gz(file: impl Read, budget: &mut Budget) -> Result<Array, Fault> {
+    parse_from(MultiGzDecoder::new(file), budget)
 }
 
 fn parse_from(mut input: impl Read, budget: &mut Budget) -> Result<Array, Fault> {
     let mut magic = [0; 4];
-    input.read_exact(&mut magic).map_err(|error| broken("the magic number", &error))?;
+    input.read_exact(&mut magic).map_err(|error| broken("the magic number", error))?;
     let [_, _, code, dims] = magic;
     let dtype = dtype_of(code)
         .filter(|_| is_idx(&magic))
@@ -90,31 +90,32 @@ fn parse_from(mut input: impl Read, budget: &mut Budget) -> Result<Array, Fault>
     let mut shape = Vec::new();
     for _ in 0..dims {
         let mut length = [0; 4];
-        input.read_exact(&mut length).map_err(|error| broken("the lengths of the dimensions", &error))?;
+        input.read_exact(&mut length).map_err(|error| broken("the lengths of the dimensions", error))?;
         shape.push(u32::from_be_bytes(length) as usize);
     }
     let needed = crate::array::element_count(dtype, &shape)? * dtype.size();
     let what = format!("a {dtype} array of shape {shape:?}");
     budget.spend(needed as u128, || what.clone())?;
     let array = Array::filled(dtype, shape, |out| {
-        input.read_exact(out).map_err(|error| broken(&what, &error))?;
+        input.read_exact(out).map_err(|error| broken(&what, error))?;
         reverse_elements(out, dtype.size());
         Ok(())
     })?;
     match input.read(&mut [0]) {
         Ok(0) => Ok(array),
         Ok(_) => Err(Fault::malformed(format!("more bytes follow after {what}"))),
-        Err(error) => Err(broken("the end", &error)),
+        Err(error) => Err(broken("the end", error)),
     }
 }
 
-fn broken(what: &str, error: &io::Error) -> Fault {
+fn broken(what: &str, error: io::Error) -> Fault {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {
             Fault::malformed(format!("it ends within {what}; fetch or make it again"))
         }
-        _ => {
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
             Fault::malformed(format!("its gzip data is damaged in {what} ({error}); fetch or make it again"))
         }
+        _ => Fault::Io(error),
     }
 }

@@ -3,12 +3,13 @@
 use crate::array::{Array, DType, element_count};
 use crate::error::{Fault, shown};
 use crate::limits::Budget;
+use crate::source::Stream;
 use crate::strided::{gather, reverse_elements};
 
 pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// The description of a simple array takes some hundred bytes; `NumPy`'s own limit is 10,000.
-const LONGEST_HEADER: usize = 1 << 16;
+const LONGEST_HEADER: u32 = 1 << 16;
 
 /// What a header says.
 #[derive(Debug, PartialEq)]
@@ -18,54 +19,72 @@ struct Header {
     shape: Vec<usize>,
 }
 
-/// Reads one array.
-pub(crate) fn parse(bytes: &[u8], budget: &mut Budget) -> Result<Array, Fault> {
-    let short = || Fault::malformed("it ends within its header; fetch or make it again");
-    let (text, elements) = match bytes.get(MAGIC.len()..).ok_or_else(short)? {
-        [1, _, low, high, rest @ ..] => {
-            rest.split_at_checked(usize::from(u16::from_le_bytes([*low, *high]))).ok_or_else(short)?
-        }
-        [2 | 3, _, a, b, c, d, rest @ ..] => {
-            rest.split_at_checked(u32::from_le_bytes([*a, *b, *c, *d]) as usize).ok_or_else(short)?
-        }
-        [1..=3, ..] | [] => return Err(short()),
-        [version, ..] => {
+/// Reads one array; `input` starts behind the [`MAGIC`].
+pub(crate) fn parse(input: &mut Stream<'_>, budget: &mut Budget) -> Result<Array, Fault> {
+    let length = match version(input)? {
+        1 => u16::from_le_bytes(within(input)?).into(),
+        2 | 3 => u32::from_le_bytes(within(input)?),
+        version => {
             let cure = "save the array again with numpy.save";
             return Err(Fault::unsupported(format!("format version {version}"), cure));
         }
     };
-    if text.len() > LONGEST_HEADER {
+    if u64::from(length) > input.left() {
+        return Err(short());
+    }
+    if length > LONGEST_HEADER {
         return Err(Fault::malformed(format!(
-            "its header takes {} bytes, {LONGEST_HEADER} are allowed",
-            text.len()
+            "its header takes {length} bytes, {LONGEST_HEADER} are allowed"
         )));
     }
-    let text = std::str::from_utf8(text).map_err(|_| Fault::malformed("its header is not text"))?;
+    let mut text = vec![0; length as usize];
+    input.fill(&mut text)?;
+    let text = std::str::from_utf8(&text).map_err(|_| Fault::malformed("its header is not text"))?;
     let header = Literal { rest: text }.header().ok_or_else(|| {
         Fault::malformed(format!("its header is not understood: `{}`", shown(text.trim_end())))
     })??;
     let (dtype, big_endian) = dtype_of(&header.descr)?;
     let needed = element_count(dtype, &header.shape)? * dtype.size();
-    if elements.len() != needed {
+    if input.left() != needed as u64 {
         return Err(Fault::malformed(format!(
             "a {dtype} array of shape {:?} takes {needed} bytes, but {} follow the header",
             header.shape,
-            elements.len()
+            input.left()
         )));
     }
-    budget.spend(needed as u128, || format!("a {dtype} array of shape {:?}", header.shape))?;
+    // In Fortran order the elements lie in memory a second time while they are put in order.
+    let spent = if header.fortran_order { 2 * needed as u128 } else { needed as u128 };
+    budget.spend(spent, || format!("a {dtype} array of shape {:?}", header.shape))?;
     let shape = header.shape.clone();
-    Array::filled(dtype, shape.clone(), |out| {
+    let array = Array::filled(dtype, shape.clone(), |out| {
         if header.fortran_order {
-            gather(elements, dtype.size(), 0, &shape, &column_major(&shape), out)?;
+            let mut elements = crate::array::zeros(needed, 0)?;
+            input.fill(&mut elements)?;
+            gather(&elements, dtype.size(), 0, &shape, &column_major(&shape), out)?;
         } else {
-            out.copy_from_slice(elements);
+            input.fill(out)?;
         }
         if big_endian {
             reverse_elements(out, dtype.size());
         }
         Ok(())
-    })
+    })?;
+    budget.refund(spent as u64 - needed as u64);
+    Ok(array)
+}
+
+fn short() -> Fault {
+    Fault::malformed("it ends within its header; fetch or make it again")
+}
+
+/// The next bytes of the header.
+fn within<const N: usize>(input: &mut Stream<'_>) -> Result<[u8; N], Fault> {
+    if input.left() < N as u64 { Err(short()) } else { input.array() }
+}
+
+fn version(input: &mut Stream<'_>) -> Result<u8, Fault> {
+    let [major, _minor] = within(input)?;
+    Ok(major)
 }
 
 /// Strides of Fortran order; the product of `shape` is known to fit.
@@ -194,7 +213,10 @@ mod tests {
     }
 
     fn parsed(version: u8, text: &str, elements: &[u8]) -> Result<Array, Fault> {
-        parse(&file(version, text, elements), &mut Budget::of_file(elements.len()))
+        let file = file(version, text, elements);
+        let mut behind = std::io::Cursor::new(file.get(MAGIC.len()..).unwrap());
+        let left = (file.len() - MAGIC.len()) as u64;
+        parse(&mut Stream::rest(&mut behind, left), &mut Budget::of_file(elements.len() as u64))
     }
 
     #[test]

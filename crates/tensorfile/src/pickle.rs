@@ -11,12 +11,13 @@ use std::collections::HashMap;
 
 use crate::array::DType;
 use crate::error::{Fault, shown};
-use crate::limits::{Budget, MAX_DIMS};
+use crate::limits::{Budget, MAX_DIMS, grown};
 use global::Global;
 
-/// What an item of the stack and an object cost of the allowance, about their size in memory.
-const ITEM_BYTES: u128 = 48;
-const NODE_BYTES: u128 = 128;
+/// What an item on the stack or in a container, a remembered one, and an object cost of the allowance.
+const ITEM_BYTES: u128 = grown(size_of::<Item<'_>>());
+const MEMO_BYTES: u128 = grown(size_of::<(u32, Item<'_>)>());
+const NODE_BYTES: u128 = grown(size_of::<Node<'_>>());
 
 /// The longest call that PyTorch writes has 8.
 const MAX_ARGUMENTS: usize = 16;
@@ -175,15 +176,18 @@ impl<'a> Machine<'a, '_> {
                 b')' => self.push_node(Node::Tuple(Vec::new()))?,
                 0x85..=0x87 => {
                     let items = self.pop_many(usize::from(opcode - 0x84))?;
+                    self.spend_items(items.len())?;
                     self.push_node(Node::Tuple(items))?;
                 }
                 b't' => {
                     let items = self.pop_marked()?;
+                    self.spend_items(items.len())?;
                     self.push_node(Node::Tuple(items))?;
                 }
                 b']' => self.push_node(Node::List(Vec::new()))?,
                 b'l' => {
                     let items = self.pop_marked()?;
+                    self.spend_items(items.len())?;
                     self.push_node(Node::List(items))?;
                 }
                 b'a' => {
@@ -196,7 +200,9 @@ impl<'a> Machine<'a, '_> {
                 }
                 b'}' => self.push_node(Node::Dict(Vec::new()))?,
                 b'd' => {
-                    let pairs = pairs_of(&self.pop_marked()?)?;
+                    let items = self.pop_marked()?;
+                    self.spend_items(items.len())?;
+                    let pairs = pairs_of(&items)?;
                     self.push_node(Node::Dict(pairs))?;
                 }
                 b's' => {
@@ -287,8 +293,7 @@ impl<'a> Machine<'a, '_> {
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
         let taken = self.bytes.get(self.position..).and_then(|rest| rest.get(..length));
-        let taken =
-            taken.ok_or_else(|| Fault::malformed("its pickle ends too early; copy or save it again"))?;
+        let taken = taken.ok_or(Fault::PickleEnds)?;
         self.position += length;
         Ok(taken)
     }
@@ -404,7 +409,7 @@ impl<'a> Machine<'a, '_> {
     }
 
     fn memoise(&mut self, index: u32) -> Result<(), Fault> {
-        self.budget.spend(ITEM_BYTES, || "its pickle".into())?;
+        self.budget.spend(MEMO_BYTES, || "its pickle".into())?;
         self.memo.insert(index, self.top()?);
         Ok(())
     }
@@ -430,7 +435,13 @@ impl<'a> Machine<'a, '_> {
         Ok(self.nodes.get_mut(index))
     }
 
+    /// Items in a container lie there beside their places on the stack.
+    fn spend_items(&mut self, count: usize) -> Result<(), Fault> {
+        self.budget.spend(ITEM_BYTES * count as u128, || "its pickle".into())
+    }
+
     fn append(&mut self, items: Vec<Item<'a>>) -> Result<(), Fault> {
+        self.spend_items(items.len())?;
         match self.top_node()? {
             Some(Node::List(list)) => {
                 list.extend(items);
@@ -441,6 +452,7 @@ impl<'a> Machine<'a, '_> {
     }
 
     fn set_items(&mut self, items: &[Item<'a>]) -> Result<(), Fault> {
+        self.spend_items(items.len())?;
         let added = pairs_of(items)?;
         match self.top_node()? {
             Some(Node::Dict(pairs)) => {

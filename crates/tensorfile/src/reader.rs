@@ -1,20 +1,25 @@
 //! Telling the format by its content, and reading it.
 
-use std::borrow::Cow;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use crate::array::Array;
 use crate::document::{Document, Format, Value};
 use crate::error::{Error, Fault, Result, shown};
 use crate::limits::Budget;
+use crate::source::{Source, Stream};
 use crate::zip_reader::Archive;
 use crate::{idx, npy, safetensors, torch};
 
+/// Bytes of the file by which its format is told.
+const START_BYTES: u64 = 512;
+
 /// Reads a file of any known format, told by its content and never by its name.
 ///
-/// The whole file is read into memory, then its arrays are copied out of it; what that may take at most is said in
-/// [`limits`](crate::limits). Nothing in the file is run, whatever it claims to be.
+/// Arrays are read from the file straight to where they stay, so that reading takes about the arrays' own memory; views that jump in
+/// their storage need the storage beside them. What reading may take at most is said in [`limits`](crate::limits). Nothing in the
+/// file is run, whatever it claims to be.
 ///
 /// # Errors
 /// Each names the file, the reason, and where there is one the cure: see [`Error`].
@@ -24,13 +29,7 @@ pub fn read(path: &Path) -> Result<Document> {
     if !fs::metadata(path).map_err(io)?.is_file() {
         return Err(Error::NotAFile { path: path.to_path_buf() });
     }
-    let mut file = File::open(path).map_err(io)?;
-    let length = file.metadata().map_err(io)?.len();
-    let mut bytes = Vec::new();
-    let capacity = usize::try_from(length).unwrap_or(usize::MAX);
-    bytes.try_reserve_exact(capacity).map_err(|_| io(std::io::ErrorKind::OutOfMemory.into()))?;
-    Read::by_ref(&mut file).take(length).read_to_end(&mut bytes).map_err(io)?;
-    read_bytes(path, &bytes)
+    read_from(path, &mut BufReader::new(File::open(path).map_err(io)?))
 }
 
 /// [`read`] for a file that lies in memory already; `path` only names it in errors and in the document.
@@ -38,38 +37,61 @@ pub fn read(path: &Path) -> Result<Document> {
 /// # Errors
 /// As [`read`].
 pub fn read_bytes(path: &Path, bytes: &[u8]) -> Result<Document> {
-    if bytes.is_empty() {
+    read_from(path, &mut Cursor::new(bytes))
+}
+
+/// [`read`] for anything that can be read and sought in, from its first byte to its last; give a file within a
+/// [`BufReader`]. `path` only names it in errors and in the document.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_from(path: &Path, source: &mut (impl Read + Seek)) -> Result<Document> {
+    let io = |source| Error::Io { path: path.to_path_buf(), source };
+    let length = source.seek(SeekFrom::End(0)).map_err(io)?;
+    if length == 0 {
         return Err(Error::Empty { path: path.to_path_buf() });
     }
-    let mut budget = Budget::of_file(bytes.len());
-    let (format, content) = if bytes.starts_with(b"PK") {
+    source.rewind().map_err(io)?;
+    let mut start = Vec::new();
+    Read::by_ref(source).take(START_BYTES).read_to_end(&mut start).map_err(io)?;
+    read_started(path, source, length, &start)
+}
+
+/// The rest of [`read_from`]: `start` are the first bytes.
+fn read_started(path: &Path, source: &mut dyn Source, length: u64, start: &[u8]) -> Result<Document> {
+    let mut budget = Budget::of_file(length);
+    let rewind = |source: &mut dyn Source| source.rewind().map_err(Fault::from);
+    let (format, content) = if start.starts_with(b"PK") {
         // Only the directory tells which format it is.
         let unknown = |fault: Fault| fault.at(path, Format::TorchZip);
-        let archive = Archive::open(bytes).map_err(unknown)?;
+        let archive = Archive::open(source, length, &mut budget).map_err(unknown)?;
         match torch::folder(&archive).map_err(unknown)? {
             Some((folder, format)) => {
                 let code = torch::has_code(&archive, &folder);
-                let root = torch::parse_zip(&archive, &folder, format, &mut budget);
+                let root = torch::parse_zip(source, &archive, &folder, format, &mut budget);
                 (format, root.map(|root| Content { code, ..root.into() }))
             }
             None if archive.names().all(|name| name.strip_suffix(".npy").is_some()) => {
-                (Format::Npz, parse_npz(&archive, &mut budget).map(Content::from))
+                (Format::Npz, parse_npz(source, &archive, &mut budget).map(Content::from))
             }
-            None => return Err(unrecognised(path, bytes, Some(&archive))),
+            None => return Err(unrecognised(path, start, Some(&archive))),
         }
-    } else if bytes.starts_with(npy::MAGIC) {
-        (Format::Npy, npy::parse(bytes, &mut budget).map(|array| Value::Array(array).into()))
-    } else if safetensors::is_safetensors(bytes) {
-        let parsed = safetensors::parse(bytes, &mut budget);
+    } else if start.starts_with(npy::MAGIC) {
+        let array = parse_npy(source, length, &mut budget);
+        (Format::Npy, array.map(|array| Value::Array(array).into()))
+    } else if safetensors::is_safetensors(start) {
+        let parsed = safetensors::parse(source, length, &mut budget);
         (Format::Safetensors, parsed.map(|(root, metadata)| Content { metadata, ..root.into() }))
-    } else if torch::is_pickle(bytes) && torch::is_legacy(bytes, &mut budget) {
-        (Format::TorchLegacy, torch::parse_legacy(bytes, &mut budget).map(Content::from))
-    } else if idx::is_idx(bytes) {
-        (Format::Idx, idx::parse(bytes, &mut budget).map(|array| Value::Array(array).into()))
-    } else if bytes.starts_with(b"\x1f\x8b") && idx::is_gzipped_idx(bytes) {
-        (Format::Idx, idx::parse_gz(bytes, &mut budget).map(|array| Value::Array(array).into()))
+    } else if torch::is_pickle(start) && torch::is_legacy(start, &budget) {
+        (Format::TorchLegacy, torch::parse_legacy(source, length, &mut budget).map(Content::from))
+    } else if idx::is_idx(start) {
+        let array = rewind(source).and_then(|()| idx::parse(source, &mut budget));
+        (Format::Idx, array.map(|array| Value::Array(array).into()))
+    } else if start.starts_with(b"\x1f\x8b") && rewind(source).is_ok() && idx::is_gzipped_idx(&mut *source) {
+        let array = rewind(source).and_then(|()| idx::parse_gz(source, &mut budget));
+        (Format::Idx, array.map(|array| Value::Array(array).into()))
     } else {
-        return Err(unrecognised(path, bytes, None));
+        return Err(unrecognised(path, start, None));
     };
     let Content { root, code, metadata } = content.map_err(|fault| fault.at(path, format))?;
     Ok(Document { path: path.to_path_buf(), format, root, code, metadata })
@@ -88,18 +110,24 @@ impl From<Value> for Content {
     }
 }
 
-fn parse_npz(archive: &Archive<'_>, budget: &mut Budget) -> Result<Value, Fault> {
+fn parse_npy(source: &mut dyn Source, length: u64, budget: &mut Budget) -> Result<Array, Fault> {
+    let behind = npy::MAGIC.len() as u64;
+    source.seek(SeekFrom::Start(behind))?;
+    npy::parse(&mut Stream::rest(source, length.saturating_sub(behind)), budget)
+}
+
+fn parse_npz(source: &mut dyn Source, archive: &Archive, budget: &mut Budget) -> Result<Value, Fault> {
     let mut pairs = Vec::new();
     for name in archive.names() {
-        let content = archive.entry(name, budget)?;
-        let array = if content.starts_with(npy::MAGIC) {
-            npy::parse(&content, budget).map_err(|fault| in_entry(name, fault))?
-        } else {
+        let mut stream = archive.stream(source, name, budget)?;
+        let mut magic = vec![0; npy::MAGIC.len().min(stream.left() as usize)];
+        stream.fill(&mut magic)?;
+        if magic != npy::MAGIC {
             return Err(Fault::malformed(format!("its entry `{}` is no NumPy array", shown(name))));
-        };
-        if let Cow::Owned(inflated) = content {
-            budget.refund(inflated.len() as u64);
         }
+        let array = npy::parse(&mut stream, budget).map_err(|fault| in_entry(name, fault))?;
+        stream.finish()?;
+        archive.refund(name, budget);
         budget.spend(name.len() as u128, || "its names".into())?;
         pairs.push((name.strip_suffix(".npy").unwrap_or(name).to_owned(), Value::Array(array)));
     }
@@ -117,7 +145,7 @@ fn in_entry(name: &str, fault: Fault) -> Fault {
 }
 
 /// What the content may be instead, and what to do about it.
-fn unrecognised(path: &Path, bytes: &[u8], archive: Option<&Archive<'_>>) -> Error {
+fn unrecognised(path: &Path, bytes: &[u8], archive: Option<&Archive>) -> Error {
     const SHOWN: usize = 16;
     let start = bytes.get(..SHOWN).unwrap_or(bytes);
     let hint = if let Some(archive) = archive {

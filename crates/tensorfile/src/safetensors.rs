@@ -3,23 +3,27 @@
 //! The header's own consistency (offsets without gaps or overlaps, lengths that fit the shapes) is checked by the `safetensors`
 //! crate. Writing is done here, because that crate orders metadata by a random hash, and equal arrays must give equal bytes.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Write;
 
 use ::safetensors::Dtype;
-use ::safetensors::tensor::Metadata;
+use ::safetensors::tensor::{Metadata, TensorInfo};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value as Json, json};
 
 use crate::array::{Array, DType, View};
 use crate::document::{Format, Value};
 use crate::error::{Error, Fault, Result, shown};
-use crate::limits::Budget;
+use crate::limits::{Budget, EXPANSION};
 use crate::pt::check_names;
+use crate::source::{Source, bytes_at, fill_at};
 
 /// Key of the texts beside the tensors.
 const METADATA_KEY: &str = "__metadata__";
 
 /// The header of a million tensors; the format's own limit.
-const LONGEST_HEADER: usize = 100_000_000;
+const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Writes named arrays, and texts that describe them.
 ///
@@ -94,56 +98,101 @@ fn dtype_of(code: Dtype) -> Option<DType> {
     })
 }
 
+/// What a header says. The crate's own type takes up to fifty times the header's size while it is read.
+struct Header {
+    texts: BTreeMap<String, String>,
+    tensors: Vec<(String, TensorInfo)>,
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut header = Header { texts: BTreeMap::new(), tensors: Vec::new() };
+        while let Some(name) = map.next_key::<String>()? {
+            if name == METADATA_KEY {
+                header.texts = map.next_value::<Option<_>>()?.unwrap_or_default();
+            } else {
+                header.tensors.push((name, map.next_value()?));
+            }
+        }
+        Ok(header)
+    }
+}
+
 /// Whether a file starts as safetensors do: a length, then JSON.
 pub(crate) fn is_safetensors(start: &[u8]) -> bool {
     matches!(start, [_, _, _, _, _, _, 0, 0, b'{', ..])
 }
 
+/// What the header and what is made of it cost of the allowance for each of its bytes: names, shapes and texts in small allocations.
+const HEADER_EXPANSION: u64 = EXPANSION - 1;
+
 /// Reads all arrays, in the order of their bytes, and the texts, sorted by key.
-pub(crate) fn parse(bytes: &[u8], budget: &mut Budget) -> Result<(Value, Vec<(String, String)>), Fault> {
+pub(crate) fn parse(
+    source: &mut dyn Source,
+    file_bytes: u64,
+    budget: &mut Budget,
+) -> Result<(Value, Vec<(String, String)>), Fault> {
     let short = || Fault::malformed("it ends within its header; fetch or save it again");
-    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(short)?;
-    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| short())?;
-    let (header, elements) = rest.split_at_checked(length).ok_or_else(short)?;
+    let mut length = [0; 8];
+    fill_at(source, 0, &mut length)?;
+    let length = u64::from_le_bytes(length);
+    let follow = file_bytes.saturating_sub(8).checked_sub(length).ok_or_else(short)?;
     if length > LONGEST_HEADER {
         return Err(Fault::malformed(format!(
             "its header takes {length} bytes, {LONGEST_HEADER} are allowed"
         )));
     }
-    let metadata: Metadata = serde_json::from_slice(header).map_err(|error| {
-        Fault::malformed(format!("its header is not understood ({})", shown(&error.to_string())))
-    })?;
-    if metadata.data_len() != elements.len() {
+    budget.spend(u128::from(length * HEADER_EXPANSION), || "its header".into())?;
+    let header = bytes_at(source, 8, length, budget, || "its header".into())?;
+    let not_understood =
+        |error: &str| Fault::malformed(format!("its header is not understood ({})", shown(error)));
+    let Header { texts, mut tensors } =
+        serde_json::from_slice(&header).map_err(|error| not_understood(&error.to_string()))?;
+    drop(header);
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let count = tensors.len();
+    let metadata = Metadata::new(None, tensors).map_err(|error| not_understood(&error.to_string()))?;
+    let names = metadata.offset_keys();
+    if names.len() != count {
+        return Err(Fault::malformed("two of its tensors have one name"));
+    }
+    if metadata.data_len() as u64 != follow {
         return Err(Fault::malformed(format!(
-            "its header describes {} bytes of elements, but {} follow; fetch or save it again",
+            "its header describes {} bytes of elements, but {follow} follow; fetch or save it again",
             metadata.data_len(),
-            elements.len()
         )));
     }
     let mut pairs = Vec::new();
-    for name in metadata.offset_keys() {
+    for name in names {
         let Some(info) = metadata.info(&name) else { continue };
         let dtype = dtype_of(info.dtype).ok_or_else(|| {
             let what = format!("elements of type {} in `{}`", info.dtype, shown(&name));
             Fault::unsupported(what, "convert them in Python: tensor.to(torch.float32) or torch.int64")
         })?;
         let (start, end) = info.data_offsets;
-        let source = elements.get(start..end).ok_or_else(short)?;
-        budget
-            .spend(source.len() as u128 + name.len() as u128, || format!("its tensor `{}`", shown(&name)))?;
-        let array = Array::filled(dtype, info.shape.clone(), |out| fill(out, source))?;
+        let bytes = end.checked_sub(start).ok_or_else(short)?;
+        budget.spend(bytes as u128, || format!("its tensor `{}`", shown(&name)))?;
+        let array = Array::filled(dtype, info.shape.clone(), |out| {
+            if out.len() != bytes {
+                return Err(Fault::malformed("a tensor's offsets do not fit its shape"));
+            }
+            fill_at(source, (8 + length).saturating_add(start as u64), out)
+        })?;
         pairs.push((name, Value::Array(array)));
     }
-    let mut texts: Vec<_> =
-        metadata.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect();
-    texts.sort();
-    Ok((Value::Dict(pairs), texts))
-}
-
-fn fill(out: &mut [u8], source: &[u8]) -> Result<(), Fault> {
-    if out.len() != source.len() {
-        return Err(Fault::malformed("a tensor's offsets do not fit its shape"));
-    }
-    out.copy_from_slice(source);
-    Ok(())
+    Ok((Value::Dict(pairs), texts.into_iter().collect()))
 }

@@ -2,6 +2,42 @@
 
 use crate::error::Fault;
 
+/// Refuses a view that reaches outside of its storage of `available` elements.
+pub(crate) fn check_within(
+    available: u64,
+    offset: usize,
+    shape: &[usize],
+    strides: &[usize],
+) -> Result<(), Fault> {
+    if shape.contains(&0) {
+        return Ok(());
+    }
+    let end = shape
+        .iter()
+        .zip(strides)
+        .try_fold(offset, |end, (&length, &stride)| end.checked_add((length - 1).checked_mul(stride)?));
+    if shape.len() != strides.len() || end.is_none_or(|end| end as u64 >= available) {
+        let last = end.map_or_else(|| "beyond any memory".to_owned(), |end| format!("at element {end}"));
+        return Err(Fault::malformed(format!(
+            "a tensor of shape {shape:?} ends {last}, but its storage holds {available} elements"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether the elements of a view lie in a row, in its order.
+pub(crate) fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
+    // A dimension of length 1 is never stepped along, and nothing is of no elements.
+    let mut stepped = shape.iter().zip(strides).rev().filter(|&(&length, _)| length > 1);
+    let mut run = 1_usize;
+    shape.contains(&0)
+        || stepped.all(|(&length, &stride)| {
+            let in_a_row = stride == run;
+            run = run.saturating_mul(length);
+            in_a_row
+        })
+}
+
 /// Copies the elements of a strided view of `storage` into `out`, row-major.
 ///
 /// Offset and strides count elements of `size` bytes; `out` has the product of `shape` of them. A view that reaches outside of the
@@ -14,19 +50,9 @@ pub(crate) fn gather(
     strides: &[usize],
     out: &mut [u8],
 ) -> Result<(), Fault> {
+    check_within((storage.len() / size) as u64, offset, shape, strides)?;
     if shape.contains(&0) {
         return Ok(());
-    }
-    let available = storage.len() / size;
-    let end = shape
-        .iter()
-        .zip(strides)
-        .try_fold(offset, |end, (&length, &stride)| end.checked_add((length - 1).checked_mul(stride)?));
-    if shape.len() != strides.len() || end.is_none_or(|end| end >= available) {
-        let last = end.map_or_else(|| "beyond any memory".to_owned(), |end| format!("at element {end}"));
-        return Err(Fault::malformed(format!(
-            "a tensor of shape {shape:?} ends {last}, but its storage holds {available} elements"
-        )));
     }
     // A dimension of length 1 is never stepped along, so its stride may be anything.
     let stepped = || shape.iter().zip(strides).filter(|&(&length, _)| length > 1);
@@ -115,6 +141,21 @@ mod tests {
         assert_eq!(gathered(11, &[], &[]).unwrap(), [11]);
         assert_eq!(gathered(3, &[1, 2, 1], &[usize::MAX, 8, usize::MAX]).unwrap(), [3, 11]);
         assert_eq!(gathered(usize::MAX, &[0, 3], &[3, 1]).unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn elements_in_a_row_are_known() {
+        for (shape, strides, expected) in [
+            (&[3, 4][..], &[4, 1][..], true),
+            (&[3, 4], &[1, 3], false),
+            (&[3, 4], &[5, 1], false),
+            (&[1, 4, 1], &[usize::MAX, 1, 7], true),
+            (&[], &[], true),
+            (&[2], &[0], false),
+            (&[0, 3], &[9, 9], true),
+        ] {
+            assert_eq!(is_contiguous(shape, strides), expected, "{shape:?} {strides:?}");
+        }
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! What `torch.save` and `torch.jit.save` write: a pickle of containers and views, and the storages that the views refer to.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::io::SeekFrom;
 
 use crate::document::{Format, Value};
 use crate::error::{Fault, shown};
 use crate::limits::Budget;
 use crate::pickle::value::{Storages, build};
 use crate::pickle::{self, Graph, Item, Node, Storage};
+use crate::source::{Source, bytes_at, fill_at};
 use crate::zip_reader::Archive;
 
 /// Name of the pickle in the archive's one folder.
@@ -20,8 +20,11 @@ const LEGACY_MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 /// The version of that format; there was only one.
 const LEGACY_VERSION: i64 = 1001;
 
+/// Enough of an old file to hold the pickles of most models.
+const PICKLES_BYTES: u64 = 1 << 16;
+
 /// Folder of the archive (with its slash) if it is one of PyTorch's, and which of the two formats it is.
-pub(crate) fn folder(archive: &Archive<'_>) -> Result<Option<(String, Format)>, Fault> {
+pub(crate) fn folder(archive: &Archive) -> Result<Option<(String, Format)>, Fault> {
     let mut folders = archive
         .names()
         .filter_map(|name| name.strip_suffix(PICKLE))
@@ -36,47 +39,86 @@ pub(crate) fn folder(archive: &Archive<'_>) -> Result<Option<(String, Format)>, 
 }
 
 /// Whether the archive holds a program.
-pub(crate) fn has_code(archive: &Archive<'_>, folder: &str) -> bool {
+pub(crate) fn has_code(archive: &Archive, folder: &str) -> bool {
     archive.names().any(|name| name.strip_prefix(folder).is_some_and(|name| name.starts_with("code/")))
 }
 
 /// Reads the archive's pickle and all tensors that it describes.
 pub(crate) fn parse_zip(
-    archive: &Archive<'_>,
+    source: &mut dyn Source,
+    archive: &Archive,
     folder: &str,
     format: Format,
     budget: &mut Budget,
 ) -> Result<Value, Fault> {
     let byte_order = format!("{folder}byteorder");
     if archive.contains(&byte_order) {
-        let order = archive.entry(&byte_order, budget)?;
+        let order = archive.bytes(source, &byte_order, budget)?;
         if order.trim_ascii() != b"little" {
             let what = format!("the byte order `{}`", shown(&String::from_utf8_lossy(&order)));
             return Err(Fault::unsupported(what, "load and save it on a little-endian machine"));
         }
     }
-    let bytes = archive.entry(&format!("{folder}{PICKLE}"), budget)?;
+    let bytes = archive.bytes(source, &format!("{folder}{PICKLE}"), budget)?;
     let graph = pickle::run(&bytes, format == Format::TorchScript, budget)?;
-    build(&graph, &mut ZipStorages { archive, folder, read: HashMap::new() }, budget)
+    build(&graph, &mut ZipStorages { source, archive, folder, held: HashMap::new() }, budget)
 }
 
-/// Storages in entries of their own, each read (and checked) once.
-struct ZipStorages<'a, 'b> {
-    archive: &'b Archive<'a>,
-    folder: &'b str,
-    read: HashMap<String, Cow<'a, [u8]>>,
+/// Storages in entries of their own. Each is checked as a whole when it is first used.
+struct ZipStorages<'a> {
+    source: &'a mut dyn Source,
+    archive: &'a Archive,
+    folder: &'a str,
+    /// The bytes of those that are needed in memory; `None` for those that were only checked.
+    held: HashMap<String, Option<Vec<u8>>>,
 }
 
-impl Storages for ZipStorages<'_, '_> {
-    fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<&[u8], Fault> {
-        Ok(match self.read.entry(key.to_owned()) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let name = format!("{}data/{key}", self.folder);
-                entry.insert(self.archive.entry(&name, budget)?)
-            }
-        })
+impl ZipStorages<'_> {
+    fn name(&self, key: &str) -> String {
+        format!("{}data/{key}", self.folder)
     }
+}
+
+impl Storages for ZipStorages<'_> {
+    fn size(&self, key: &str) -> Result<u64, Fault> {
+        Ok(self.archive.entry(&self.name(key))?.size())
+    }
+
+    fn fill(&mut self, key: &str, start: u64, out: &mut [u8], budget: &mut Budget) -> Result<(), Fault> {
+        let name = self.name(key);
+        match self.held.get(key) {
+            None => {
+                let mut stream = self.archive.stream(self.source, &name, budget)?;
+                stream.skip(start)?;
+                stream.fill(out)?;
+                stream.finish()?;
+                self.held.insert(key.to_owned(), None);
+                return Ok(());
+            }
+            Some(None) => {
+                if let Some(filled) = self.archive.entry(&name)?.fill_at(self.source, start, out) {
+                    return filled;
+                }
+            }
+            Some(Some(_)) => {}
+        }
+        copy_from(self.bytes(key, budget)?, start, out)
+    }
+
+    fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<&[u8], Fault> {
+        let name = self.name(key);
+        let held = self.held.entry(key.to_owned()).or_default();
+        if held.is_none() {
+            *held = Some(self.archive.bytes(self.source, &name, budget)?);
+        }
+        Ok(held.as_deref().unwrap_or_default())
+    }
+}
+
+fn copy_from(bytes: &[u8], start: u64, out: &mut [u8]) -> Result<(), Fault> {
+    let from = usize::try_from(start).ok().and_then(|start| bytes.get(start..)?.get(..out.len()));
+    out.copy_from_slice(from.ok_or_else(|| Fault::malformed("a tensor reaches outside of its storage"))?);
+    Ok(())
 }
 
 /// Whether a file starts as a pickle does.
@@ -84,9 +126,9 @@ pub(crate) fn is_pickle(start: &[u8]) -> bool {
     matches!(start, [0x80, 2..=5, ..])
 }
 
-/// Whether a file is what `torch.save` wrote before version 1.6.
-pub(crate) fn is_legacy(bytes: &[u8], budget: &mut Budget) -> bool {
-    pickle::run(bytes, false, budget).is_ok_and(|graph| match graph.root {
+/// Whether a file that starts so is what `torch.save` wrote before version 1.6.
+pub(crate) fn is_legacy(start: &[u8], budget: &Budget) -> bool {
+    pickle::run(start, false, &mut budget.clone()).is_ok_and(|graph| match graph.root {
         Item::Node(index) => matches!(graph.nodes.get(index), Some(Node::Wide(LEGACY_MAGIC))),
         _ => false,
     })
@@ -94,7 +136,30 @@ pub(crate) fn is_legacy(bytes: &[u8], budget: &mut Budget) -> bool {
 
 /// Reads the old format: the pickles of a magic number, a version, the machine, the object and the keys of its storages; then for
 /// each key the number of elements (8 bytes) and the elements.
-pub(crate) fn parse_legacy(bytes: &[u8], budget: &mut Budget) -> Result<Value, Fault> {
+///
+/// Where the pickles end only running them tells, so they are run on longer and longer starts of the file.
+pub(crate) fn parse_legacy(
+    source: &mut dyn Source,
+    file_bytes: u64,
+    budget: &mut Budget,
+) -> Result<Value, Fault> {
+    let mut length = PICKLES_BYTES;
+    loop {
+        let mut left = budget.clone();
+        let start = bytes_at(source, 0, length.min(file_bytes), &mut left, || "its pickles".into())?;
+        match parse_pickles(&start, source, file_bytes, &mut left) {
+            Err(Fault::PickleEnds) if length < file_bytes => length = length.saturating_mul(8),
+            other => return other,
+        }
+    }
+}
+
+fn parse_pickles(
+    bytes: &[u8],
+    source: &mut dyn Source,
+    file_bytes: u64,
+    budget: &mut Budget,
+) -> Result<Value, Fault> {
     let mut rest = bytes;
     let mut next = |budget: &mut Budget| -> Result<(Graph<'_>, &[u8]), Fault> {
         let graph = pickle::run(rest, false, budget)?;
@@ -111,9 +176,10 @@ pub(crate) fn parse_legacy(bytes: &[u8], budget: &mut Budget) -> Result<Value, F
         return Err(Fault::unsupported("big-endian elements", "load and save it on a little-endian machine"));
     }
     let (object, _) = next(budget)?;
-    let (keys, elements) = next(budget)?;
-    let mut storages = LegacyStorages { elements: HashMap::new() };
-    storages.index(&object, &keys, elements)?;
+    let (keys, after) = next(budget)?;
+    let start = (bytes.len() - after.len()) as u64;
+    let mut storages = LegacyStorages { source, places: HashMap::new(), held: HashMap::new() };
+    storages.index(&object, &keys, start, file_bytes)?;
     build(&object, &mut storages, budget)
 }
 
@@ -125,12 +191,21 @@ fn dict_entry<'a>(graph: &Graph<'a>, key: &str) -> Option<Item<'a>> {
 
 /// Storages in a row behind the pickles.
 struct LegacyStorages<'a> {
-    elements: HashMap<&'a str, &'a [u8]>,
+    source: &'a mut dyn Source,
+    /// Start and length of each.
+    places: HashMap<&'a str, (u64, u64)>,
+    held: HashMap<&'a str, Vec<u8>>,
 }
 
 impl<'a> LegacyStorages<'a> {
-    /// Finds each storage of `keys` in `elements`; the width of its elements stands in `object`.
-    fn index(&mut self, object: &Graph<'a>, keys: &Graph<'a>, elements: &'a [u8]) -> Result<(), Fault> {
+    /// Finds each storage of `keys` in the file from `position` on; the width of its elements stands in `object`.
+    fn index(
+        &mut self,
+        object: &Graph<'a>,
+        keys: &Graph<'a>,
+        mut position: u64,
+        file_bytes: u64,
+    ) -> Result<(), Fault> {
         let widths: HashMap<&str, usize> = object
             .nodes
             .iter()
@@ -146,7 +221,7 @@ impl<'a> LegacyStorages<'a> {
         let Some(Node::List(keys)) = keys else {
             return Err(Fault::malformed("the keys of its storages are no list"));
         };
-        let mut rest = elements;
+        self.source.seek(SeekFrom::Start(position))?;
         for key in keys {
             let cut_short = || Fault::malformed("it ends within a storage; copy or save it again");
             let Item::Text(key) = key else {
@@ -154,24 +229,42 @@ impl<'a> LegacyStorages<'a> {
             };
             let width =
                 widths.get(key).ok_or_else(|| Fault::malformed("it has a storage that no tensor uses"))?;
-            let (length, after) = rest.split_first_chunk::<8>().ok_or_else(cut_short)?;
-            let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| cut_short())?;
-            let (elements, after) = length
-                .checked_mul(*width)
-                .and_then(|length| after.split_at_checked(length))
-                .ok_or_else(cut_short)?;
-            self.elements.insert(key, elements);
-            rest = after;
+            let start = position.checked_add(8).filter(|start| *start <= file_bytes).ok_or_else(cut_short)?;
+            let mut length = [0; 8];
+            self.source.read_exact(&mut length)?;
+            let length = u64::from_le_bytes(length).checked_mul(*width as u64).ok_or_else(cut_short)?;
+            position = start.checked_add(length).filter(|end| *end <= file_bytes).ok_or_else(cut_short)?;
+            // Keeps what is buffered, where the next storage lies within it.
+            self.source.seek_relative(i64::try_from(length).map_err(|_| cut_short())?)?;
+            self.places.insert(key, (start, length));
         }
         Ok(())
+    }
+
+    fn place(&self, key: &str) -> Result<(&'a str, u64, u64), Fault> {
+        match self.places.get_key_value(key) {
+            Some((key, (start, length))) => Ok((key, *start, *length)),
+            None => Err(Fault::malformed(format!("its storage `{}` is missing", shown(key)))),
+        }
     }
 }
 
 impl Storages for LegacyStorages<'_> {
-    fn bytes(&mut self, key: &str, _budget: &mut Budget) -> Result<&[u8], Fault> {
-        self.elements
-            .get(key)
-            .copied()
-            .ok_or_else(|| Fault::malformed(format!("its storage `{}` is missing", shown(key))))
+    fn size(&self, key: &str) -> Result<u64, Fault> {
+        Ok(self.place(key)?.2)
+    }
+
+    fn fill(&mut self, key: &str, start: u64, out: &mut [u8], _budget: &mut Budget) -> Result<(), Fault> {
+        let (_, place, _) = self.place(key)?;
+        fill_at(self.source, place.saturating_add(start), out)
+    }
+
+    fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<&[u8], Fault> {
+        let (key, start, length) = self.place(key)?;
+        if !self.held.contains_key(key) {
+            let what = || format!("its storage `{}`", shown(key));
+            self.held.insert(key, bytes_at(self.source, start, length, budget, what)?);
+        }
+        Ok(self.held.get(key).map(Vec::as_slice).unwrap_or_default())
     }
 }

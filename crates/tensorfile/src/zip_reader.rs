@@ -1,40 +1,59 @@
-//! Zip archives in memory: names, and entries that cannot be larger than the file's allowance.
+//! Zip archives: names, and entries that cannot be larger than the file's allowance.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::{Cursor, Read};
+use std::io::{ErrorKind, Read, SeekFrom};
 
 use flate2::read::DeflateDecoder;
+use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::error::{Fault, shown};
 use crate::limits::Budget;
+use crate::source::{Source, Stream, damaged, fill_at};
 
 /// Deflate cannot shrink data further than this.
 const DEFLATE_RATIO: u64 = 1032;
 
+/// What the directory's knowledge of an entry costs of the allowance beside its name, about its size in memory.
+const ENTRY_BYTES: u128 = 512;
+
 #[derive(Debug)]
-struct Entry {
-    start: usize,
-    packed: usize,
+pub(crate) struct Entry {
+    start: u64,
+    packed: u64,
     size: u64,
     crc: u32,
     deflated: bool,
 }
 
-/// An archive whose entries have distinct names and do not overlap.
+impl Entry {
+    /// Bytes of the content.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Fills `out` from the content at `start`, without looking at the CRC; `None` where the entry is compressed.
+    pub(crate) fn fill_at(
+        &self,
+        source: &mut dyn Source,
+        start: u64,
+        out: &mut [u8],
+    ) -> Option<Result<(), Fault>> {
+        (!self.deflated).then(|| fill_at(source, self.start.saturating_add(start), out))
+    }
+}
+
+/// The directory of an archive whose entries have distinct names and do not overlap.
 #[derive(Debug)]
-pub(crate) struct Archive<'a> {
-    bytes: &'a [u8],
+pub(crate) struct Archive {
     names: Vec<String>,
     entries: HashMap<String, Entry>,
 }
 
-impl<'a> Archive<'a> {
-    /// Reads the directory.
-    pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, Fault> {
-        let broken = |error: zip::result::ZipError| Fault::BrokenZip(error.to_string());
-        let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
+impl Archive {
+    /// Reads the directory of a file of `length` bytes.
+    pub(crate) fn open(source: &mut dyn Source, length: u64, budget: &mut Budget) -> Result<Self, Fault> {
+        let mut zip = ZipArchive::new(source).map_err(broken)?;
         if zip.has_duplicate_names() {
             return Err(Fault::BrokenZip("two entries have one name".into()));
         }
@@ -45,6 +64,7 @@ impl<'a> Archive<'a> {
         for index in 0..zip.len() {
             let file = zip.by_index_raw(index).map_err(broken)?;
             let name = file.name().map_err(broken)?.into_owned();
+            budget.spend(ENTRY_BYTES + 4 * name.len() as u128, || "its directory".into())?;
             if file.is_dir() {
                 continue;
             }
@@ -61,18 +81,16 @@ impl<'a> Archive<'a> {
                     )));
                 }
             };
-            let range = || {
-                let start = usize::try_from(file.data_start()?).ok()?;
-                let packed = usize::try_from(file.compressed_size()).ok()?;
-                (start.checked_add(packed)? <= bytes.len()).then_some((start, packed))
-            };
-            let (start, packed) = range()
+            let packed = file.compressed_size();
+            let start = file
+                .data_start()
+                .filter(|start| start.checked_add(packed).is_some_and(|end| end <= length))
                 .ok_or_else(|| Fault::BrokenZip(format!("`{}` reaches past the end", shown(&name))))?;
             let entry = Entry { start, packed, size: file.size(), crc: file.crc32(), deflated };
             names.push(name.clone());
             entries.insert(name, entry);
         }
-        Ok(Self { bytes, names, entries })
+        Ok(Self { names, entries })
     }
 
     /// Names of the entries, in the directory's order.
@@ -84,40 +102,70 @@ impl<'a> Archive<'a> {
         self.entries.contains_key(name)
     }
 
-    /// The content of an entry, checked against its CRC; memory for inflation comes out of `budget`.
-    pub(crate) fn entry(&self, name: &str, budget: &mut Budget) -> Result<Cow<'a, [u8]>, Fault> {
-        let damaged = |what: String| {
-            Fault::malformed(format!("its entry `{}` {what}; copy or save the file again", shown(name)))
-        };
-        let entry = self.entries.get(name).ok_or_else(|| damaged("is missing".into()))?;
-        let packed = self
-            .bytes
-            .get(entry.start..entry.start + entry.packed)
-            .ok_or_else(|| damaged("reaches past the end".into()))?;
-        let content = if entry.deflated {
-            if entry.size / DEFLATE_RATIO > packed.len() as u64 {
-                let (size, packed) = (entry.size, packed.len());
-                return Err(damaged(format!("claims to hold {size} bytes in {packed} compressed ones")));
+    pub(crate) fn entry(&self, name: &str) -> Result<&Entry, Fault> {
+        self.entries.get(name).ok_or_else(|| damaged(name, "is missing"))
+    }
+
+    /// The content of an entry, which [`Stream::finish`] checks against its CRC. What inflates comes out of `budget`, so that
+    /// the time that it takes is bounded as memory is.
+    pub(crate) fn stream<'s>(
+        &self,
+        source: &'s mut dyn Source,
+        name: &str,
+        budget: &mut Budget,
+    ) -> Result<Stream<'s>, Fault> {
+        let &Entry { start, packed, size, crc, deflated } = self.entry(name)?;
+        source.seek(SeekFrom::Start(start))?;
+        let input = source.take(packed);
+        if deflated {
+            if size / DEFLATE_RATIO > packed {
+                let claim = format!("claims to hold {size} bytes in {packed} compressed ones");
+                return Err(damaged(name, &claim));
             }
-            budget.spend(u128::from(entry.size), || format!("its compressed entry `{}`", shown(name)))?;
-            let mut content = crate::array::zeros(entry.size as usize, 0)?;
-            let mut inflater = DeflateDecoder::new(packed);
-            inflater
-                .read_exact(&mut content)
-                .map_err(|error| damaged(format!("cannot be inflated ({error})")))?;
-            if !matches!(inflater.read(&mut [0]), Ok(0)) {
-                return Err(damaged(format!("holds more than its {} bytes", entry.size)));
-            }
-            Cow::Owned(content)
-        } else {
-            if entry.size != packed.len() as u64 {
-                return Err(damaged(format!("has sizes {} and {}", entry.size, packed.len())));
-            }
-            Cow::Borrowed(packed)
-        };
-        if crc32fast::hash(&content) != entry.crc {
-            return Err(damaged("does not have the CRC that the archive states".into()));
+            budget.spend(size.into(), || format!("its compressed entry `{}`", shown(name)))?;
+            return Ok(Stream::entry(DeflateDecoder::new(input), size, (name, crc), true));
         }
+        if size != packed {
+            return Err(damaged(name, &format!("has sizes {size} and {packed}")));
+        }
+        Ok(Stream::entry(input, size, (name, crc), false))
+    }
+
+    /// The content of an entry in memory, checked against its CRC.
+    pub(crate) fn bytes(
+        &self,
+        source: &mut dyn Source,
+        name: &str,
+        budget: &mut Budget,
+    ) -> Result<Vec<u8>, Fault> {
+        let mut stream = self.stream(source, name, budget)?;
+        let entry = self.entry(name)?;
+        if !entry.deflated {
+            budget.spend(entry.size.into(), || format!("its entry `{}`", shown(name)))?;
+        }
+        let mut content =
+            crate::array::zeros(usize::try_from(entry.size).map_err(|_| Fault::OutOfMemory)?, 0)?;
+        stream.fill(&mut content)?;
+        stream.finish()?;
         Ok(content)
+    }
+
+    /// What a stream of the entry took of the budget, to be given back when the stream has ended.
+    pub(crate) fn refund(&self, name: &str, budget: &mut Budget) {
+        if let Some(entry) = self.entries.get(name).filter(|entry| entry.deflated) {
+            budget.refund(entry.size);
+        }
+    }
+}
+
+fn broken(error: ZipError) -> Fault {
+    match error {
+        // What the directory says led out of the file.
+        ZipError::Io(error)
+            if !matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidInput) =>
+        {
+            Fault::Io(error)
+        }
+        error => Fault::BrokenZip(error.to_string()),
     }
 }

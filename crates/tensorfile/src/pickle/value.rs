@@ -10,18 +10,25 @@ use super::{Graph, Item, Node, Tensor};
 use crate::array::{Array, element_count};
 use crate::document::Value;
 use crate::error::{Fault, shown};
-use crate::limits::{Budget, MAX_DEPTH};
-use crate::strided::gather;
+use crate::limits::{Budget, MAX_DEPTH, grown};
+use crate::strided::{check_within, gather, is_contiguous};
 
-/// What a value costs of the allowance beside its elements, about its size in memory.
-const VALUE_BYTES: u128 = 96;
+/// What a value and the entry of a dict cost of the allowance beside elements and texts.
+const VALUE_BYTES: u128 = grown(size_of::<Value>());
+const ENTRY_BYTES: u128 = grown(size_of::<(String, (usize, Item<'_>))>() + size_of::<(String, Value)>());
 
 /// What an index adds to a path at most: its digits and a dot.
 const INDEX_BYTES: usize = 21;
 
 /// Where the bytes of storages lie.
 pub(crate) trait Storages {
-    /// The bytes of a storage.
+    /// How many bytes a storage has.
+    fn size(&self, key: &str) -> Result<u64, Fault>;
+
+    /// Fills `out` with the bytes of a storage from `start` on.
+    fn fill(&mut self, key: &str, start: u64, out: &mut [u8], budget: &mut Budget) -> Result<(), Fault>;
+
+    /// All bytes of a storage, for views that jump in it; they stay in memory.
     fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<&[u8], Fault>;
 }
 
@@ -116,7 +123,7 @@ impl<'a> Builder<'a, '_> {
                     return Err(Fault::malformed(format!("two keys of a dict read `{}`", shown(&name))));
                 }
                 None => {
-                    self.budget.spend(VALUE_BYTES, || "its nested containers".into())?;
+                    self.budget.spend(ENTRY_BYTES, || "its nested containers".into())?;
                     positions.insert(self.copied(&name)?, (out.len(), *key));
                     out.push((name, value));
                 }
@@ -130,17 +137,25 @@ impl<'a> Builder<'a, '_> {
         let size = storage.dtype.size();
         let needed = element_count(storage.dtype, shape)? * size;
         self.budget.spend(needed as u128, || format!("a {} tensor of shape {shape:?}", storage.dtype))?;
-        let bytes = self.storages.bytes(storage.key, self.budget)?;
+        let found = self.storages.size(storage.key)?;
         let claimed = storage.len as u128 * size as u128;
-        if claimed > bytes.len() as u128 {
+        if claimed > found.into() {
             return Err(Fault::malformed(format!(
-                "its storage `{}` holds {} bytes, but {claimed} are claimed for it; copy or save it again",
+                "its storage `{}` holds {found} bytes, but {claimed} are claimed for it; copy or save it again",
                 shown(storage.key),
-                bytes.len()
             )));
         }
-        let bytes = bytes.get(..claimed as usize).unwrap_or_default();
-        Array::filled(storage.dtype, shape.clone(), |out| gather(bytes, size, *offset, shape, strides, out))
+        check_within(storage.len as u64, *offset, shape, strides)?;
+        let (storages, budget) = (&mut *self.storages, &mut *self.budget);
+        Array::filled(storage.dtype, shape.clone(), |out| {
+            if is_contiguous(shape, strides) {
+                // What is empty may start anywhere.
+                let start = if out.is_empty() { 0 } else { *offset as u64 * size as u64 };
+                return storages.fill(storage.key, start, out, budget);
+            }
+            let bytes = storages.bytes(storage.key, budget)?.get(..claimed as usize).unwrap_or_default();
+            gather(bytes, size, *offset, shape, strides, out)
+        })
     }
 
     fn copied(&mut self, text: &str) -> Result<String, Fault> {

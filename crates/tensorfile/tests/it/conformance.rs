@@ -148,6 +148,21 @@ fn fixtures_of_numpy_and_safetensors() {
     }
 }
 
+/// 64-bit sizes, sizes behind the entries, and neither: the same arrays.
+#[test]
+fn archives_of_python() {
+    let read = |name: &str| read(&fixtures("zip").join(name)).unwrap().root;
+    let Value::Dict(pairs) = read("python.npz") else { panic!("an npz is a dict") };
+    let [(x, Value::Array(floats)), (y, Value::Array(integers))] = pairs.as_slice() else {
+        panic!("{pairs:?}")
+    };
+    assert_eq!((x.as_str(), floats.to_f32()), ("x", vec![0.5, -1.0, 2.0, 0.25, 0.0, 7.25]));
+    assert_eq!((y.as_str(), integers.to_i64().unwrap()), ("y", vec![3, -9]));
+    for name in ["zip64.npz", "streamed.npz"] {
+        assert_eq!(read(name), Value::Dict(pairs.clone()), "{name}");
+    }
+}
+
 #[test]
 fn the_whole_conformance_folder() {
     let Some(folder) = conformance_folder() else { return };

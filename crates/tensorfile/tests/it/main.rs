@@ -10,3 +10,4 @@ mod conformance;
 mod hostile;
 mod round_trip;
 mod support;
+mod views;

@@ -2,25 +2,62 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use proptest::prelude::*;
-use tensorfile::{Array, DType, Format, Value, View, idx, npz, pt, read, safetensors};
+use tensorfile::{Array, DType, Format, Value, View, idx, limits, npz, pt, read, read_from, safetensors};
 
-use crate::support::{one_of_each, read as read_memory};
+use crate::support::{one_of_each, read as read_memory, tensor};
 
-/// Arrays of every type, with up to four dimensions, some of them of length 0; any bits.
+/// Arrays of every type, with up to four dimensions, some of them of length 0, or with up to 64 of length 1; any bits.
 fn arrays() -> impl Strategy<Value = Array> {
     let dtype = proptest::sample::select(&DType::ALL[..]);
-    (dtype, prop::collection::vec(0_usize..6, 0..5)).prop_flat_map(|(dtype, shape)| {
+    let shape = prop_oneof![
+        6 => prop::collection::vec(0_usize..6, 0..5),
+        1 => prop::collection::vec(1_usize..2, 0..=limits::MAX_DIMS),
+    ];
+    (dtype, shape).prop_flat_map(|(dtype, shape)| {
         let bytes = shape.iter().product::<usize>() * dtype.size();
         prop::collection::vec(any::<u8>(), bytes)
             .prop_map(move |bytes| Array::new(dtype, shape.clone(), bytes).expect("of this length"))
     })
 }
 
-/// Up to five arrays under distinct names, some of them not ASCII.
+const ODD_NAMES: [&str; 19] = [
+    "",
+    " ",
+    "\0",
+    "a\nb",
+    "\"",
+    "'",
+    "\\",
+    "..",
+    "../a",
+    "/",
+    "a/",
+    "/a",
+    "C:\\a",
+    "a.npy",
+    "\u{feff}",
+    "🦀",
+    "__metadata_",
+    "\u{202e}b",
+    "module.",
+];
+
+/// Any text is a name: empty, with control characters, of several lines, like a path that leads out of the folder.
+fn names() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[a-zé./0-9_ ]{1,12}",
+        2 => any::<String>(),
+        1 => prop::sample::select(&ODD_NAMES[..]).prop_map(str::to_owned),
+        1 => "[a-z]{1000,2000}",
+    ]
+}
+
+/// Up to five arrays under distinct names.
 fn named_arrays() -> impl Strategy<Value = BTreeMap<String, Array>> {
-    prop::collection::btree_map("[a-zé./0-9_ ]{1,12}", arrays(), 0..6)
+    prop::collection::btree_map(names(), arrays(), 0..6)
 }
 
 fn views(arrays: &BTreeMap<String, Array>) -> Vec<(&str, View<'_>)> {
@@ -114,6 +151,27 @@ proptest! {
             prop_assert_eq!(pairs(read_memory(&file).unwrap().root), in_order);
         }
     }
+}
+
+#[test]
+fn every_odd_name_comes_back() {
+    let view = View::u8(&[1], &[7]).unwrap();
+    let entries = ODD_NAMES.map(|name| (name, view));
+    let (mut pt, mut npz, mut safe) = (Vec::new(), Vec::new(), Vec::new());
+    pt::write_dict(&mut pt, &entries).unwrap();
+    npz::write(&mut npz, &entries).unwrap();
+    safetensors::write(&mut safe, &entries, &[]).unwrap();
+    for file in [pt, npz, safe] {
+        let names: Vec<String> =
+            pairs(read_memory(&file).unwrap().root).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ODD_NAMES);
+    }
+    let long = "n".repeat(70_000);
+    let message = npz::write(&mut Vec::new(), &[(&long, view)]).unwrap_err();
+    assert!(
+        std::error::Error::source(&message).is_some_and(|source| source.to_string().contains("65535")),
+        "{message}"
+    );
 }
 
 #[test]
@@ -272,4 +330,43 @@ fn more_than_four_gigabytes() {
     let mut version = String::new();
     zip.by_name("archive/version").unwrap().read_to_string(&mut version).unwrap();
     assert_eq!(version, "3\n");
+}
+
+/// Four elements at the end of a storage of more than 4 GiB, described by a pickle that lies behind it.
+#[test]
+fn a_view_beyond_four_gigabytes() {
+    let pieces = 257_usize;
+    let length = pieces * ZEROS + 16;
+    let int = |value: usize| [b"\x8a\x08", &(value as u64).to_le_bytes()[..]].concat();
+    let one = tensor(&int(length / 4), &int(length / 4 - 4), b"K\x04\x85", b"K\x01\x85");
+    let mut zip = zip::ZipWriter::new(Sparse::default());
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    zip.start_file("x/data/0", stored.large_file(true)).unwrap();
+    let zeros = vec![0; ZEROS];
+    for _ in 0..pieces {
+        zip.write_all(&zeros).unwrap();
+    }
+    zip.write_all(&[1.0_f32, 2.0, 3.0, 4.0].map(f32::to_le_bytes).concat()).unwrap();
+    zip.start_file("x/data.pkl", stored).unwrap();
+    zip.write_all(&[b"\x80\x02", one.as_slice(), b"."].concat()).unwrap();
+    let mut file = zip.finish().unwrap();
+    let array = read_from(Path::new("large"), &mut file).unwrap().into_array().unwrap();
+    assert_eq!(array.to_f32(), [1.0, 2.0, 3.0, 4.0]);
+    // The CRC is that of the whole storage.
+    let (&at, _) = file.pieces.iter().find(|(_, piece)| piece.as_slice() == [0x80]).unwrap();
+    file.pieces.insert(at - 1, vec![1]);
+    let message = read_from(Path::new("large"), &mut file).unwrap_err().to_string();
+    assert!(message.contains("does not have the CRC"), "{message}");
+}
+
+#[test]
+fn more_than_65535_entries() {
+    let count = 66_000;
+    let names: Vec<String> = (0..count).map(|index| index.to_string()).collect();
+    let view = View::u8(&[0], &[]).unwrap();
+    let entries: Vec<(&str, View<'_>)> = names.iter().map(|name| (name.as_str(), view)).collect();
+    let mut file = Vec::new();
+    npz::write(&mut file, &entries).unwrap();
+    let read = pairs(read_memory(&file).unwrap().root);
+    assert!(read.iter().map(|(name, _)| name).eq(&names));
 }
