@@ -120,6 +120,7 @@ pub fn decoder_plan(args: &VaeArgs, config: &Config, seed: u64) -> Result<VaePla
         learning_rate: args.lr.unwrap_or(decoder.learning_rate),
         weight_decay: args.weight_decay.unwrap_or(decoder.weight_decay),
         kl_annealing_epochs: args.kl_annealing_epochs.map_or(decoder.kl_annealing_epochs, |n| n as usize),
+        kl_weight: args.kl_weight.unwrap_or(decoder.kl_weight),
         augmentation: vae_augmentation(args, &decoder.augmentation, decoder.augmentation_strength),
         normalisation: normalisation(&config.preprocessing)?,
         seed,
@@ -137,6 +138,7 @@ pub fn teacher_vae_plan(args: &VaeArgs, config: &Config, seed: u64, shard_size: 
         learning_rate: args.lr.unwrap_or(vae.lr),
         weight_decay: args.weight_decay.unwrap_or(vae.weight_decay),
         kl_annealing_epochs: args.kl_annealing_epochs.map_or(vae.kl_annealing_epochs, |n| n as usize),
+        kl_weight: args.kl_weight.unwrap_or(1.0),
         augmentation: vae_augmentation(args, "basic", 1.0),
         // A teacher's encoder sees the image as it is.
         normalisation: Normalisation::identity(),

@@ -53,6 +53,7 @@ pub struct DecoderConfig {
     pub learning_rate: f64,
     pub weight_decay: f64,
     pub kl_annealing_epochs: usize,
+    pub kl_weight: f64,
     pub augmentation: String,
     pub augmentation_strength: f64,
 }
@@ -66,6 +67,7 @@ impl Default for DecoderConfig {
             learning_rate: 1e-3,
             weight_decay: 1e-5,
             kl_annealing_epochs: 10,
+            kl_weight: 1.0,
             augmentation: "basic".to_owned(),
             augmentation_strength: 1.0,
         }

@@ -11,6 +11,7 @@ mod doctor;
 mod fetch;
 mod libtorch;
 mod python;
+mod results;
 mod setup;
 mod sums;
 mod tests_report;
@@ -65,6 +66,12 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "datasets")]
         root: PathBuf,
     },
+    /// Print the accuracies of `just full`: every seed, mean, range, controls.
+    Results {
+        /// Folder with the seed_<seed> folders.
+        #[arg(value_name = "DIR", default_value = "runs/full")]
+        dir: PathBuf,
+    },
     /// Remove `runs/`, the outputs of the demo and of the recipes in the justfile.
     Clean,
 }
@@ -93,6 +100,7 @@ fn dispatch(command: Command, ctx: &Context) -> anyhow::Result<ExitCode> {
             check::conformance(ctx, dir.as_deref()).map(|report| report.exit_code())
         }
         Command::Data { sets, root } => data::run(ctx, &sets, &root).map(|()| ExitCode::SUCCESS),
+        Command::Results { dir } => results::run(&dir).map(|()| ExitCode::SUCCESS),
         Command::Clean => check::clean(ctx).map(|()| ExitCode::SUCCESS),
     }
 }

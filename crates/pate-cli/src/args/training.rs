@@ -28,6 +28,11 @@ pub struct VaeArgs {
     #[arg(long, value_name = "N")]
     pub kl_annealing_epochs: Option<u32>,
 
+    /// Weight of the KL term once it has risen; below 1 images get sharper, and should be drawn with --latents [default: 1,
+    /// or decoder.kl_weight]
+    #[arg(long, value_name = "BETA", value_parser = not_negative)]
+    pub kl_weight: Option<f64>,
+
     /// Changes to the images in every epoch; all but none add pixel noise [default: basic, or the section's augmentation]
     #[arg(long, value_enum, value_name = "KIND")]
     pub augmentation: Option<AugmentationArg>,

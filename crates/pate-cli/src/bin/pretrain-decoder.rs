@@ -124,6 +124,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("learning_rate", plan.learning_rate)?
         .field("weight_decay", plan.weight_decay)?
         .field("kl_annealing_epochs", plan.kl_annealing_epochs)?
+        .field("kl_weight", plan.kl_weight)?
         .field("seed", ctx.seed)?
         .field("dataset", &records.name)?
         .field("dataset_size", records.len())?

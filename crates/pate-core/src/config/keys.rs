@@ -151,6 +151,7 @@ pub const KEYS: &[Key] = &[
         Kind::Count(0, 1_000_000),
         "Epochs over which the KL term's weight rises to 1; 0 = 1 from the start.",
     ),
+    key("decoder", "kl_weight", Kind::Number(0.0, 100.0), "Weight of the KL term once it has risen."),
     key("decoder", "augmentation", AUGMENTATIONS, "Changes to the public images, drawn anew in every epoch."),
     key("decoder", "augmentation_strength", STRENGTH, STRENGTH_DOC),
     key("generation", "pool_size", Kind::Count(1, MANY), "Candidates in a pool."),

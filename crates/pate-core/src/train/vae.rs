@@ -29,6 +29,9 @@ pub struct VaePlan {
     pub weight_decay: f64,
     /// Epochs over which the weight of the KL term rises from 0 to 1; 0 = 1 from the start.
     pub kl_annealing_epochs: usize,
+    /// Weight of the KL term after that; below 1 images get sharper, and N(0, I) fits their latents less (the beta of
+    /// Higgins et al., "beta-VAE", 2017).
+    pub kl_weight: f64,
     /// Changes to the images (with pixel noise), or none.
     pub augmentation: Option<Augmentation>,
     /// What the encoder sees; the target is the image in `[0, 1]`.
@@ -91,7 +94,7 @@ pub fn train(images: &Images, plan: &VaePlan, device: Device, progress: &dyn Pro
     let mut history = Vec::with_capacity(plan.epochs);
     for epoch in 0..plan.epochs {
         progress.check()?;
-        let weight = kl_weight(epoch, plan.kl_annealing_epochs);
+        let weight = plan.kl_weight * kl_weight(epoch, plan.kl_annealing_epochs);
         let (recon_loss, kl_loss) =
             run_epoch(&network, &mut parameters, &mut adam, &images, plan, epoch, weight, progress)?;
         let loss = recon_loss + weight * kl_loss;
