@@ -1,4 +1,4 @@
-use std::path::{Path, absolute};
+use std::path::{Path, PathBuf, absolute};
 
 use crate::Error;
 
@@ -22,6 +22,18 @@ pub fn check_space(dir: &Path, need: u64, have: Option<u64>, cure: &str) -> Resu
         }
         _ => Ok(()),
     }
+}
+
+/// By how much the use of a disk grows at its peak, at least, where files of these sizes are written one after the other,
+/// each beside an older one of its name before it takes its place.
+pub fn least_growth(files: impl IntoIterator<Item = (PathBuf, u64)>) -> u64 {
+    let (mut used, mut peak) = (0i128, 0i128);
+    for (path, bytes) in files {
+        let older = path.metadata().map_or(0, |meta| meta.len());
+        peak = peak.max(used + i128::from(bytes));
+        used += i128::from(bytes) - i128::from(older);
+    }
+    u64::try_from(peak).unwrap_or(u64::MAX)
 }
 
 /// A number of bytes for a person, in powers of 1000: `15.7 GB`.
@@ -68,6 +80,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(free_bytes(dir.path()).is_some_and(|free| free > 0));
         assert!(free_bytes(&dir.path().join("not/there/yet")).is_some_and(|free| free > 0));
+    }
+
+    #[test]
+    fn files_that_are_replaced_make_room_for_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let older = dir.path().join("a");
+        crate::write_bytes(&older, crate::Access::Public, &[0; 100]).unwrap();
+        let new = |name: &str| dir.path().join(name);
+        assert_eq!(least_growth([(new("b"), 70), (new("c"), 30)]), 100);
+        assert_eq!(least_growth([(older.clone(), 100)]), 100, "both are there for a moment");
+        assert_eq!(least_growth([(older, 100), (new("b"), 70)]), 100);
+        assert_eq!(least_growth([]), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! - [`OutputLock`]: one run at a time in an output folder.
 //! - [`Guarantee`]: which privacy guarantee an artefact carries; labels join along the data flow.
 //! - [`Report`]: the JSON file beside the artefacts: a step's own fields first, the common envelope after them.
+//! - [`StoredReport`]: one that an earlier step left, and whether the files that it names are still the same.
 //!
 //! This crate knows nothing about tensors or networks.
 //!
@@ -32,11 +33,13 @@ mod file;
 mod guarantee;
 mod lock;
 mod report;
+mod stored;
 
 pub use dir::AtomicDir;
-pub use disk::{check_space, free_bytes, readable};
+pub use disk::{check_space, free_bytes, least_growth, readable};
 pub use error::Error;
 pub use file::{Access, AtomicFile, FileRecord, create_dir, hex, sha256_bytes, sha256_raw, write_bytes};
 pub use guarantee::{DpGuarantee, Guarantee};
 pub use lock::OutputLock;
 pub use report::{Report, SCHEMA_VERSION};
+pub use stored::{FileState, StoredReport};
