@@ -5,6 +5,7 @@ use crate::Error;
 /// Bytes that this user can still write in `dir`, or in the nearest folder above it that is there; `None` where the
 /// system does not say.
 pub fn free_bytes(dir: &Path) -> Option<u64> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let dir = absolute(dir).ok()?;
     let there = dir.ancestors().find(|folder| folder.is_dir())?;
     fs4::available_space(there).ok()

@@ -6,6 +6,7 @@
 pub mod args;
 mod bar;
 pub mod batch;
+pub mod batch_plan;
 pub mod card;
 mod context;
 pub mod controls;
