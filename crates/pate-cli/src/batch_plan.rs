@@ -51,9 +51,9 @@ pub struct BatchPlan {
 }
 
 /// Samples of one teacher, at most: the greater of what its class may have and what may be made for it.
-pub(crate) fn most_samples(candidates: u64, classes: u64, plan: &FilterPlan) -> u64 {
-    let steered = match (&plan.steering, plan.limits.min_per_class) {
-        (Some(_), Some(min)) => min.saturating_mul(classes),
+fn most_samples(candidates: u64, classes: u64, steers: bool, plan: &FilterPlan) -> u64 {
+    let steered = match plan.limits.min_per_class {
+        Some(min) if steers && plan.steering.is_some() => min.saturating_mul(classes),
         _ => 0,
     };
     let all = candidates.saturating_add(steered);
@@ -101,7 +101,8 @@ impl Batch<'_> {
         let kept = if self.candidates_dir.is_some() { made.len() as u64 } else { 0 };
         let classes = made.first().map_or(10, |id| classes_of(&self.files(*id, false).model));
         let in_pool = (candidates as u64).saturating_mul(rounds as u64);
-        let samples_most = most_samples(in_pool, classes, &filters.plan).saturating_mul(made.len() as u64);
+        let samples_most = most_samples(in_pool, classes, self.decoder.is_some(), &filters.plan)
+            .saturating_mul(made.len() as u64);
         Ok(BatchPlan {
             candidates,
             rounds,
@@ -230,7 +231,7 @@ impl BatchPlan {
         line(
             "disk for pools",
             match pools {
-                None => "none: they are not written".to_owned(),
+                None => "none: no pool is written".to_owned(),
                 Some(_) if self.rounds > 1 => {
                     format!("{} to {}", readable(self.pools_least), readable(self.pools_most))
                 }
