@@ -239,15 +239,24 @@ fn the_label_and_the_hash_come_from_the_report_beside_a_file() {
 fn a_public_file_says_so_and_a_private_one_never_does() {
     let work = Work::new();
     for (guarantee, words) in [
-        (Guarantee::Public, "public: no private data was read"),
+        (Guarantee::Public, "public: its report says that no private data was read"),
         (Guarantee::none("a shard"), "no formal guarantee: a shard"),
-        (Guarantee::Void { reason: "test noise".into() }, "void: void: test noise"),
+        (Guarantee::Void { reason: "test noise".into() }, "void, no claim of any kind: test noise"),
     ] {
         let pool = work.put("out/pool.pt", pt(&[1, 1, 4, 4], 0.5));
         work.report("out/pool.json", guarantee, &[], &[pool]);
         let run = work.inspect("out/pool.pt").ends_with(0);
         run.shows(&[words]);
+        assert_eq!(run.stdout.contains("public"), words.starts_with("public"), "{}", run.stdout);
     }
+    // A label that rests on something says on what.
+    let pool = work.put("out/pool.pt", pt(&[1, 1, 4, 4], 0.5));
+    let mut report = Report::new(Guarantee::Public);
+    report.field("formal_guarantee_basis", "the decoder is taken to be public").unwrap().output(pool);
+    report.write(&work.path("out/pool.json"), &Map::new()).unwrap();
+    work.inspect("out/pool.pt")
+        .ends_with(0)
+        .shows(&["public: the decoder is taken to be public", "out/pool.json (same"]);
 }
 
 #[test]
@@ -268,6 +277,10 @@ fn a_folder_is_told_by_what_is_in_it() {
     assert!(run.stderr.contains("broken.pt") && run.stderr.lines().count() == 1, "{}", run.stderr);
     work.put("nets/0/model.pth", state_dict(STUB));
     work.inspect("nets").ends_with(0).shows(&["1 trained teachers"]);
+    let model = FileRecord::of(&work.path("nets/0/model.pth")).unwrap();
+    let model = FileRecord { path: PathBuf::from("nets/0/model.pth"), ..model };
+    work.report("nets/training_report.json", Guarantee::none("a shard"), &[], &[model]);
+    work.inspect("nets/0/model.pth").ends_with(0).shows(&["report   nets/training_report.json (same hash)"]);
 }
 
 #[test]

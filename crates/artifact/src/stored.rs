@@ -85,12 +85,12 @@ impl StoredReport {
     /// with the same hash comes before one with another; `sha256` is the file's.
     pub fn of_file(file: &Path, sha256: &str) -> Option<(Self, FileRecord)> {
         let dir = folder_of(file);
+        let name = file.file_name()?;
+        let mut places = vec![(dir.to_path_buf(), PathBuf::from(name))];
+        if let Some(own) = std::path::absolute(dir).ok()?.file_name() {
+            places.push((folder_above(dir), Path::new(own).join(name)));
+        }
         let mut other = None;
-        let (dir, name) = (std::path::absolute(dir).ok()?, file.file_name()?);
-        let places = [
-            (dir.clone(), PathBuf::from(name)),
-            (dir.parent()?.to_path_buf(), Path::new(dir.file_name()?).join(name)),
-        ];
         for (folder, inner) in places {
             let own = file.with_extension("json").file_name().map(|name| folder.join(name));
             let usual = USUAL_NAMES.iter().map(|name| folder.join(name));
@@ -146,6 +146,16 @@ fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
+    }
+}
+
+/// The folder above, as a path from here where `dir` is one.
+fn folder_above(dir: &Path) -> PathBuf {
+    match (dir.file_name(), dir.parent()) {
+        (Some(_), Some(above)) if above.as_os_str().is_empty() => PathBuf::from("."),
+        (Some(_), Some(above)) => above.to_path_buf(),
+        // "." and ".." have no names of their own.
+        _ => dir.join(".."),
     }
 }
 

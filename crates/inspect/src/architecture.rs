@@ -18,7 +18,7 @@ pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
             (shape("conv1.weight"), shape("conv2.weight"), shape("fc1.weight"), shape("fc2.weight"))
     {
         return Some(format!(
-            "UCStub, the classifier of teachers and students: {classes} classes, {channels} channels"
+            "UCStub, the classifier of teachers and students: {classes} classes, image channels: {channels}"
         ));
     }
     let decoder = |prefix: &str| {
@@ -38,13 +38,13 @@ pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
     if only(&["fc", "conv_t1", "conv_t2", "conv_final"])
         && let Some((latents, channels)) = decoder("")
     {
-        return Some(format!("VAE decoder: {latents} latents, {channels} channels"));
+        return Some(format!("VAE decoder: {latents} latents, image channels: {channels}"));
     }
     if shape("encoder.fc_mu.weight").is_some()
         && shape("encoder.fc_logvar.weight").is_some()
         && let Some((latents, channels)) = decoder("decoder.")
     {
-        return Some(format!("VAE, encoder and decoder: {latents} latents, {channels} channels"));
+        return Some(format!("VAE, encoder and decoder: {latents} latents, image channels: {channels}"));
     }
     None
 }
@@ -67,6 +67,9 @@ pub(crate) fn data(arrays: &[ArrayInfo]) -> Option<String> {
 }
 
 fn images(array: &ArrayInfo) -> Option<String> {
+    if array.dtype == "bool" {
+        return None;
+    }
     let (n, channels, height, width) = match array.shape[..] {
         [n, h, w] => (n, 1, h, w),
         [n, c @ (1 | 3), h, w] => (n, c, h, w),
@@ -144,7 +147,7 @@ mod tests {
         let mut other = stub;
         other[1].1 = &[64, 16, 3, 3];
         assert_eq!(network(&tensors(&other)), None);
-        assert_eq!(network(&tensors(DECODER)).unwrap(), "VAE decoder: 5 latents, 3 channels");
+        assert_eq!(network(&tensors(DECODER)).unwrap(), "VAE decoder: 5 latents, image channels: 3");
         let mut more = tensors(DECODER);
         more.push(("extra".to_owned(), array(&[1], 0.0)));
         assert_eq!(network(&more), None);

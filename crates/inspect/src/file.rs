@@ -40,7 +40,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Finding> {
     {
         let unchanged = named.sha256 == record.sha256;
         if unchanged {
-            finding.privacy = Privacy::of(&report.guarantee());
+            finding.privacy = Privacy::of(&report);
         } else {
             finding.privacy = Privacy::unknown("the report beside it is of another content");
             finding.problems.push(format!("changed since {} was written", report.path.display()));

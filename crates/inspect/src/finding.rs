@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use artifact::Guarantee;
+use artifact::{Guarantee, StoredReport};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -71,14 +71,19 @@ impl Privacy {
         Self { label: "unknown", formal_guarantee: Value::Null, reason: Some(reason.to_owned()) }
     }
 
-    pub(crate) fn of(guarantee: &Guarantee) -> Self {
-        let label = match guarantee {
-            Guarantee::Public => "public",
-            Guarantee::Dp(_) => "dp",
-            Guarantee::None { .. } => "none",
-            Guarantee::Void { .. } => "void",
+    /// What a report says of what its step made, and no more.
+    pub(crate) fn of(report: &StoredReport) -> Self {
+        let guarantee = report.guarantee();
+        let (label, reason) = match &guarantee {
+            Guarantee::Public => {
+                let basis = report.fields.get("formal_guarantee_basis").and_then(Value::as_str);
+                ("public", basis.unwrap_or("its report says that no private data was read"))
+            }
+            Guarantee::Dp(_) => ("dp", "its report says so; the claim is not checked here"),
+            Guarantee::None { reason } => ("none", reason.as_str()),
+            Guarantee::Void { reason } => ("void", reason.as_str()),
         };
-        Self { label, formal_guarantee: guarantee.to_json(), reason: guarantee.reason() }
+        Self { label, formal_guarantee: guarantee.to_json(), reason: Some(reason.to_owned()) }
     }
 }
 

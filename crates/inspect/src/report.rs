@@ -18,7 +18,7 @@ pub(crate) fn inspect(report: &StoredReport) -> Finding {
     let mut finding = Finding {
         format: "JSON".to_owned(),
         is: Some(step.map_or_else(|| "report".to_owned(), |step| format!("report of {step}"))),
-        privacy: Privacy::of(&report.guarantee()),
+        privacy: Privacy::of(report),
         ..Finding::default()
     };
     for (name, value) in &report.fields {

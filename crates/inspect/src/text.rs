@@ -111,12 +111,12 @@ fn array(array: &ArrayInfo) -> String {
 }
 
 fn privacy(privacy: &Privacy) -> String {
-    let reason = privacy.reason.as_deref();
+    let reason = privacy.reason.as_deref().unwrap_or("no reason given");
     match privacy.label {
-        "none" => format!("no formal guarantee: {}", reason.unwrap_or("no reason given")),
-        "public" => "public: no private data was read".to_owned(),
-        "dp" => format!("formal guarantee: {}", plain(&privacy.formal_guarantee)),
-        label => format!("{label}: {}", reason.unwrap_or("no reason given")),
+        "none" => format!("no formal guarantee: {reason}"),
+        "dp" => format!("formal guarantee {}: {reason}", privacy.formal_guarantee),
+        "void" => format!("void, no claim of any kind: {reason}"),
+        label => format!("{label}: {reason}"),
     }
 }
 
