@@ -180,8 +180,8 @@ fn completions_are_there_for_every_shell_and_need_no_other_flag() {
                 run.stdout
             );
         }
-        work.run_bare(binary, "--completions tcsh").ends_with(2);
     }
+    Work::new().run_bare("combine", "--completions tcsh").ends_with(2);
 }
 
 #[test]

@@ -72,8 +72,10 @@ impl Card<'_> {
         let (low, high) = self.range;
         let image = self.shape.get(1..).unwrap_or_default();
         let image: Vec<String> = image.iter().map(usize::to_string).collect();
-        let classes = (0..self.n_classes).filter(|class| self.classes.contains_key(class));
-        let rows: String = classes.map(|class| format!("| {class} | {} |\n", self.classes[&class])).collect();
+        let mut rows = String::new();
+        for (class, n) in self.classes {
+            let _ = writeln!(rows, "| {class} | {n} |");
+        }
         let absent: Vec<String> = (0..self.n_classes)
             .filter(|class| !self.classes.contains_key(class))
             .map(|class| class.to_string())

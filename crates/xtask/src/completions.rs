@@ -9,13 +9,13 @@ use crate::check;
 use crate::context::Context;
 use crate::tidy;
 
-/// A shell, and the name of the file in which it looks for a program's completions.
-const SHELLS: [(&str, fn(&str) -> String); 5] = [
-    ("bash", |name| format!("{name}.bash")),
-    ("zsh", |name| format!("_{name}")),
-    ("fish", |name| format!("{name}.fish")),
-    ("powershell", |name| format!("{name}.ps1")),
-    ("elvish", |name| format!("{name}.elv")),
+/// A shell, and what stands before and after a program's name in the file where it looks for its completions.
+const SHELLS: [(&str, &str, &str); 5] = [
+    ("bash", "", ".bash"),
+    ("zsh", "_", ""),
+    ("fish", "", ".fish"),
+    ("powershell", "", ".ps1"),
+    ("elvish", "", ".elv"),
 ];
 
 /// Builds all binaries and asks each for its completions: `<out>/<shell>/<file>`.
@@ -25,7 +25,7 @@ pub(crate) fn run(ctx: &Context, out: &Path) -> anyhow::Result<()> {
     let mut n = 0;
     for name in tidy::bins(ctx.root()) {
         let program = ctx.release_dir().join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-        for (shell, file) in SHELLS {
+        for (shell, before, after) in SHELLS {
             let output = ctx
                 .program(&program)
                 .args(["--completions", shell])
@@ -34,7 +34,7 @@ pub(crate) fn run(ctx: &Context, out: &Path) -> anyhow::Result<()> {
             if !output.status.success() || output.stdout.is_empty() {
                 bail!("{name} --completions {shell} gave nothing ({})", output.status);
             }
-            write(&out.join(shell).join(file(&name)), &output.stdout)?;
+            write(&out.join(shell).join(format!("{before}{name}{after}")), &output.stdout)?;
             n += 1;
         }
     }
