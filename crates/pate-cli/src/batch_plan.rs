@@ -100,6 +100,7 @@ impl Batch<'_> {
         let pools_least = if makes_pools { least_growth(self.pools(&made)) } else { 0 };
         let kept = if self.candidates_dir.is_some() { made.len() as u64 } else { 0 };
         let classes = made.first().map_or(10, |id| classes_of(&self.files(*id, false).model));
+        let soft = if filters.soft_labels { 4 * classes } else { 0 };
         let in_pool = (candidates as u64).saturating_mul(rounds as u64);
         let samples_most = most_samples(in_pool, classes, self.decoder.is_some(), &filters.plan)
             .saturating_mul(made.len() as u64);
@@ -110,7 +111,7 @@ impl Batch<'_> {
             pools_most: one_pool.saturating_mul(rounds as u64).saturating_mul(kept),
             samples_most,
             samples_bytes: samples_most
-                .saturating_mul(4 * values + LABEL_LINE)
+                .saturating_mul(4 * values + LABEL_LINE + soft)
                 .saturating_add(REPORT_BYTES * made.len() as u64),
             pictures: if self.pictures { PICTURE_BYTES * made.len() as u64 } else { 0 },
             teachers,
@@ -155,7 +156,8 @@ impl Batch<'_> {
 
     fn intent(&self, id: u64, shared_pool: Option<&str>, ctx: &Context) -> Result<Intent> {
         let seed = ctx.seed.wrapping_add(id);
-        let plan = self.filters.resolve(&self.config.config, seed)?.plan;
+        let filters = self.filters.resolve(&self.config.config, seed)?;
+        let plan = filters.plan;
         let files = self.files(id, plan.quota);
         let own_pool = self.own_pool(id);
         let named = [Some(&files.model), files.shard.as_ref(), files.metadata.as_ref(), own_pool.as_ref()];
@@ -174,7 +176,8 @@ impl Batch<'_> {
             (None, None) => self.made_pool_identity(seed, &files)?,
         };
         let inputs = files.records(&plan)?;
-        let fingerprint = teacher_run::fingerprint(&plan, &self.config.config, &identity, &inputs);
+        let fingerprint =
+            teacher_run::fingerprint(&plan, &self.config.config, filters.soft_labels, &identity, &inputs);
         let dir = self.output_dir.join(format!("teacher_{id}"));
         let done = finished_here(id, &dir, &fingerprint, self.pictures).is_some();
         Ok(if done { Intent::Skip } else { Intent::Make })
