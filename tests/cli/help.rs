@@ -84,6 +84,8 @@ const SWITCHES: &[&str] = &[
     "--no-normalize",
     "--public-control",
     "--dry-run",
+    "--soft-labels",
+    "--merge-identical",
 ];
 
 /// Options whose absence is no value: what needs them is off, or the step refuses to start.

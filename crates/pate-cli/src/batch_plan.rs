@@ -173,7 +173,7 @@ impl Batch<'_> {
         let identity: Value = match (shared_pool, &own_pool) {
             (Some(hash), _) => json!(hash),
             (None, Some(path)) => json!(artifact::FileRecord::of(path)?.sha256),
-            (None, None) => self.made_pool_identity(seed, &files)?,
+            (None, None) => self.made_pool_identity(self.pool_seed(id, ctx), &files)?,
         };
         let inputs = files.records(&plan)?;
         let fingerprint =

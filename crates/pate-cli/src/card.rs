@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use artifact::{FileRecord, Guarantee};
+use pate_core::combine::MergeSummary;
 use serde_json::Value;
 
 use crate::exports::Format;
@@ -29,6 +30,8 @@ pub struct Card<'a> {
     pub teachers: &'a BTreeMap<u64, u64>,
     /// Teachers whose folders were complete.
     pub n_teachers: usize,
+    /// What merging images that several teachers have did, where it was asked for.
+    pub merged: Option<MergeSummary>,
     /// Share of all samples that was taken.
     pub percentage: f64,
     /// Whether classes kept their shares.
@@ -157,13 +160,23 @@ impl Card<'_> {
         } else {
             ", all of them".to_owned()
         };
+        let merged = self.merged.map_or_else(String::new, |merged| {
+            format!(
+                " Images that several teachers had became one sample each: {} of them gave {} different images, of which {} were \
+                 dropped for too few votes or too little agreement; the teacher id is that of one of an image's teachers.",
+                merged.votes, merged.distinct, merged.rejected
+            )
+        });
         let per_teacher = match (self.teachers.values().min(), self.teachers.values().max()) {
-            (Some(least), Some(most)) => {
+            (Some(least), Some(most)) if self.merged.is_none() => {
                 format!(" {} of them gave {least} to {most} samples each.", self.teachers.len())
             }
             _ => String::new(),
         };
-        item(format!("`combine` joined the samples of {} teachers{share}.{per_teacher}", self.n_teachers));
+        item(format!(
+            "`combine` joined the samples of {} teachers{share}.{merged}{per_teacher}",
+            self.n_teachers
+        ));
         text.trim_end().to_owned()
     }
 

@@ -1,7 +1,7 @@
 //! Where combined samples come from, as far as the reports beside them tell.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use artifact::{FileRecord, Guarantee, StoredReport};
 use pate_core::combine::TeacherSet;
@@ -23,8 +23,8 @@ const COUNTS: [&str; 7] = [
 /// What the reports tell.
 #[derive(Default)]
 pub struct Provenance {
-    /// Reports that were read.
-    pub read: Vec<FileRecord>,
+    /// Reports that were read. Their hashes change with the time that a step took, and are no identity of the data.
+    pub read: Vec<PathBuf>,
     /// Labels of the teachers' samples.
     pub labels: Vec<Guarantee>,
     /// Teachers whose samples have a report of their own.
@@ -146,10 +146,8 @@ impl Provenance {
     }
 
     fn remember(&mut self, path: &Path) {
-        if self.read.iter().all(|record| record.path != path)
-            && let Ok(record) = FileRecord::of(path)
-        {
-            self.read.push(record);
+        if self.read.iter().all(|read| read != path) {
+            self.read.push(path.to_path_buf());
         }
     }
 

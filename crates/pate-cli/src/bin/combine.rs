@@ -272,6 +272,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         n_classes: args.classes,
         teachers: &by_teacher,
         n_teachers: sets.complete.len(),
+        merged: merged.as_ref().map(|merged| merged.summary),
         percentage: args.percentage,
         stratified,
         seed: ctx.seed,
@@ -297,12 +298,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("shape", images.tensor().size())?
         .field("samples_hash", &samples.sha256)?
         .field("skipped", &sets.skipped)?
+        .field("card_reports", &provenance.read)?
         .field("merged", merged.map(|merged| merged.summary))?;
     for (set, samples) in sets.complete.iter().zip(inputs) {
         report.input(samples).input(FileRecord::of(&set.labels_path)?);
-    }
-    for record in provenance.read {
-        report.input(record);
     }
     for record in files.into_iter().chain([card]) {
         report.output(record);
