@@ -118,6 +118,14 @@ train-student:
 evaluate-student:
     {{step}} evaluate-student -- --model {{out}}/student/student_model_best.pth --mnist-dir {{datasets}} --config {{config}} --output {{out}}/student/evaluation_report.json {{common}}
 
+# Say what the combined samples are, and whether they are still what their report says
+inspect path="runs/pipeline/combined":
+    cargo run --quiet --release --package inspect -- {{path}}
+
+# Write shell completions of all programs into completions/
+completions:
+    cargo xtask completions
+
 # The whole workflow on full MNIST and EMNIST: 250 teachers, 20,000 candidates each (needs data-mnist, data-emnist)
 pipeline: build prepare-shards train-teachers pretrain-decoder batch-label-filter evaluate-synthetic combine train-student evaluate-student
 

@@ -273,3 +273,62 @@ fn pools_are_made_until_every_class_has_its_minimum() {
         .ends_with(2)
         .says(&["--rng torch makes one pool", "generate_until_target_per_class"]);
 }
+
+#[test]
+fn a_dry_run_says_what_would_run_and_writes_nothing() {
+    let work = three_teachers();
+    let before = work.files("");
+    let run = batch(&work, "--dry-run").ok();
+    for line in [
+        "teachers found       3 (0, 2, 10)",
+        "complete, skipped    none",
+        "to be made           3 (0, 2, 10)",
+        "inputs missing       none",
+        "candidates           30 a teacher, 90 in all",
+        // 30 candidates of 28x28 and a line of labels each, and three reports.
+        "disk for samples     303.8 kB at most (90 samples)",
+        "disk for pools       none",
+    ] {
+        assert!(run.stdout.contains(line), "{line}\n{}", run.stdout);
+    }
+    assert_eq!(work.files(""), before);
+    assert!(!work.path("out").exists());
+
+    batch(&work, "").ok();
+    let before = work.files("");
+    std::fs::remove_file(work.path("shards/teacher_2/shard.pt")).unwrap();
+    let run = batch(&work, "--dry-run").ends_with(1);
+    assert!(run.stdout.contains("complete, skipped    2 (0, 10)"), "{}", run.stdout);
+    assert!(run.stdout.contains("  teacher 2          shards/teacher_2/shard.pt"), "{}", run.stdout);
+    run.says(&["result: inputs of 1 of 3 teachers are missing"]);
+    let run = batch(&work, "--dry-run --force").ends_with(1);
+    assert!(run.stdout.contains("to be made           2 (0, 10)"), "{}", run.stdout);
+    let mut after = work.files("");
+    after.extend(before.clone().into_iter().filter(|(name, _)| name == "shards/teacher_2/shard.pt"));
+    assert_eq!(after, before);
+    std::fs::remove_file(work.path("pool.pt")).unwrap();
+    batch(&work, "--dry-run").ends_with(3);
+}
+
+#[test]
+fn pools_that_do_not_fit_on_the_disk_are_refused_before_anything_is_written() {
+    let work = Work::new();
+    work.teacher("nets/0/model.pth");
+    work.decoder("decoder.pth");
+    let before = work.files("");
+    // 3 PB a pool: more than the disk of any machine that runs this.
+    let pools = "--decoder-path decoder.pth --pool-size 1000000000 --image-size 1024";
+    let line = format!("--generate-candidates-per-teacher {pools} --teachers-dir nets --output-dir out");
+    let words = &["candidates has", "free", "at least 4.2 PB", "--discard-candidates"];
+    work.run_quiet("batch-label-filter", &line).ends_with(3).says_only("error: ", words);
+    let dry = work.run_quiet("batch-label-filter", &format!("{line} --dry-run")).ends_with(3);
+    dry.says_only("error: ", words);
+    assert!(dry.stdout.contains("disk for pools       4.2 PB"), "{}", dry.stdout);
+    let dry = work.run_quiet("batch-label-filter", &format!("{line} --dry-run --discard-candidates")).ok();
+    assert!(dry.stdout.contains("disk for pools       none: no pool is written"), "{}", dry.stdout);
+    work.run_quiet("generate-candidates", &format!("{pools} --out pools/a.pt"))
+        .ends_with(3)
+        .says_only("error: ", &["pools has", "at least 4.2 PB", "--pool-size"]);
+    assert_eq!(work.files(""), before);
+    assert!(!work.path("out").exists() && !work.path("pools").exists() && !work.path("candidates").exists());
+}

@@ -137,3 +137,132 @@ fn numpy_gets_samples_and_labels_in_one_file() {
     work.run("combine", &line.replace("small", "bare")).ok();
     assert!(!work.path("out/bare.npz").exists());
 }
+
+#[test]
+fn several_formats_hold_the_same_samples() {
+    let work = hundred();
+    let line = "--teachers-dir teachers --output out --percentage 0.1 --name small";
+    work.run("combine", &format!("{line} --format npz,folders --format safetensors")).ok();
+    let (shape, values) = work.array("out/small_samples.pt");
+    let labels = work.label_column("out/small_labels.csv");
+    let owners = work.label_column("out/small_teacher_ids.csv");
+
+    let document = tensorfile::read(&work.path("out/small.safetensors")).unwrap();
+    let guarantee = document.metadata.iter().find(|(key, _)| key == "guarantee").unwrap();
+    assert!(guarantee.1.starts_with("No formal privacy guarantee: "), "{guarantee:?}");
+    let arrays = document.into_tensors().unwrap();
+    let named = |name: &str| arrays.iter().find(|(n, _)| n == name).map(|(_, array)| array).unwrap();
+    assert_eq!((named("images").shape(), named("images").to_f32()), (&shape[..], values.clone()));
+    assert_eq!(named("labels").to_i64().unwrap(), labels);
+    assert_eq!(named("teacher_ids").to_i64().unwrap(), owners);
+
+    let rows = work.rows("out/small_folders/metadata.csv");
+    assert_eq!(rows.len(), labels.len());
+    for (index, row) in rows.iter().enumerate() {
+        let [file, ..] = &row[..] else { panic!("{row:?}") };
+        assert_eq!(*file, format!("{}/{index:06}.png", labels[index]));
+        assert_eq!(row[1..4], [index.to_string(), labels[index].to_string(), owners[index].to_string()]);
+        let file = format!("out/small_folders/{file}");
+        assert_eq!(row[4], work.sha256(&file));
+        // Exactly the picture of this row, without a frame.
+        let pixels = &values[index * SIDE * SIDE..][..SIDE * SIDE];
+        let images = picture::Images { channels: 1, height: SIDE, width: SIDE, pixels };
+        assert_eq!(work.bytes(&file), picture::grid(&images, 1, 0).unwrap());
+    }
+    #[cfg(unix)]
+    for name in ["out/small_folders/metadata.csv", "out/small.safetensors", "out/small_card.md"] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |path: std::path::PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(work.path(name)), 0o600, "{name}");
+        assert_eq!(mode(work.path("out/small_folders/0")), 0o700);
+    }
+    let outputs = work.json("out/small_metadata.json")["outputs"].clone();
+    let paths: Vec<&str> = outputs.as_array().unwrap().iter().map(|o| o["path"].as_str().unwrap()).collect();
+    for name in ["small.npz", "small.safetensors", "small_folders/metadata.csv", "small_card.md"] {
+        assert!(paths.contains(&format!("out/{name}").as_str()), "{name}: {paths:?}");
+    }
+    work.run("combine", &format!("{line} --format png")).ends_with(2);
+}
+
+#[test]
+fn a_second_export_replaces_the_folder_as_a_whole_and_spares_what_is_not_its_own() {
+    let work = hundred();
+    let line = "--teachers-dir teachers --output out --format folders";
+    work.run("combine", line).ok();
+    assert_eq!(work.files("out/combined_synthetic_folders").len(), 101);
+    work.run("combine", &format!("{line} --percentage 0.1")).ok();
+    let few = work.files("out/combined_synthetic_folders");
+    assert_eq!(few.len(), 11, "none of the first run is left");
+    work.put("out/combined_synthetic_folders/0/notes.txt", "mine");
+    work.run_quiet("combine", line)
+        .ends_with(3)
+        .says_only("error: ", &["combined_synthetic_folders", "0/notes.txt"]);
+    assert_eq!(work.files("out/combined_synthetic_folders").len(), 12);
+    let hidden = |name: &String| name.contains("/.");
+    assert!(!work.files("out").keys().any(hidden), "nothing unfinished stays");
+}
+
+#[test]
+fn the_card_tells_what_the_data_and_the_reports_tell_and_no_more() {
+    let work = hundred();
+    work.run("combine", "--teachers-dir teachers --output out --percentage 0.5 --format npz").ok();
+    let card = work.text("out/combined_synthetic_card.md");
+    for words in [
+        "# Data card: combined_synthetic",
+        "**Generated data.** 50 labelled images",
+        "No formal privacy guarantee: ",
+        "(combined_synthetic_samples.png)",
+        "50 images of 1 x 28 x 28",
+        "| 0 | 30 |\n| 3 | 15 |\n| 9 | 5 |\n",
+        "no sample of classes 1, 2, 4, 5, 6, 7, 8",
+        "a share of 0.5 (seed 42)",
+        "The reports beside the samples do not say what it was trained on",
+        "No report of that was found",
+        "numpy.load(\"combined_synthetic.npz\")",
+        "## Licence\n\nNot set.",
+        &work.sha256(SAMPLES),
+        &work.sha256("out/combined_synthetic.npz"),
+    ] {
+        assert!(card.contains(words), "{words:?} is not in:\n{card}");
+    }
+    assert!(!card.contains("ImageFolder"), "a format that is not there");
+
+    // With reports: counts and the decoder's data set, where hashes agree.
+    let work = Work::new();
+    work.teacher("nets/0/model.pth");
+    work.decoder("dec/decoder.pth");
+    work.run(
+        "batch-label-filter",
+        "--generate-candidates-per-teacher --decoder-path dec/decoder.pth --teachers-dir nets --pool-size 300 --output-dir teachers \
+         --confidence 0.2 --min-per-class 0",
+    )
+    .ok();
+    let report = work.json("teachers/teacher_0/selection_report.json");
+    let told = format!(
+        "1 teachers, each trained on a private shard, labelled 300 candidates and selected {}.",
+        report["num_selected"]
+    );
+    work.run("combine", "--teachers-dir teachers --output out").ok();
+    let card = work.text("out/combined_synthetic_card.md");
+    assert!(card.contains(&told), "{told}\n{card}");
+    assert!(
+        card.contains("labelled public on this basis: the decoder is taken to have seen public data only"),
+        "{card}"
+    );
+    let decoder = work.sha256("dec/decoder.pth");
+    let pretrain = |hash: &str| {
+        let output = json!({"path": "dec/decoder.pth", "bytes": 1, "sha256": hash});
+        json!({
+            "dataset": "emnist-balanced", "dataset_size": 112_800, "decoder_hash": hash, "formal_guarantee": "public",
+            "formal_guarantee_reason": null, "inputs": [], "outputs": [output],
+        })
+    };
+    work.put("dec/pretrain_report.json", pretrain(&decoder).to_string());
+    work.run("combine", "--teachers-dir teachers --output out").ok();
+    let card = work.text("out/combined_synthetic_card.md");
+    assert!(card.contains("emnist-balanced, 112800 images (public data, as its report says)"), "{card}");
+    work.put("dec/pretrain_report.json", pretrain("of another decoder").to_string());
+    work.run("combine", "--teachers-dir teachers --output out").ok();
+    let card = work.text("out/combined_synthetic_card.md");
+    assert!(!card.contains("emnist"), "{card}");
+}

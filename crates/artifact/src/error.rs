@@ -29,6 +29,31 @@ pub enum Error {
         /// Process id and command line of the other run, as it wrote them.
         holder: String,
     },
+    /// The disk has too little room.
+    #[error(
+        "{} has {} free, and this run writes at least {}; {cure}",
+        dir.display(), crate::readable(*have), crate::readable(*need)
+    )]
+    Space {
+        /// The folder that would be written to.
+        dir: PathBuf,
+        /// Bytes that the run writes at least.
+        need: u64,
+        /// Bytes that are free.
+        have: u64,
+        /// What to do about it.
+        cure: String,
+    },
+    /// A folder that should be replaced holds something else.
+    #[error(
+        "{} holds {}, which this program did not write; move it away, or choose another name", dir.display(), found.display()
+    )]
+    Foreign {
+        /// The folder.
+        dir: PathBuf,
+        /// What is in it.
+        found: PathBuf,
+    },
     /// A report field could not be written as JSON.
     #[error("cannot write the report field `{field}` as JSON")]
     Field {

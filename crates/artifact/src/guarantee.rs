@@ -78,6 +78,30 @@ impl Guarantee {
         }
     }
 
+    /// The label that a report holds, from its `formal_guarantee` and `formal_guarantee_reason`. What is not understood
+    /// is no guarantee.
+    pub fn from_json(value: &Value, reason: Option<&str>) -> Self {
+        let text = |name: &str| Some(value.get(name)?.as_str()?.to_owned());
+        let dp = || {
+            Some(DpGuarantee {
+                epsilon: value.get("epsilon")?.as_f64()?,
+                delta: value.get("delta")?.as_f64()?,
+                unit: text("unit")?,
+                mechanism: text("mechanism")?,
+                dataset: text("dataset")?,
+            })
+        };
+        match (value, reason) {
+            (Value::String(public), None) if public == "public" => Self::Public,
+            (Value::Object(_), None) => dp().map_or_else(|| Self::none(NOT_UNDERSTOOD), Self::Dp),
+            (Value::Null, Some(reason)) => match reason.strip_prefix("void: ") {
+                Some(reason) => Self::Void { reason: reason.to_owned() },
+                None => Self::none(reason),
+            },
+            _ => Self::none(NOT_UNDERSTOOD),
+        }
+    }
+
     /// Why there is no formal guarantee; `None` where there is one or none is needed.
     pub fn reason(&self) -> Option<String> {
         match self {
@@ -100,6 +124,8 @@ impl Guarantee {
         }
     }
 }
+
+const NOT_UNDERSTOOD: &str = "the report's formal_guarantee is not understood";
 
 fn both(reason: String, more: &str) -> String {
     if reason.split("; ").any(|part| part == more) { reason } else { format!("{reason}; {more}") }
@@ -129,6 +155,18 @@ mod tests {
                 assert_eq!(high.clone().join(low.clone()), *high);
             }
         }
+    }
+
+    #[test]
+    fn labels_come_back_from_reports_and_nothing_becomes_better() {
+        let void = Guarantee::Void { reason: "test noise".into() };
+        for label in [Guarantee::Public, dp(1.0), Guarantee::none("teachers"), void] {
+            assert_eq!(Guarantee::from_json(&label.to_json(), label.reason().as_deref()), label);
+        }
+        for value in [json!("Public"), json!({"epsilon": 1.0}), json!(true), Value::Null] {
+            assert_eq!(Guarantee::from_json(&value, None), Guarantee::none(NOT_UNDERSTOOD));
+        }
+        assert_eq!(Guarantee::from_json(&json!("public"), Some("but")), Guarantee::none(NOT_UNDERSTOOD));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What every step leaves behind, and the promises that go with it.
 //!
 //! - [`AtomicFile`]: a file is complete under its final name or it is not there at all.
+//! - [`AtomicDir`]: the same for a folder of many files.
 //! - [`FileRecord`]: path, size and SHA-256 of something that a step read or wrote.
+//! - [`check_space`]: whether a disk has room for what a step will write.
 //! - [`OutputLock`]: one run at a time in an output folder.
 //! - [`Guarantee`]: which privacy guarantee an artefact carries; labels join along the data flow.
 //! - [`Report`]: the JSON file beside the artefacts: a step's own fields first, the common envelope after them.
+//! - [`StoredReport`]: one that an earlier step left, and whether the files that it names are still the same.
 //!
 //! This crate knows nothing about tensors or networks.
 //!
@@ -23,14 +26,20 @@
 //! # }
 //! ```
 
+mod dir;
+mod disk;
 mod error;
 mod file;
 mod guarantee;
 mod lock;
 mod report;
+mod stored;
 
+pub use dir::AtomicDir;
+pub use disk::{check_space, free_bytes, least_growth, readable};
 pub use error::Error;
 pub use file::{Access, AtomicFile, FileRecord, create_dir, hex, sha256_bytes, sha256_raw, write_bytes};
 pub use guarantee::{DpGuarantee, Guarantee};
 pub use lock::OutputLock;
 pub use report::{Report, SCHEMA_VERSION};
+pub use stored::{FileState, StoredReport};

@@ -134,10 +134,10 @@ pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<
 }
 
 /// What is loaded once for all teachers.
-struct Shared {
+pub(crate) struct Shared {
     /// The pool made last, under its seed and round, for the next teacher of the same group.
     last_pool: RefCell<Option<((u64, usize), Images)>>,
-    pool: Option<(PathBuf, Images, FileRecord)>,
+    pub(crate) pool: Option<(PathBuf, Images, FileRecord)>,
 }
 
 /// A teacher's candidates, their files, and what identifies them.
@@ -202,7 +202,7 @@ impl Batch<'_> {
         Ok(results)
     }
 
-    fn shared(&self) -> Result<Shared> {
+    pub(crate) fn shared(&self) -> Result<Shared> {
         let pool = match &self.candidates {
             Some(path) if !has_id(path) => {
                 Some((path.clone(), teacher_run::load_pool(path)?, FileRecord::of(path)?))
@@ -212,7 +212,7 @@ impl Batch<'_> {
         Ok(Shared { last_pool: RefCell::new(None), pool })
     }
 
-    fn files(&self, teacher_id: u64, quota: bool) -> TeacherFiles {
+    pub(crate) fn files(&self, teacher_id: u64, quota: bool) -> TeacherFiles {
         let name = format!("teacher_{teacher_id}");
         let in_output = self.output_dir.join(&name).join("metadata.json");
         let metadata = match &self.metadata_base {
@@ -240,13 +240,12 @@ impl Batch<'_> {
         let filters = self.filters.resolve(config, seed)?;
         let files = self.files(teacher_id, filters.plan.quota);
         let dir = self.output_dir.join(format!("teacher_{teacher_id}"));
-        let own_pool = match &self.candidates {
-            Some(path) if has_id(path) => {
-                let path = for_teacher(path, teacher_id);
+        let own_pool = match self.own_pool(teacher_id) {
+            Some(path) => {
                 let record = FileRecord::of(&path)?;
                 Some((teacher_run::load_pool(&path)?, record))
             }
-            _ => None,
+            None => None,
         };
         let spec = match (&shared.pool, &own_pool) {
             (Some((_, pool, _)), _) | (None, Some((pool, _))) => pool.spec(ImageSpec::MNIST.classes),
@@ -260,8 +259,7 @@ impl Batch<'_> {
         let fingerprint =
             teacher_run::fingerprint(&filters.plan, config, filters.soft_labels, &identity, teacher.inputs());
         if !self.force
-            && let Some(result) = finished(teacher_id, &dir, &fingerprint)
-            && (!self.pictures || result.was_empty || dir.join(teacher_run::PICTURE).is_file())
+            && let Some(result) = finished_here(teacher_id, &dir, &fingerprint, self.pictures)
         {
             return Ok(result);
         }
@@ -306,13 +304,24 @@ impl Batch<'_> {
     }
 
     /// Seed of a teacher's pool: teachers of one group of `generation.teachers_per_pool` have that of its first id.
-    fn pool_seed(&self, teacher_id: u64, ctx: &Context) -> u64 {
+    pub(crate) fn pool_seed(&self, teacher_id: u64, ctx: &Context) -> u64 {
         let group = self.config.config.generation.teachers_per_pool;
         ctx.seed.wrapping_add(teacher_id - teacher_id % group)
     }
 
+    /// The teacher's own pool, where `{id}` names one.
+    pub(crate) fn own_pool(&self, teacher_id: u64) -> Option<PathBuf> {
+        self.candidates.as_ref().filter(|path| has_id(path)).map(|path| for_teacher(path, teacher_id))
+    }
+
+    /// Pools that are made for a teacher at most.
+    pub(crate) fn rounds(&self) -> usize {
+        let generation = &self.config.config.generation;
+        if generation.generate_until_target_per_class { generation.max_pools } else { 1 }
+    }
+
     /// What decides a pool that is made here: known before it is made.
-    fn made_pool_identity(&self, seed: u64, files: &TeacherFiles) -> Result<Value> {
+    pub(crate) fn made_pool_identity(&self, seed: u64, files: &TeacherFiles) -> Result<Value> {
         let generation = &self.config.config.generation;
         let decoder = files.decoder.as_ref().map(|path| FileRecord::of(path)).transpose()?;
         Ok(json!({
@@ -345,7 +354,7 @@ impl Batch<'_> {
         let spec = ImageSpec { height: self.image_size, width: self.image_size, ..ImageSpec::MNIST };
         let decoder = Decoder::load(decoder_path, spec, ctx.device).context("cannot use the decoder")?;
         self.latent_args.check_latent_dim(generation.latent_dim, decoder.latent_dim())?;
-        let rounds = if generation.generate_until_target_per_class { generation.max_pools } else { 1 };
+        let rounds = self.rounds();
         let batches = self.pool_size.div_ceil(generate::BATCH as usize) as u64;
         let mut pools = Vec::new();
         let mut labelled = Labelled::default();
@@ -427,6 +436,17 @@ fn result_of(teacher_id: u64, filtered: &Filtered) -> TeacherResult {
         was_empty: false,
         reason: empty.then(|| summary.emptied_by().to_owned()),
     }
+}
+
+/// The result of an earlier run with all that this one would write.
+pub(crate) fn finished_here(
+    teacher_id: u64,
+    dir: &Path,
+    fingerprint: &str,
+    pictures: bool,
+) -> Option<TeacherResult> {
+    finished(teacher_id, dir, fingerprint)
+        .filter(|result| !pictures || result.was_empty || dir.join(teacher_run::PICTURE).is_file())
 }
 
 /// The result of an earlier run, where its report has this fingerprint and its files are as it says.

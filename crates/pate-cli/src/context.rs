@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Guarantee, OutputLock, Report};
 use clap::Parser;
+use clap_complete::Shell;
 use pate_core::progress::Progress;
 use serde_json::{Map, Value, json};
 use tch::Device;
@@ -47,7 +48,10 @@ pub struct Context {
 /// Parses the arguments, sets up the run, calls `command`, prints the error if there is one, and gives the exit code.
 pub fn run<A: Step>(command: fn(&A, &Context) -> Result<Outcome>) -> ExitCode {
     install_panic_hook();
-    let args = parse::<A>();
+    let args = match parse::<A>() {
+        Asked::Step(args) => args,
+        Asked::Completions(script) => return print_script(&script),
+    };
     let verbose = args.run_args().verbose;
     let result = Context::new::<A>(args.run_args()).and_then(|context| command(&args, &context));
     match result {
@@ -66,8 +70,14 @@ pub fn run<A: Step>(command: fn(&A, &Context) -> Result<Outcome>) -> ExitCode {
     }
 }
 
-/// [`Parser::parse`], with this step's defaults in the help.
-fn parse<A: Step>() -> A {
+/// What a command line asks for.
+enum Asked<A> {
+    Step(A),
+    Completions(Vec<u8>),
+}
+
+/// [`Parser::parse`], with this step's defaults in the help, and shell completions where they are asked for.
+fn parse<A: Step>() -> Asked<A> {
     let seed = A::DEFAULT_SEED.to_string();
     let mut command = A::command();
     for &(id, default) in std::iter::once(&("seed", seed.as_str())).chain(A::DEFAULTS) {
@@ -77,7 +87,25 @@ fn parse<A: Step>() -> A {
         });
     }
     let matches = command.get_matches_mut();
-    A::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    if let Some(&shell) = matches.get_one::<Shell>("completions") {
+        // To memory first: the generator panics where it cannot write.
+        let mut script = Vec::new();
+        let name = command.get_name().to_owned();
+        clap_complete::generate(shell, &mut command, name, &mut script);
+        return Asked::Completions(script);
+    }
+    Asked::Step(A::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit()))
+}
+
+fn print_script(script: &[u8]) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(script).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(&format!("error: cannot write to standard output: {error}"));
+            Exit::Input.into()
+        }
+        _ => Exit::Done.into(),
+    }
 }
 
 fn complain(text: &str) {

@@ -6,11 +6,15 @@
 pub mod args;
 mod bar;
 pub mod batch;
+pub mod batch_plan;
+pub mod card;
 mod context;
 pub mod controls;
 mod exit;
+pub mod exports;
 pub mod pictures;
 pub mod pool;
+pub mod provenance;
 pub mod public_data;
 pub mod teacher_run;
 pub mod teacher_training;

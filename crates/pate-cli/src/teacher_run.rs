@@ -28,6 +28,18 @@ pub struct TeacherFiles {
     pub trust_torchscript: bool,
 }
 
+impl TeacherFiles {
+    /// The files that `plan` reads, with hashes.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn records(&self, plan: &FilterPlan) -> Result<Vec<FileRecord>> {
+        let decoder = self.decoder.as_ref().filter(|_| plan.steering.is_some());
+        let named = [Some(&self.model), self.shard.as_ref(), self.metadata.as_ref(), decoder];
+        Ok(named.into_iter().flatten().map(|path| FileRecord::of(path)).collect::<Result<_, _>>()?)
+    }
+}
+
 /// A teacher ready to work.
 pub struct LoadedTeacher {
     teacher: Teacher,
@@ -68,17 +80,14 @@ impl LoadedTeacher {
         spec: ImageSpec,
         ctx: &Context,
     ) -> Result<Self> {
-        let mut inputs = Vec::new();
         let normalisation = training::normalisation(&config.preprocessing)?;
         let teacher = Teacher::load(&files.model, spec, normalisation, files.trust_torchscript, ctx.device)
             .context("cannot use the teacher")?;
-        inputs.push(FileRecord::of(&files.model)?);
         let classes = teacher.classes();
         let shard_private = match &files.shard {
             Some(path) => {
                 let shard = Shard::load(path).context("cannot use the shard")?;
                 shard.images.expect_spec(path, spec)?;
-                inputs.push(FileRecord::of(path)?);
                 Some(shard.images)
             }
             None => None,
@@ -87,7 +96,6 @@ impl LoadedTeacher {
             Some(path) => {
                 let metadata =
                     ShardMetadata::load(path, classes).context("cannot use the shard's metadata")?;
-                inputs.push(FileRecord::of(path)?);
                 Some(metadata.counts(path, classes)?)
             }
             None => None,
@@ -104,11 +112,11 @@ impl LoadedTeacher {
                         decoder.latent_dim()
                     );
                 }
-                inputs.push(FileRecord::of(path)?);
                 Some(decoder)
             }
             _ => None,
         };
+        let inputs = files.records(plan)?;
         Ok(Self { teacher, shard_private, shard_counts, decoder, inputs })
     }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal of a developer")]
 
 mod check;
+mod completions;
 mod context;
 mod data;
 mod demo;
@@ -72,6 +73,12 @@ enum Command {
         #[arg(value_name = "DIR", default_value = "runs/full")]
         dir: PathBuf,
     },
+    /// Build, then write the shell completions of all binaries: bash, zsh, fish, powershell, elvish.
+    Completions {
+        /// Folder that gets one folder for each shell.
+        #[arg(long, value_name = "DIR", default_value = "completions")]
+        out: PathBuf,
+    },
     /// Remove `runs/`, the outputs of the demo and of the recipes in the justfile.
     Clean,
 }
@@ -101,6 +108,7 @@ fn dispatch(command: Command, ctx: &Context) -> anyhow::Result<ExitCode> {
         }
         Command::Data { sets, root } => data::run(ctx, &sets, &root).map(|()| ExitCode::SUCCESS),
         Command::Results { dir } => results::run(&dir).map(|()| ExitCode::SUCCESS),
+        Command::Completions { out } => completions::run(ctx, &out).map(|()| ExitCode::SUCCESS),
         Command::Clean => check::clean(ctx).map(|()| ExitCode::SUCCESS),
     }
 }
@@ -118,7 +126,12 @@ mod tests {
     #[test]
     fn command_lines_parse_or_are_refused() {
         let parses = |line: &str| Args::try_parse_from(line.split(' ')).is_ok();
-        for line in ["xtask setup", "xtask setup --cuda", "xtask data mnist fashion --root d", "xtask ci"] {
+        for line in [
+            "xtask setup",
+            "xtask setup --cuda",
+            "xtask data mnist fashion --root d",
+            "xtask completions --out c",
+        ] {
             assert!(parses(line), "{line}");
         }
         for line in ["xtask", "xtask data", "xtask data cifar", "xtask setup --cpu", "xtask help"] {

@@ -58,7 +58,7 @@ fn repository_files(ctx: &Context) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn walk(root: &Path, inner: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    const LEFT_OUT: [&str; 5] = [".git", "target", ".libtorch", "runs", "datasets"];
+    const LEFT_OUT: [&str; 6] = [".git", "target", ".libtorch", "runs", "datasets", "completions"];
     let folder = root.join(inner);
     for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
         let entry = entry?;
@@ -190,17 +190,25 @@ fn without_interpolations(line: &str) -> String {
     plain + rest
 }
 
-/// Every binary is in the README and has a recipe.
-fn unnamed_bins(root: &Path) -> Vec<String> {
-    let bins = root.join("crates").join("pate-cli").join("src").join("bin");
-    let Ok(entries) = std::fs::read_dir(&bins) else { return Vec::new() };
-    let mut breaches = Vec::new();
-    let mut names: Vec<_> = entries
+/// Names of all binaries that users run, sorted.
+pub(crate) fn bins(root: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(root.join("crates").join("pate-cli").join("src").join("bin"));
+    let steps = entries
+        .into_iter()
+        .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.is_dir() || path.extension().is_some_and(|ext| ext == "rs"))
-        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
-        .collect();
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+    let other = Path::new("crates").join("inspect").join("src").join("main.rs");
+    let mut names: Vec<_> = steps.chain(root.join(other).is_file().then(|| "inspect".to_owned())).collect();
     names.sort();
+    names
+}
+
+/// Every binary is in the README and has a recipe.
+fn unnamed_bins(root: &Path) -> Vec<String> {
+    let names = bins(root);
+    let mut breaches = Vec::new();
     for page in ["README.md", "justfile"] {
         // A page that is not there names nothing.
         let text = std::fs::read_to_string(root.join(page)).unwrap_or_default();

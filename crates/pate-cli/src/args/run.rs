@@ -32,6 +32,11 @@ pub struct RunArgs {
     /// With an error of libtorch, print all that it says
     #[arg(short, long)]
     pub verbose: bool,
+
+    /// Print the completions of this program for a shell, and do nothing else
+    // Read before the struct is filled, since other flags may be required.
+    #[arg(long, value_name = "SHELL", exclusive = true)]
+    completions: Option<clap_complete::Shell>,
 }
 
 impl RunArgs {

@@ -30,7 +30,8 @@ Examples:
   batch-label-filter --candidates candidates/candidates_run1.pt \\
     --teachers-dir trained_nets_gpu --num-teachers 10 --quota False
 
-Exit codes: 0 done, 1 a teacher failed or came out empty, 2 arguments, 3 files, 130 stopped."
+Exit codes: 0 done, 1 a teacher failed or came out empty, 2 arguments, 3 files, 130 stopped.
+With --dry-run: 1 inputs of a teacher are missing, 3 the pool for all is, or the disk is too small."
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Args {
@@ -82,6 +83,9 @@ struct Args {
     /// Do finished teachers again instead of skipping them
     #[arg(long, help_heading = "Output")]
     force: bool,
+    /// Print what would run, which files are missing and what disk it needs, and write nothing
+    #[arg(long, help_heading = "Output")]
+    dry_run: bool,
     /// Also draw every teacher's samples, as selected_samples.png
     #[arg(long, help_heading = "Output")]
     pictures: bool,
@@ -139,6 +143,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     };
     batch.check(ctx.seed)?;
     let ids = find_teachers(&args.teachers_dir, args.start_id, args.num_teachers.map(|n| n as usize))?;
+    if args.dry_run {
+        return dry_run(&batch, &ids, ctx);
+    }
+    batch.check_room(&ids, ctx)?;
     let _lock = ctx.lock(&args.output_dir)?;
     let results = batch.run(&ids, ctx)?;
 
@@ -168,4 +176,15 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         return Ok(Outcome::No(format!("{bad} of {} teachers failed or came out empty", results.len())));
     }
     Ok(Outcome::Done)
+}
+
+fn dry_run(batch: &Batch<'_>, ids: &[u64], ctx: &Context) -> Result<Outcome> {
+    let plan = batch.plan(ids, ctx)?;
+    let pools = batch.candidates_dir.as_deref().filter(|_| batch.candidates.is_none());
+    ctx.print(&plan.text(&batch.output_dir, pools))?;
+    batch.check_planned_room(&plan)?;
+    match plan.n_missing() {
+        0 => Ok(Outcome::Done),
+        n => Ok(Outcome::No(format!("inputs of {n} of {} teachers are missing", ids.len()))),
+    }
 }

@@ -1,24 +1,28 @@
 //! `combine`: the data sets of all teachers in one.
 //!
-//! Reads: `teacher_<id>/synthetic_samples.pt` and `labels.csv`. Writes: `<name>_samples.pt`, `<name>_labels.csv`,
-//! `<name>_teacher_ids.csv`, `<name>_metadata.json`, `<name>_samples.png`. Privacy: no formal guarantee.
+//! Reads: `teacher_<id>/synthetic_samples.pt` and `labels.csv`; for the card, the reports beside them, their pools and decoders.
+//! Writes: `<name>_samples.pt`, `<name>_labels.csv`, `<name>_teacher_ids.csv`, `<name>_metadata.json`, `<name>_samples.png`,
+//! `<name>_card.md`, and the exports of `--format`. Privacy: no formal guarantee.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{Access, AtomicFile, FileRecord, Report};
-use clap::{Parser, ValueEnum};
+use artifact::{FileRecord, Report, check_space, free_bytes, least_growth, write_bytes};
+use clap::Parser;
 use pate_cli::args::{RunArgs, parse_path};
+use pate_cli::card::Card;
+use pate_cli::exports::{Export, Format};
+use pate_cli::provenance::Provenance;
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run};
 use pate_core::combine::{self, MergePlan, Merged, TeacherSet};
-use pate_core::data::{Images, class_counts, write_csv};
-use tensorfile::View;
+use pate_core::data::{class_counts, write_csv};
 
 /// Combine the synthetic data sets of all teachers
 ///
-/// Teachers come in the order of their ids. Folders without samples or labels are skipped and named.
+/// Teachers come in the order of their ids. Folders without samples or labels are skipped and named. A data card says what
+/// the set is; for it, the reports beside the samples, their pools and their decoder are read, where they are there.
 #[derive(Parser)]
 #[command(
     name = env!("CARGO_BIN_NAME"),
@@ -28,6 +32,8 @@ Examples:
   combine --teachers-dir teachers --output combined_dataset --percentage 0.1
   combine --teachers-dir teachers --output combined_subset --percentage 0.5 \\
     --start-id 0 --end-id 100
+  combine --teachers-dir teachers --output combined_dataset \\
+    --format npz,folders,safetensors
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
@@ -81,19 +87,22 @@ struct Args {
     /// First part of the file names
     #[arg(long, value_name = "NAME", default_value = "combined_synthetic", help_heading = "Output")]
     name: String,
-    /// npz: also write <name>.npz with the samples as x (float32) and the labels as y (int64), for numpy
-    #[arg(long, value_enum, default_value_t = Format::Pt, help_heading = "Output")]
-    format: Format,
+    /// What to write besides the samples as .pt and the labels as .csv, several with commas: pt (nothing), npz
+    /// (<name>.npz, samples x and labels y), folders (<name>_folders, a folder of PNG images per class), safetensors
+    /// (<name>.safetensors, images, labels, teacher_ids)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        value_delimiter = ',',
+        num_args = 1,
+        default_value = "pt",
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
+    format: Vec<Format>,
     #[command(flatten)]
     run: RunArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// The samples as .pt, the labels as .csv.
-    Pt,
-    /// These, and both in one .npz.
-    Npz,
 }
 
 impl Step for Args {
@@ -169,11 +178,25 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
 
     let labels: Vec<i64> = chosen.iter().map(|&row| all[row]).collect();
     let owners: Vec<u64> = chosen.iter().map(|&row| owners[row]).collect();
-    let guarantee = teacher_run::guarantee();
+    let inputs = sets.complete.iter().map(|set| FileRecord::of(&set.samples_path));
+    let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+    let provenance = Provenance::of(&sets.complete, &inputs);
+    let guarantee = provenance.guarantee(teacher_run::guarantee());
     let access = Context::access(&guarantee);
     let path = |what: &str| args.output.join(format!("{}_{what}", args.name));
     let (samples_path, labels_path, ids_path) =
         (path("samples.pt"), path("labels.csv"), path("teacher_ids.csv"));
+    let mut formats = args.format.clone();
+    formats.push(Format::Pt);
+    formats.sort();
+    formats.dedup();
+    let shape = pate_core::tensor::shape_of(images.tensor());
+    let least = formats.iter().map(|format| {
+        let values = shape.iter().skip(1).product();
+        (format.path(&args.output, &args.name), format.least_bytes(labels.len(), values))
+    });
+    let cure = "give a smaller --percentage, fewer formats, or --output on another disk";
+    check_space(&args.output, least_growth(least), free_bytes(&args.output), cure)?;
     let samples = images.save(&samples_path, access)?;
     let rows = |i: usize, value: String| vec![i.to_string(), value];
     let labels_file = write_csv(
@@ -198,12 +221,28 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     } else {
         None
     };
-    let archive = match args.format {
-        Format::Pt => None,
-        Format::Npz => {
-            Some(write_npz(&images, &labels, &args.output.join(format!("{}.npz", args.name)), access)?)
-        }
+    let reason = guarantee.sentence();
+    let texts = |(key, text): (&str, String)| (key.to_owned(), text);
+    let metadata = [
+        ("content", "generated images; labels are those of teachers".to_owned()),
+        ("guarantee", reason),
+        ("name", args.name.clone()),
+        ("num_teachers", sets.complete.len().to_string()),
+        ("seed", ctx.seed.to_string()),
+        ("tool", format!("combine {}", env!("CARGO_PKG_VERSION"))),
+    ]
+    .map(texts);
+    let export = Export {
+        images: &images,
+        labels: &labels,
+        teacher_ids: &owners,
+        dir: &args.output,
+        name: &args.name,
+        access,
+        metadata: &metadata,
     };
+    let others = formats.iter().filter(|format| **format != Format::Pt);
+    let exports = others.map(|format| export.write(*format)).collect::<Result<Vec<_>>>()?;
     let picture = pictures::class_sheet(
         "Combined samples by class",
         &images,
@@ -218,6 +257,30 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     for owner in owners {
         *by_teacher.entry(owner).or_default() += 1;
     }
+    let files = [&samples, &labels_file, &ids_file].into_iter().chain(&soft_labels).chain(&exports);
+    let files: Vec<FileRecord> = files.chain([&picture]).cloned().collect();
+    let classes = class_counts(&labels);
+    let card = Card {
+        name: &args.name,
+        formats: &formats,
+        shape: &shape,
+        range: (
+            images.tensor().min().double_value(&[]) as f32,
+            images.tensor().max().double_value(&[]) as f32,
+        ),
+        classes: &classes,
+        n_classes: args.classes,
+        teachers: &by_teacher,
+        n_teachers: sets.complete.len(),
+        merged: merged.as_ref().map(|merged| merged.summary),
+        percentage: args.percentage,
+        stratified,
+        seed: ctx.seed,
+        provenance: &provenance,
+        guarantee: &guarantee,
+        files: &files,
+    };
+    let card = write_bytes(&path("card.md"), access, card.markdown().as_bytes())?;
     let mut report = Report::new(guarantee);
     report
         .field("total_samples", images.len())?
@@ -226,7 +289,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("percentage_used", args.percentage)?
         .field("seed", ctx.seed)?
         .field("stratified_sampling", stratified)?
-        .field("class_distribution", class_counts(&labels))?
+        .field("class_distribution", classes)?
         .field("teacher_distribution", by_teacher)?
         .field("average_pairwise_distance", combine::mean_distance(&images, ctx.seed)?)?
         .field("samples_path", &samples_path)?
@@ -235,16 +298,13 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("shape", images.tensor().size())?
         .field("samples_hash", &samples.sha256)?
         .field("skipped", &sets.skipped)?
+        .field("card_reports", &provenance.read)?
         .field("merged", merged.map(|merged| merged.summary))?;
-    for set in &sets.complete {
-        report.input(FileRecord::of(&set.samples_path)?).input(FileRecord::of(&set.labels_path)?);
+    for (set, samples) in sets.complete.iter().zip(inputs) {
+        report.input(samples).input(FileRecord::of(&set.labels_path)?);
     }
-    report.output(samples).output(labels_file).output(ids_file).output(picture);
-    if let Some(soft_labels) = soft_labels {
-        report.output(soft_labels);
-    }
-    if let Some(archive) = archive {
-        report.output(archive);
+    for record in files.into_iter().chain([card]) {
+        report.output(record);
     }
     ctx.write_report(&report, &path("metadata.json"))?;
     ctx.say(&format!(
@@ -254,16 +314,4 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         samples_path.display()
     ));
     Ok(Outcome::Done)
-}
-
-fn write_npz(images: &Images, labels: &[i64], path: &Path, access: Access) -> Result<FileRecord> {
-    let pixels = images.to_vec()?;
-    let shape = pate_core::tensor::shape_of(images.tensor());
-    let n_labels = [labels.len()];
-    let mut file = AtomicFile::create(path, access)?;
-    tensorfile::npz::write(
-        &mut file,
-        &[("x", View::f32(&shape, &pixels)?), ("y", View::i64(&n_labels, labels)?)],
-    )?;
-    Ok(file.commit()?)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use artifact::{check_space, free_bytes, least_growth};
 use clap::Parser;
 use pate_cli::args::{
     ConfigArgs, LatentArgs, LoadedConfig, RunArgs, check_ending, for_teacher, has_id, parse_path,
@@ -95,12 +96,25 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     if named && !many && args.teacher_id.is_none() {
         bail!("{{id}} stands for a teacher; give --teacher-id, or --start-id and --num-teachers");
     }
+    let start = args.start_id.unwrap_or(0);
+    let ids = if many {
+        start..start.saturating_add(args.num_teachers.unwrap_or(1))
+    } else {
+        let id = args.teacher_id.unwrap_or(0);
+        id..id.saturating_add(1)
+    };
+    let pool_size = args.latents.pool_size(&loaded.config.generation) as u64;
+    let pool_bytes = pool_size.saturating_mul(4 * (args.image_size * args.image_size) as u64);
+    // The peak of the first pools is a lower bound of that of all.
+    let files = ids.clone().take(10_000).map(|id| (for_teacher(&args.out, id), pool_bytes));
+    let dir = args.out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let cure = "give a smaller --pool-size, or --out on another disk";
+    check_space(dir, least_growth(files), free_bytes(dir), cure)?;
     if !many {
         make(args, &loaded, args.teacher_id, ctx)?;
         return Ok(Outcome::Done);
     }
-    let start = args.start_id.unwrap_or(0);
-    for teacher_id in start..start.saturating_add(args.num_teachers.unwrap_or(1)) {
+    for teacher_id in ids {
         make(args, &loaded, Some(teacher_id), ctx)?;
     }
     Ok(Outcome::Done)

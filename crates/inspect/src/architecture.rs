@@ -1,0 +1,178 @@
+//! Which network a file's tensors are, or which data.
+
+use tensorfile::Array;
+
+use crate::arrays::ArrayInfo;
+
+/// Recognises the networks of these steps by names and shapes, as `pate-core`'s models read them.
+pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
+    let shape = |name: &str| tensors.iter().find(|(n, _)| n == name).map(|(_, array)| array.shape());
+    let only = |names: &[&str]| {
+        tensors.len() == 2 * names.len()
+            && names.iter().all(|name| {
+                shape(&format!("{name}.weight")).is_some() && shape(&format!("{name}.bias")).is_some()
+            })
+    };
+    if only(&["conv1", "conv2", "fc1", "fc2"])
+        && let (Some(&[32, channels, 3, 3]), Some([64, 32, 3, 3]), Some([128, _]), Some(&[classes, 128])) =
+            (shape("conv1.weight"), shape("conv2.weight"), shape("fc1.weight"), shape("fc2.weight"))
+    {
+        return Some(format!(
+            "UCStub, the classifier of teachers and students: {classes} classes, image channels: {channels}"
+        ));
+    }
+    let decoder = |prefix: &str| {
+        let shape = |name: &str| shape(&format!("{prefix}{name}"));
+        match (
+            shape("fc.weight")?,
+            shape("conv_t1.weight")?,
+            shape("conv_t2.weight")?,
+            shape("conv_final.weight")?,
+        ) {
+            (&[_, latents], [128, 64, 4, 4], [64, 32, 4, 4], &[channels, 32, 3, 3]) => {
+                Some((latents, channels))
+            }
+            _ => None,
+        }
+    };
+    if only(&["fc", "conv_t1", "conv_t2", "conv_final"])
+        && let Some((latents, channels)) = decoder("")
+    {
+        return Some(format!("VAE decoder: {latents} latents, image channels: {channels}"));
+    }
+    if shape("encoder.fc_mu.weight").is_some()
+        && shape("encoder.fc_logvar.weight").is_some()
+        && let Some((latents, channels)) = decoder("decoder.")
+    {
+        return Some(format!("VAE, encoder and decoder: {latents} latents, image channels: {channels}"));
+    }
+    None
+}
+
+/// Recognises images, labels and class probabilities.
+pub(crate) fn data(arrays: &[ArrayInfo]) -> Option<String> {
+    match arrays {
+        [one] => images(one).or_else(|| labels(one)).or_else(|| probabilities(one)),
+        several => {
+            let pixels = several.iter().find_map(images)?;
+            let n = several.iter().filter(|array| labels(array).is_some()).count();
+            let beside = match n {
+                0 => return None,
+                1 => "with labels or ids",
+                _ => "with labels and ids",
+            };
+            Some(format!("{pixels}, {beside}"))
+        }
+    }
+}
+
+fn images(array: &ArrayInfo) -> Option<String> {
+    if array.dtype == "bool" {
+        return None;
+    }
+    let (n, channels, height, width) = match array.shape[..] {
+        [n, h, w] => (n, 1, h, w),
+        [n, c @ (1 | 3), h, w] => (n, c, h, w),
+        _ => return None,
+    };
+    let range = match (array.dtype, array.min, array.max) {
+        (_, None, _) | (_, _, None) => "no values",
+        ("float64" | "float32" | "float16" | "bfloat16", Some(low), Some(high))
+            if low >= 0.0 && high <= 1.1 =>
+        {
+            "in [0, 1]"
+        }
+        (_, Some(low), Some(high)) if low >= 0.0 && high <= 255.0 => "in 0..255",
+        _ => "normalised already, or no images",
+    };
+    Some(format!("images: {n} of {channels} x {height} x {width}, {range}"))
+}
+
+fn labels(array: &ArrayInfo) -> Option<String> {
+    let &[n] = &array.shape[..] else { return None };
+    if array.dtype.contains("float") || array.dtype == "bool" {
+        return None;
+    }
+    Some(match (array.min, array.max) {
+        (Some(low), Some(high)) => format!("labels: {n}, from {low} to {high}"),
+        _ => "labels: none".to_owned(),
+    })
+}
+
+fn probabilities(array: &ArrayInfo) -> Option<String> {
+    let &[n, classes] = &array.shape[..] else { return None };
+    let share = 1.0 / classes as f64;
+    let sums_to_one = array.mean.is_some_and(|mean| (mean - share).abs() < 1e-4 * share);
+    let in_range =
+        array.min.is_some_and(|low| low >= 0.0) && array.max.is_some_and(|high| high <= 1.0 + 1e-4);
+    (classes >= 2 && sums_to_one && in_range && array.dtype.contains("float"))
+        .then(|| format!("class probabilities: {n} rows of {classes}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn array(shape: &[usize], value: f32) -> Array {
+        Array::from_f32(shape.to_vec(), vec![value; shape.iter().product()]).unwrap()
+    }
+
+    fn tensors(shapes: &[(&str, &[usize])]) -> Vec<(String, Array)> {
+        let layer = |&(name, shape): &(&str, &[usize])| {
+            let bias = array(&shape[..1], 0.0);
+            [(format!("{name}.weight"), array(shape, 0.0)), (format!("{name}.bias"), bias)]
+        };
+        shapes.iter().flat_map(layer).collect()
+    }
+
+    const DECODER: &[(&str, &[usize])] = &[
+        ("fc", &[6272, 5]),
+        ("conv_t1", &[128, 64, 4, 4]),
+        ("conv_t2", &[64, 32, 4, 4]),
+        ("conv_final", &[3, 32, 3, 3]),
+    ];
+
+    #[test]
+    fn networks_are_told_by_names_and_shapes() {
+        let stub = [
+            ("conv1", &[32, 1, 3, 3][..]),
+            ("conv2", &[64, 32, 3, 3]),
+            ("fc1", &[128, 64]),
+            ("fc2", &[47, 128]),
+        ];
+        assert!(
+            network(&tensors(&stub)).unwrap().contains("UCStub")
+                && network(&tensors(&stub)).unwrap().contains("47 classes")
+        );
+        let mut other = stub;
+        other[1].1 = &[64, 16, 3, 3];
+        assert_eq!(network(&tensors(&other)), None);
+        assert_eq!(network(&tensors(DECODER)).unwrap(), "VAE decoder: 5 latents, image channels: 3");
+        let mut more = tensors(DECODER);
+        more.push(("extra".to_owned(), array(&[1], 0.0)));
+        assert_eq!(network(&more), None);
+        let mut vae = tensors(DECODER);
+        for (name, _) in &mut vae {
+            name.insert_str(0, "decoder.");
+        }
+        vae.extend(tensors(&[("encoder.fc_mu", &[5, 8]), ("encoder.fc_logvar", &[5, 8])]));
+        assert!(network(&vae).unwrap().starts_with("VAE, encoder and decoder: 5 latents"));
+        assert_eq!(network(&[]), None);
+    }
+
+    #[test]
+    fn data_is_told_by_shape_type_and_range() {
+        let of = |array: &Array| data(&[ArrayInfo::of(String::new(), array)]);
+        assert_eq!(of(&array(&[3, 1, 4, 4], 0.5)).unwrap(), "images: 3 of 1 x 4 x 4, in [0, 1]");
+        assert_eq!(of(&array(&[3, 4, 4], 200.0)).unwrap(), "images: 3 of 1 x 4 x 4, in 0..255");
+        assert!(of(&array(&[3, 3, 4, 4], -2.0)).unwrap().contains("normalised already"));
+        assert_eq!(of(&array(&[0, 1, 4, 4], 0.0)).unwrap(), "images: 0 of 1 x 4 x 4, no values");
+        let labels = Array::from_i64(vec![3], vec![0, 9, 4]).unwrap();
+        assert_eq!(of(&labels).unwrap(), "labels: 3, from 0 to 9");
+        assert_eq!(of(&array(&[6, 4], 0.25)).unwrap(), "class probabilities: 6 rows of 4");
+        assert_eq!(of(&array(&[6, 4], 0.5)), None);
+        let both =
+            [ArrayInfo::of("x".into(), &array(&[3, 1, 4, 4], 0.5)), ArrayInfo::of("y".into(), &labels)];
+        assert_eq!(data(&both).unwrap(), "images: 3 of 1 x 4 x 4, in [0, 1], with labels or ids");
+    }
+}

@@ -1,0 +1,100 @@
+//! CSV files: labels, teacher ids, lists of images.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use crate::finding::Finding;
+
+/// More distinct labels than this are only counted.
+const MAX_CLASSES: usize = 100;
+
+pub(crate) fn inspect(path: &Path, bytes: &[u8]) -> Result<Finding> {
+    let broken = || format!("{}: broken CSV file", path.display());
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut reader = csv::Reader::from_reader(bytes);
+    let header = reader.headers().with_context(broken)?.clone();
+    let column = |name: &str| header.iter().position(|column| column == name);
+    let (label, confidence) = (column("label"), column("confidence"));
+    let mut rows = 0u64;
+    let mut classes: BTreeMap<i64, u64> = BTreeMap::new();
+    let (mut sum, mut least, mut most) = (0.0, f64::INFINITY, f64::NEG_INFINITY);
+    for record in reader.records() {
+        let record = record.with_context(broken)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        if let Some(text) = label.and_then(|column| record.get(column)) {
+            match text.trim().parse() {
+                Ok(class) => *classes.entry(class).or_default() += 1,
+                Err(_) => bail!(
+                    "{}: line {line} has the label `{}`, which is no whole number",
+                    path.display(),
+                    text.escape_debug()
+                ),
+            }
+        }
+        if let Some(text) = confidence.and_then(|column| record.get(column)) {
+            match text.trim().parse::<f64>().ok().filter(|x| x.is_finite()) {
+                Some(x) => {
+                    sum += x;
+                    (least, most) = (least.min(x), most.max(x));
+                }
+                None => bail!(
+                    "{}: line {line} has the confidence `{}`, which is no number",
+                    path.display(),
+                    text.escape_debug()
+                ),
+            }
+        }
+        rows += 1;
+    }
+    let mut finding = Finding { format: "CSV".to_owned(), ..Finding::default() };
+    finding.is = match (label, column("teacher_id"), column("file_name")) {
+        (Some(_), _, Some(_)) => Some(format!("list of {rows} images with their classes")),
+        (Some(_), ..) => Some(format!("labels: {rows}")),
+        (None, Some(_), _) => Some(format!("teacher ids: {rows}")),
+        _ => None,
+    };
+    finding.field("columns", header.iter().map(str::to_owned).collect::<Vec<_>>());
+    finding.field("rows", rows);
+    if label.is_some() {
+        let n = classes.len();
+        let counts = || classes.iter().map(|(class, n)| (class.to_string(), json!(n))).collect();
+        finding.field("classes", if n <= MAX_CLASSES { Value::Object(counts()) } else { json!(n) });
+    }
+    if confidence.is_some() && rows > 0 {
+        finding.field("confidence", json!({"min": least, "mean": sum / rows as f64, "max": most}));
+    }
+    Ok(finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Result<Finding> {
+        inspect(Path::new("labels.csv"), text.as_bytes())
+    }
+
+    #[test]
+    fn labels_are_counted_by_class() {
+        let finding = of("\u{feff}index,label,confidence\r\n0,3,0.5\r\n1,3,1.0\r\n2,0,0.75\r\n").unwrap();
+        assert_eq!(finding.is.as_deref(), Some("labels: 3"));
+        assert_eq!(finding.fields["classes"], json!({"0": 1, "3": 2}));
+        assert_eq!(finding.fields["confidence"], json!({"min": 0.5, "mean": 0.75, "max": 1.0}));
+        assert_eq!(of("index,label\r\n").unwrap().is.as_deref(), Some("labels: 0"));
+        assert_eq!(of("index,teacher_id\n0,4\n").unwrap().is.as_deref(), Some("teacher ids: 1"));
+        assert_eq!(of("a,b\n1,2\n").unwrap().is, None);
+    }
+
+    #[test]
+    fn broken_tables_are_errors_of_one_line() {
+        for text in
+            ["index,label\n0,cat\n", "index,label\n0\n", "label,confidence\n1,NaN\n", "index,label\n0,\"\n\n"]
+        {
+            let error = format!("{:#}", of(text).unwrap_err());
+            assert!(error.starts_with("labels.csv: ") && !error.contains('\n'), "{error}");
+        }
+    }
+}
