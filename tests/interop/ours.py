@@ -30,7 +30,9 @@ CHAIN = [
     f"prepare-shards --mnist-dir mnist --shard-indices {{data}}/shard_indices.json --num-teachers {TEACHERS} --out-dir shards",
     f"train-teachers --data-dir mnist --shard-indices {{data}}/shard_indices.json --num-models {TEACHERS}"
     " --epochs 6 --batch-size 64 --lr 0.05 --momentum 0.9 --weight-decay 0.0001 --output-dir nets",
-    "pretrain-decoder --dataset digits --epochs 5 --batch-size 64 --lr 0.002 --out-dir decoder",
+    "train-teachers --data-dir mnist --shard-indices {data}/shard_indices.json --start-id 1 --num-models 1"
+    " --epochs 4 --batch-size 64 --lr 0.001 --momentum 0.9 --weight-decay 0.0001 --output-dir replayed",
+    "pretrain-decoder --dataset digits --epochs 5 --batch-size 32 --lr 0.003 --out-dir decoder",
     "generate-candidates --decoder-path decoder/decoder.pth --pool-size 700 --rng torch --seed 123 --out pools/torch.pt",
     "generate-candidates --decoder-path decoder/decoder.pth --pool-size 1500 --seed 123 --out pools/own.pt",
     "label-filter --candidates pools/own.pt --candidates pools/torch.pt --teacher-model nets/0/model.pth"
@@ -39,12 +41,12 @@ CHAIN = [
     f"batch-label-filter --generate-candidates-per-teacher --decoder-path decoder/decoder.pth --teachers-dir nets --num-teachers {TEACHERS}"
     " --pool-size 1000 --candidates-dir pools --teacher-shard-base shards --shard-metadata-base shards --config config.json"
     " --output-dir teachers",
-    "train-teacher-vae --teacher-id 1 --shard-path shards/teacher_1/shard.pt --epochs 3 --no-augmentation --out-dir vaes",
+    "train-teacher-vae --teacher-id 1 --shard-path shards/teacher_1/shard.pt --epochs 3 --lr 0.0001 --no-augmentation --out-dir vaes",
     "generate-candidates --decoder-path vaes/teacher_{id}/decoder.pth --teacher-id 1 --rng torch --seed 123 --pool-size 300 --out pools/vae_{id}.pt",
     "combine --teachers-dir teachers --output combined --format npz",
     "combine --teachers-dir teachers --percentage 0.4 --output combined_40 --seed 7",
     "train-student --samples combined/combined_synthetic_samples.pt --labels combined/combined_synthetic_labels.csv"
-    " --epochs 4 --batch-size 64 --learning-rate 0.05 --momentum 0.5 --weight-decay 0.0001 --augment false --output-dir student",
+    " --epochs 4 --batch-size 64 --learning-rate 0.01 --momentum 0.5 --weight-decay 0.0001 --augment false --output-dir student",
     "evaluate-student --model student/student_model_best.pth --mnist-dir mnist --output student/evaluation_report.json",
     "evaluate-synthetic --samples teachers/teacher_0/synthetic_samples.pt --shard shards/teacher_0/shard.pt --out teachers/evaluation_0.json",
 ]

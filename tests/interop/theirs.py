@@ -40,13 +40,13 @@ def run(programs, items):
     torch.save(images, programs.path("python/pools/float32.pt"))
 
     for name, (expected, write) in networks(network).items():
-        items.check(f"label-filter reads {name}", network_item, programs, name, expected, write, images)
+        items.check(f"teacher from {name}", network_item, programs, name, expected, write, images)
     for name, (expected, write) in pools(images).items():
-        items.check(f"label-filter reads {name}", pool_item, programs, name, expected, write, network)
+        items.check(f"pool from {name}", pool_item, programs, name, expected, write, network)
     for name, (expected, write) in decoders().items():
-        items.check(f"generate-candidates reads {name}", decoder_item, programs, name, expected, write)
-    items.check("evaluate-student reads Python's networks", students, programs, network)
-    items.check("evaluate-synthetic reads Python's labels", labels, programs)
+        items.check(f"decoder from {name}", decoder_item, programs, name, expected, write)
+    items.check("students from Python, tested", students, programs, network)
+    items.check("labels from Python, counted", labels, programs)
     items.check("another architecture, with --trust-torchscript", other_architecture, programs, images)
     items.check("a pickled module is refused", refused, programs, network)
 

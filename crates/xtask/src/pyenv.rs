@@ -31,16 +31,16 @@ const PACKAGES: &[&str] = &[
 /// Prints PyTorch's version where everything that is compared with can be imported.
 const PROBE: &str = "import numpy, safetensors.torch, torch; print(torch.__version__)";
 
-/// The Python to compare with. It is made if need be: a download of 0.2 GB from PyTorch's own index, or, where that is out of
-/// reach on Linux x86-64, of 2 GB from PyPI, whose PyTorch does not start without its CUDA libraries.
+/// The Python to compare with, made if need be. PyPI's PyTorch for Linux x86-64 does not start without its CUDA libraries: 2 GB
+/// of downloads, where PyTorch's own index is out of reach.
 pub(crate) fn find_or_make() -> anyhow::Result<Python> {
     if let Some(python) = users_own()? {
         return Ok(python);
     }
     let cure = || {
         format!(
-            "no Python with torch {VERSION} could be made; or let {VARIABLE} name the interpreter of one that has torch=={VERSION}, \
-             numpy and safetensors"
+            "no Python with torch {VERSION} could be made (Python 3.11 or newer and pip are needed); or let {VARIABLE} name an \
+             interpreter that has torch=={VERSION}, numpy and safetensors"
         )
     };
     let slot = slot()?;
@@ -103,7 +103,9 @@ fn interpreter(slot: &Path) -> Python {
 /// Makes the environment beside its place and moves it there when it works, so that it is complete or absent.
 fn make(slot: &Path) -> anyhow::Result<()> {
     let Some(base) = Python::with_pip() else {
-        bail!("no Python 3 with pip is here: install one (on Debian and Ubuntu: apt-get install python3-pip)");
+        bail!(
+            "no Python 3 with pip is here: install one (on Debian and Ubuntu: apt-get install python3-pip)"
+        );
     };
     let staging = beside(slot, ".partial");
     // What a run that was killed left.
@@ -148,7 +150,15 @@ fn install(python: &Python, requirements: &[impl AsRef<str>]) -> anyhow::Result<
 /// Dependencies are named one by one: PyTorch's own list has a compiler for GPUs on it.
 fn pip(python: &Python) -> Command {
     let mut pip = python.command();
-    pip.args(["-m", "pip", "install", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--progress-bar=off"]);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+        "--progress-bar=off",
+    ]);
     pip.args(["--disable-pip-version-check", "--quiet"]);
     pip.env("PIP_REQUIRE_VIRTUALENV", "0");
     pip
@@ -161,7 +171,10 @@ mod tests {
     #[test]
     fn every_package_is_pinned() {
         for requirement in PACKAGES.iter().chain(LINUX_X64_CUDA.iter().map(|wheel| &wheel.requirement)) {
-            assert!(requirement.split_once("==").is_some_and(|(_, version)| !version.is_empty()), "{requirement}");
+            assert!(
+                requirement.split_once("==").is_some_and(|(_, version)| !version.is_empty()),
+                "{requirement}"
+            );
         }
     }
 
