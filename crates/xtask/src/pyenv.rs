@@ -118,11 +118,14 @@ fn make(slot: &Path) -> anyhow::Result<()> {
     })?;
     let python = interpreter(&staging);
     install(&python, PACKAGES)?;
-    let linux_x64 = System::this() == System::LinuxX64;
-    if !(linux_x64 && install_from_pytorch(&python)) {
-        let torch = format!("torch=={VERSION}");
-        let cuda: Vec<&str> = LINUX_X64_CUDA.iter().map(|wheel| wheel.requirement).collect();
-        install(&python, if linux_x64 { &cuda } else { std::slice::from_ref(&torch) })?;
+    if !(cfg!(target_os = "linux") && install_from_pytorch(&python)) {
+        let system = System::this();
+        let wheels = if system == System::LinuxX64 { LINUX_X64_CUDA } else { system.cpu_wheels() };
+        let requirements: Vec<&str> = wheels.iter().map(|wheel| wheel.requirement).collect();
+        if requirements.is_empty() {
+            bail!("torch {VERSION} is not published for this machine");
+        }
+        install(&python, &requirements)?;
     }
     if !works(&python) {
         // Once more, with the reason on the terminal.
@@ -143,8 +146,8 @@ fn install_from_pytorch(python: &Python) -> bool {
     outcome.is_ok()
 }
 
-fn install(python: &Python, requirements: &[impl AsRef<str>]) -> anyhow::Result<()> {
-    run(pip(python).args(requirements.iter().map(AsRef::as_ref)))
+fn install(python: &Python, requirements: &[&str]) -> anyhow::Result<()> {
+    run(pip(python).args(requirements))
 }
 
 /// Dependencies are named one by one: PyTorch's own list has a compiler for GPUs on it.
