@@ -54,6 +54,10 @@ ci:
 conformance:
     cargo xtask conformance
 
+# Let Python's PyTorch check files and numbers in both directions
+interop:
+    cargo xtask interop
+
 # Fetch full data sets: mnist, emnist, kmnist, fashion, all
 data +sets:
     cargo xtask data {{sets}} --root {{datasets}}

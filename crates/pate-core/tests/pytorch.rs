@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use pate_core::data::ImageSpec;
-use pate_core::models::{Decoder, UcStub, Vae};
+use pate_core::data::{ImageSpec, Normalisation};
+use pate_core::models::{Decoder, Teacher, UcStub, Vae};
 use pate_core::nn::{Adam, Network, Optimizer, Sgd, trainable};
 use pate_core::tensor::{from_f32, from_i64, gradients, to_f32};
 use serde_json::Value;
@@ -109,4 +109,46 @@ fn saved_networks_load_again_under_pytorchs_names() {
     assert_eq!(draw(&vae_path), draw(&decoder_path));
     let error = UcStub::load(&vae_path, ImageSpec::MNIST, Device::Cpu).err().unwrap().to_string();
     assert!(error.contains("vae_full.pth") && error.contains("fc2.weight"), "{error}");
+}
+
+/// What PyTorch gives for the networks of `golden/networks`; `golden/make_networks.py` wrote both.
+fn written_by_pytorch(kind: &str) -> Vec<(PathBuf, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
+    let all: Value = serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap();
+    let files = all[kind].as_object().unwrap();
+    files.iter().map(|(name, expected)| (folder.join(name), expected.clone())).collect()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+#[test]
+fn classifiers_that_pytorch_wrote_give_its_log_probabilities() {
+    let files = written_by_pytorch("classifiers");
+    assert_eq!(files.len(), 9);
+    let _guard = tch::no_grad_guard();
+    for (path, expected) in files {
+        let side = expected["side"].as_i64().unwrap();
+        let spec = ImageSpec { height: side, width: side, ..ImageSpec::MNIST };
+        // PyTorch saw these images as they are.
+        let plain = Normalisation::identity();
+        let teacher = Teacher::load(&path, spec, plain, false, Device::Cpu).unwrap();
+        let x: Tensor = wave(&[3, 1, side, side], 30, 0.5) + 0.5;
+        let found = to_f32(&teacher.log_probs(&x).unwrap()).unwrap();
+        assert_close(&path.to_string_lossy(), &found, &numbers(&expected["log_probs"]), 1e-5);
+    }
+}
+
+#[test]
+fn decoders_that_pytorch_wrote_draw_its_images() {
+    let files = written_by_pytorch("decoders");
+    assert_eq!(files.len(), 2);
+    let _guard = tch::no_grad_guard();
+    for (path, expected) in files {
+        let decoder = Decoder::load(&path, ImageSpec::MNIST, Device::Cpu).unwrap();
+        let image = to_f32(&decoder.forward(&wave(&[3, 8], 31, 1.0))).unwrap();
+        let pixels: Vec<f32> = image.into_iter().step_by(97).collect();
+        assert_close(&path.to_string_lossy(), &pixels, &numbers(&expected["every_97th_pixel"]), 1e-5);
+    }
 }

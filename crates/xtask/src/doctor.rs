@@ -4,6 +4,8 @@ use std::process::{Command, ExitCode};
 
 use crate::context::{Context, ask, which};
 use crate::data;
+use crate::libtorch;
+use crate::pyenv;
 use crate::python::Python;
 use crate::setup;
 use crate::sums;
@@ -24,12 +26,13 @@ use Finding::{Here, Needed, Optional};
 /// Prints the report; the exit code is 1 if a build cannot work.
 pub(crate) fn run(ctx: &Context) -> ExitCode {
     let mut findings = vec![
-        ("libtorch", libtorch(ctx)),
+        ("libtorch", libtorch_here(ctx)),
         ("CUDA driver", cuda_driver()),
         ("processor", processor()),
         ("Rust", rust(ctx)),
         ("C++ compiler", cxx()),
         ("Python", python()),
+        ("Python's word", comparison()),
         ("embedded data", embedded_data(ctx)),
     ];
     findings.extend(data::installed(&ctx.root().join("datasets")).into_iter().map(|(name, folder)| {
@@ -62,7 +65,7 @@ pub(crate) fn run(ctx: &Context) -> ExitCode {
     code
 }
 
-fn libtorch(ctx: &Context) -> Finding {
+fn libtorch_here(ctx: &Context) -> Finding {
     match setup::current(ctx) {
         Ok(install) => Here(install.to_string()),
         Err(error) => Needed(format!("cargo xtask setup brings it ({error:#})")),
@@ -130,6 +133,19 @@ fn python() -> Finding {
     let torch =
         python.pytorch().map_or_else(|| "without torch".into(), |torch| format!("torch {}", torch.version));
     Here(format!("{version}, {pip}, {torch}"))
+}
+
+/// What `interop` compares with.
+fn comparison() -> Finding {
+    match pyenv::find() {
+        Ok(Some(python)) => {
+            Here(format!("torch {} for cargo xtask interop: {}", libtorch::VERSION, python.display()))
+        }
+        Ok(None) => {
+            Optional("a Python with torch; cargo xtask interop makes one in the cache (up to 4 GB)".into())
+        }
+        Err(error) => Optional(format!("{error:#}")),
+    }
 }
 
 fn embedded_data(ctx: &Context) -> Finding {

@@ -71,7 +71,7 @@ impl fmt::Display for Install {
 }
 
 /// `2.13.0+cpu` is release `2.13.0`.
-fn release(version: &str) -> &str {
+pub(crate) fn release(version: &str) -> &str {
     version.split('+').next().unwrap_or(version).trim()
 }
 

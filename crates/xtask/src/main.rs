@@ -10,7 +10,9 @@ mod data;
 mod demo;
 mod doctor;
 mod fetch;
+mod interop;
 mod libtorch;
+mod pyenv;
 mod python;
 mod results;
 mod setup;
@@ -59,6 +61,11 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+    /// Build, then let Python's PyTorch check files and numbers in both directions, in `runs/interop/`.
+    ///
+    /// The Python is the one that `PATE_PYTHON` names (torch 2.13.0, numpy, safetensors), or one that is made once in this
+    /// user's cache folder: from PyTorch's own index 1 GB on disk, from PyPI on Linux x86-64 4 GB, elsewhere less.
+    Interop,
     /// Fetch full data sets, in the layout that torchvision uses.
     Data {
         #[arg(value_enum, required = true, value_name = "SET")]
@@ -106,6 +113,7 @@ fn dispatch(command: Command, ctx: &Context) -> anyhow::Result<ExitCode> {
         Command::Conformance { dir } => {
             check::conformance(ctx, dir.as_deref()).map(|report| report.exit_code())
         }
+        Command::Interop => interop::run(ctx),
         Command::Data { sets, root } => data::run(ctx, &sets, &root).map(|()| ExitCode::SUCCESS),
         Command::Results { dir } => results::run(&dir).map(|()| ExitCode::SUCCESS),
         Command::Completions { out } => completions::run(ctx, &out).map(|()| ExitCode::SUCCESS),

@@ -1,5 +1,6 @@
 //! The Pythons of this machine: one may own a PyTorch, and pip is the way to the wheels.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -7,7 +8,7 @@ use crate::context::ask;
 
 /// A Python interpreter, as the words that start it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Python(Vec<&'static str>);
+pub(crate) struct Python(Vec<OsString>);
 
 /// The PyTorch of a Python.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +20,11 @@ pub(crate) struct PyTorch {
 }
 
 impl Python {
+    /// The interpreter of this name or path.
+    pub(crate) fn named(program: impl AsRef<OsStr>) -> Self {
+        Self(vec![program.as_ref().to_owned()])
+    }
+
     /// The interpreter that torch-sys asks when `LIBTORCH_USE_PYTORCH` is set.
     pub(crate) fn of_torch_sys() -> Self {
         let name = match (cfg!(windows), std::env::var_os("VIRTUAL_ENV").is_some()) {
@@ -26,7 +32,7 @@ impl Python {
             (false, true) => "python",
             (false, false) => "python3",
         };
-        Self(vec![name])
+        Self::named(name)
     }
 
     /// All interpreters worth asking, torch-sys's own first.
@@ -35,7 +41,7 @@ impl Python {
         let others: &[&[&'static str]] =
             if cfg!(windows) { &[&["py", "-3"]] } else { &[&["python3"], &["python"]] };
         for words in others {
-            let python = Self(words.to_vec());
+            let python = Self(words.iter().map(OsString::from).collect());
             if !found.contains(&python) {
                 found.push(python);
             }
@@ -50,7 +56,7 @@ impl Python {
 
     /// A command that starts this interpreter.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(self.0[0]);
+        let mut command = Command::new(&self.0[0]);
         command.args(&self.0[1..]);
         command
     }
@@ -79,7 +85,7 @@ impl Python {
 
     /// The interpreter as a person would type it.
     pub(crate) fn name(&self) -> String {
-        self.0.join(" ")
+        self.0.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -1,0 +1,189 @@
+//! A Python with PyTorch 2.13.0, NumPy and safetensors, to compare this project's programs with: the user's own, or one
+//! that is made once in this user's cache. No build and no CI needs it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use crate::context::{ask, run};
+use crate::fetch::{Lock, beside, create_dir, remove_dir};
+use crate::libtorch::{self, LINUX_X64_CUDA, System, VERSION, release};
+use crate::python::Python;
+
+/// Names a Python of the user's own.
+pub(crate) const VARIABLE: &str = "PATE_PYTHON";
+
+/// What the comparisons import besides PyTorch, and what PyTorch imports, pinned to what they were written with.
+const PACKAGES: &[&str] = &[
+    "numpy==2.4.6",
+    "safetensors==0.8.0",
+    "filelock==4.2.12",
+    "fsspec==2026.9.0",
+    "jinja2==3.1.6",
+    "markupsafe==3.0.4",
+    "mpmath==1.3.0",
+    "networkx==3.6.1",
+    "sympy==1.14.0",
+    "typing-extensions==4.16.0",
+];
+
+/// Prints PyTorch's version where everything that is compared with can be imported.
+const PROBE: &str = "import numpy, safetensors.torch, torch; print(torch.__version__)";
+
+/// The Python to compare with, made if need be. PyPI's PyTorch for Linux x86-64 does not start without its CUDA libraries: 2 GB
+/// of downloads, where PyTorch's own index is out of reach.
+pub(crate) fn find_or_make() -> anyhow::Result<Python> {
+    if let Some(python) = users_own()? {
+        return Ok(python);
+    }
+    let cure = || {
+        format!(
+            "no Python with torch {VERSION} could be made (Python 3.11 or newer and pip are needed); or let {VARIABLE} name an \
+             interpreter that has torch=={VERSION}, numpy and safetensors"
+        )
+    };
+    let slot = slot()?;
+    let python = interpreter(&slot);
+    if !works(&python) {
+        create_dir(slot.parent().unwrap_or(&slot))?;
+        let _lock = Lock::wait(&beside(&slot, ".lock"))?;
+        // Another process may have made it while this one waited.
+        if !works(&python) {
+            make(&slot).with_context(cure)?;
+        }
+    }
+    eprintln!("Python with torch {VERSION}: {}", slot.display());
+    Ok(python)
+}
+
+/// The Python to compare with, if it is there already.
+pub(crate) fn find() -> anyhow::Result<Option<PathBuf>> {
+    if users_own()?.is_some() {
+        return Ok(std::env::var_os(VARIABLE).map(PathBuf::from));
+    }
+    let slot = slot()?;
+    Ok(works(&interpreter(&slot)).then_some(slot))
+}
+
+/// The Python that the environment names, which must serve.
+fn users_own() -> anyhow::Result<Option<Python>> {
+    let Some(program) = std::env::var_os(VARIABLE).filter(|program| !program.is_empty()) else {
+        return Ok(None);
+    };
+    let python = Python::named(program);
+    if !works(&python) {
+        bail!(
+            "{VARIABLE} is {}, which is no Python with torch {VERSION}, numpy and safetensors: install them for it \
+             (pip install torch=={VERSION} numpy safetensors), or unset the variable",
+            python.name()
+        );
+    }
+    Ok(Some(python))
+}
+
+fn works(python: &Python) -> bool {
+    ask(python.command().args(["-c", PROBE]))
+        .is_some_and(|answer| answer.lines().last().is_some_and(|version| release(version) == VERSION))
+}
+
+fn slot() -> anyhow::Result<PathBuf> {
+    Ok(libtorch::cache_root()?.join(format!("python-torch-{VERSION}")))
+}
+
+/// A virtual environment's own interpreter.
+fn interpreter(slot: &Path) -> Python {
+    Python::named(if cfg!(windows) {
+        slot.join("Scripts").join("python.exe")
+    } else {
+        slot.join("bin").join("python")
+    })
+}
+
+/// Makes the environment beside its place and moves it there when it works, so that it is complete or absent.
+fn make(slot: &Path) -> anyhow::Result<()> {
+    let Some(base) = Python::with_pip() else {
+        bail!(
+            "no Python 3 with pip is here: install one (on Debian and Ubuntu: apt-get install python3-pip)"
+        );
+    };
+    let staging = beside(slot, ".partial");
+    // What a run that was killed left.
+    remove_dir(&staging)?;
+    run(base.command().args(["-m", "venv"]).arg(&staging)).with_context(|| {
+        format!(
+            "{} cannot make virtual environments (on Debian and Ubuntu: apt-get install python3-venv)",
+            base.name()
+        )
+    })?;
+    let python = interpreter(&staging);
+    install(&python, PACKAGES)?;
+    if !(cfg!(target_os = "linux") && install_from_pytorch(&python)) {
+        let system = System::this();
+        let wheels = if system == System::LinuxX64 { LINUX_X64_CUDA } else { system.cpu_wheels() };
+        let requirements: Vec<&str> = wheels.iter().map(|wheel| wheel.requirement).collect();
+        if requirements.is_empty() {
+            bail!("torch {VERSION} is not published for this machine");
+        }
+        install(&python, &requirements)?;
+    }
+    if !works(&python) {
+        // Once more, with the reason on the terminal.
+        run(python.command().args(["-c", PROBE]))?;
+        bail!("pip installed another version of torch than {VERSION}");
+    }
+    remove_dir(slot)?;
+    std::fs::rename(&staging, slot).with_context(|| format!("cannot rename to {}", slot.display()))
+}
+
+/// PyTorch's own index has builds for the processor alone; PyPI has CUDA builds, ten times as large.
+fn install_from_pytorch(python: &Python) -> bool {
+    let index = ["--index-url", "https://download.pytorch.org/whl/cpu", "--retries", "0", "--timeout", "8"];
+    let outcome = run(pip(python).args(index).arg(format!("torch=={VERSION}+cpu")));
+    if let Err(error) = &outcome {
+        eprintln!("PyTorch's own index cannot be had ({error:#}); taking the CUDA build from PyPI");
+    }
+    outcome.is_ok()
+}
+
+fn install(python: &Python, requirements: &[&str]) -> anyhow::Result<()> {
+    run(pip(python).args(requirements))
+}
+
+/// Dependencies are named one by one: PyTorch's own list has a compiler for GPUs on it.
+fn pip(python: &Python) -> Command {
+    let mut pip = python.command();
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+        "--progress-bar=off",
+    ]);
+    pip.args(["--disable-pip-version-check", "--quiet"]);
+    pip.env("PIP_REQUIRE_VIRTUALENV", "0");
+    pip
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_is_pinned() {
+        for requirement in PACKAGES.iter().chain(LINUX_X64_CUDA.iter().map(|wheel| &wheel.requirement)) {
+            assert!(
+                requirement.split_once("==").is_some_and(|(_, version)| !version.is_empty()),
+                "{requirement}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_no_python_does_not_serve() {
+        assert!(!works(&Python::named("no-such-program-anywhere")));
+        assert!(!works(&interpreter(tempfile::tempdir().unwrap().path())));
+    }
+}
