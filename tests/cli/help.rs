@@ -83,6 +83,7 @@ const SWITCHES: &[&str] = &[
     "--no-augmentation",
     "--no-normalize",
     "--public-control",
+    "--private-data",
 ];
 
 /// Options whose absence is no value: what needs them is off, or the step refuses to start.
