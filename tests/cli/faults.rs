@@ -467,8 +467,9 @@ fn a_second_run_on_one_output_folder_is_refused() {
     work.samples("sets/teacher_0", &[1, 2]);
     let held = OutputLock::acquire(&work.path("out"), "the first run").unwrap();
     let vae = OutputLock::acquire(&work.path("out/teacher_0"), "the first run").unwrap();
-    let words: &[&str] =
-        &["the output folder out", "is in use by process", "the first run", "another folder"];
+    let files = ["out/pool.pt", "out/student.json", "out/set.json"]
+        .map(|name| OutputLock::acquire_file(&work.path(name), "the first run").unwrap());
+    let words: &[&str] = &["the output out", "is in use by process", "the first run", "another output"];
     refused(
         &work,
         &[
@@ -488,10 +489,23 @@ fn a_second_run_on_one_output_folder_is_refused() {
             ("train-teacher-vae", "--teacher-id 0 --shard-path shard.pt --out-dir out".into(), words),
             ("train-teachers", "--data-dir mnist --output-dir out".into(), words),
             ("prepare-shards", "--mnist-dir mnist --num-teachers 2 --out-dir out".into(), words),
+            (
+                "generate-candidates",
+                "--decoder-path decoder.pth --pool-size 4 --out out/pool.pt".into(),
+                words,
+            ),
+            (
+                "evaluate-student",
+                "--model teacher.pth --mnist-dir mnist --output out/student.json".into(),
+                words,
+            ),
+            ("evaluate-synthetic", "--samples set/synthetic_samples.pt --out out/set.json".into(), words),
         ],
     );
+    // Another file of the same folder is free.
+    work.run("generate-candidates", "--decoder-path decoder.pth --pool-size 4 --out out/other.pt").ok();
     // It goes with the run that held it.
-    drop((held, vae));
+    drop((held, vae, files));
     work.run("label-filter", "--candidates pool.pt --teacher-model teacher.pth --out-dir out").ok();
 }
 

@@ -86,6 +86,7 @@ const SWITCHES: &[&str] = &[
     "--dry-run",
     "--soft-labels",
     "--merge-identical",
+    "--private-data",
 ];
 
 /// Options whose absence is no value: what needs them is off, or the step refuses to start.

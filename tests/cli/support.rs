@@ -167,14 +167,14 @@ impl Work {
     }
 
     /// Every file below `folder` with its hash, by its path relative to the working folder, with `/` between parts.
-    /// Locks, which are empty files that stay, are left out.
+    /// Locks, which may stay as empty files, are left out.
     pub(crate) fn files(&self, folder: &str) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         let mut left = vec![self.path(folder)];
         while let Some(path) = left.pop() {
             if path.is_dir() {
                 left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            } else if path.is_file() && path.file_name().is_some_and(|name| name != ".pate-synth.lock") {
+            } else if path.is_file() && path.file_name().is_some_and(|name| !is_lock(name)) {
                 let name = path.strip_prefix(self.root()).unwrap().to_string_lossy().replace('\\', "/");
                 all.insert(name, FileRecord::of(&path).unwrap().sha256);
             }
@@ -249,6 +249,11 @@ impl Work {
             self.put(&format!("{folder}/{split}-labels-idx1-ubyte"), idx(&[n], &labels));
         }
     }
+}
+
+fn is_lock(name: &std::ffi::OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with(".pate-synth.") && name.ends_with("lock")
 }
 
 /// Unsigned bytes as an IDX file.

@@ -21,11 +21,11 @@ pub enum Error {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// Another run works in the folder.
-    #[error("the output folder {} is in use by {holder}; wait for it, stop it, or choose another folder", dir.display())]
+    /// Another run works in the folder, or on the file.
+    #[error("the output {} is in use by {holder}; wait for it, stop it, or choose another output", path.display())]
     Locked {
-        /// The folder.
-        dir: PathBuf,
+        /// The folder or file.
+        path: PathBuf,
         /// Process id and command line of the other run, as it wrote them.
         holder: String,
     },

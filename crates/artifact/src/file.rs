@@ -88,6 +88,20 @@ pub fn write_bytes(path: &Path, access: Access, bytes: &[u8]) -> Result<FileReco
     file.commit()
 }
 
+/// Checks that `path` is free or a regular file. Renaming over a device or a pipe would replace it: as root, even /dev/null.
+pub(crate) fn check_replaceable(path: &Path) -> Result<(), Error> {
+    let (kind, reason) = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            (io::ErrorKind::IsADirectory, "it is a folder; give a file name")
+        }
+        Ok(metadata) if !metadata.is_file() => {
+            (io::ErrorKind::InvalidInput, "it is no regular file; give another name")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::write(path)(io::Error::new(kind, reason)))
+}
+
 /// A file that appears under its final name complete, or never.
 ///
 /// Bytes go to a temporary file in the same folder (which is made where it is missing); [`AtomicFile::commit`] flushes it to the
@@ -102,19 +116,14 @@ impl AtomicFile {
     /// Starts a file that will stand at `path`.
     ///
     /// # Errors
-    /// [`Error::Write`] where the folder cannot be made or written to, or `path` is a folder.
+    /// [`Error::Write`] where the folder cannot be made or written to, or `path` is a folder or a device.
     pub fn create(path: &Path, access: Access) -> Result<Self, Error> {
         let dir = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
         create_dir(dir)?;
-        if path.is_dir() {
-            return Err(Error::write(path)(io::Error::new(
-                io::ErrorKind::IsADirectory,
-                "it is a folder; give a file name",
-            )));
-        }
+        check_replaceable(path)?;
         let mut builder = tempfile::Builder::new();
         builder.prefix(".").suffix(".tmp");
         #[cfg(unix)]

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee};
-use pate_core::data::{ImageSpec, Images};
+use pate_core::data::{ImageSize, ImageSpec, Images};
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
 use pate_core::label::{Labelled, label};
-use pate_core::latent_bank::LatentBank;
 use pate_core::label_filter::{self, FilterPlan, Filtered};
+use pate_core::latent_bank::LatentBank;
 use pate_core::models::Decoder;
 use pate_core::progress::Progress;
 use serde::Serialize;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::Context;
 use crate::args::{FilterArgs, LatentArgs, LoadedConfig, for_teacher, has_id};
 use crate::pool::{self, DecoderOrigin, PoolOrigin};
-use crate::teacher_run::{self, LoadedTeacher, REPORT, ReportExtras, TeacherFiles};
+use crate::teacher_run::{self, ANY_CLASSES, LoadedTeacher, REPORT, ReportExtras, TeacherFiles};
 use crate::teacher_training::StopOnly;
 
 /// What became of a teacher.
@@ -72,8 +72,8 @@ pub struct Batch<'a> {
     pub decoder: Option<PathBuf>,
     /// What the decoder has seen.
     pub origin: DecoderOrigin,
-    /// Side of the images that a decoder draws.
-    pub image_size: i64,
+    /// Size of the images that a decoder draws; `None`: the square that its weights are for.
+    pub image_size: Option<ImageSize>,
     /// Candidates of a pool that is made.
     pub pool_size: usize,
     /// How latents are drawn.
@@ -248,13 +248,13 @@ impl Batch<'_> {
             None => None,
         };
         let spec = match (&shared.pool, &own_pool) {
-            (Some((_, pool, _)), _) | (None, Some((pool, _))) => pool.spec(ImageSpec::MNIST.classes),
-            (None, None) => ImageSpec { height: self.image_size, width: self.image_size, ..ImageSpec::MNIST },
+            (Some((_, pool, _)), _) | (None, Some((pool, _))) => pool.spec(ANY_CLASSES),
+            (None, None) => self.drawn(&files)?,
         };
         let teacher = LoadedTeacher::load(&files, config, &filters.plan, spec, ctx)?;
         let identity = match (&shared.pool, &own_pool) {
             (Some((.., record)), _) | (None, Some((_, record))) => json!(record.sha256),
-            (None, None) => self.made_pool_identity(self.pool_seed(teacher_id, ctx), &files)?,
+            (None, None) => self.made_pool_identity(self.pool_seed(teacher_id, ctx), &files, spec)?,
         };
         let fingerprint =
             teacher_run::fingerprint(&filters.plan, config, filters.soft_labels, &identity, teacher.inputs());
@@ -320,8 +320,19 @@ impl Batch<'_> {
         if generation.generate_until_target_per_class { generation.max_pools } else { 1 }
     }
 
+    /// Shape of the images that a teacher's decoder draws.
+    pub(crate) fn drawn(&self, files: &TeacherFiles) -> Result<ImageSpec> {
+        let Some(path) = &files.decoder else { bail!("a pool can only be made with --decoder-path") };
+        Decoder::spec_of(path, self.image_size).context("cannot use the decoder")
+    }
+
     /// What decides a pool that is made here: known before it is made.
-    pub(crate) fn made_pool_identity(&self, seed: u64, files: &TeacherFiles) -> Result<Value> {
+    pub(crate) fn made_pool_identity(
+        &self,
+        seed: u64,
+        files: &TeacherFiles,
+        spec: ImageSpec,
+    ) -> Result<Value> {
         let generation = &self.config.config.generation;
         let decoder = files.decoder.as_ref().map(|path| FileRecord::of(path)).transpose()?;
         Ok(json!({
@@ -331,7 +342,7 @@ impl Batch<'_> {
             "pool_size": self.pool_size,
             "latents": format!("{:?} {:?}", self.latents, self.rng),
             "until_target": generation.generate_until_target_per_class.then_some(generation.max_pools),
-            "image_size": self.image_size,
+            "image_size": [spec.height, spec.width],
         }))
     }
 
@@ -351,9 +362,12 @@ impl Batch<'_> {
         };
         let seed = self.pool_seed(teacher_id, ctx);
         let generation = &self.config.config.generation;
-        let spec = ImageSpec { height: self.image_size, width: self.image_size, ..ImageSpec::MNIST };
-        let decoder = Decoder::load(decoder_path, spec, ctx.device).context("cannot use the decoder")?;
+        let decoder =
+            Decoder::load(decoder_path, self.drawn(files)?, ctx.device).context("cannot use the decoder")?;
         self.latent_args.check_latent_dim(generation.latent_dim, decoder.latent_dim())?;
+        let path =
+            self.candidates_dir.as_ref().map(|dir| dir.join(format!("candidates_teacher_{teacher_id}.pt")));
+        let _lock = path.as_ref().map(|path| ctx.lock_file(path)).transpose()?;
         let rounds = self.rounds();
         let batches = self.pool_size.div_ceil(generate::BATCH as usize) as u64;
         let mut pools = Vec::new();
@@ -380,11 +394,10 @@ impl Batch<'_> {
         let rounds = pools.len();
         let images = if rounds == 1 { pools.remove(0) } else { Images::concat(&pools)? };
         drop(pools);
-        let Some(folder) = &self.candidates_dir else {
+        let Some(path) = path else {
             let path = format!("not kept; {} candidates of seed {seed}", images.len());
             return Ok(Pool { images, labelled: Some(labelled), records: Vec::new(), path });
         };
-        let path = folder.join(format!("candidates_teacher_{teacher_id}.pt"));
         let own = self.decoder.as_ref().is_some_and(|path| has_id(path)).then_some(teacher_id);
         let mut guarantee = self.origin.guarantee(own);
         if rounds > 1 {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use artifact::{check_space, free_bytes, least_growth, readable};
+use pate_core::data::ImageSpec;
 use pate_core::label_filter::FilterPlan;
 use serde_json::{Value, json};
 
@@ -93,10 +94,10 @@ impl Batch<'_> {
         };
         let values = match pool {
             Some(pool) => pool.tensor().size().iter().skip(1).product::<i64>() as u64,
-            None => (self.image_size * self.image_size) as u64,
+            None => self.drawn_values(ids),
         };
         let rounds = if makes_pools { self.rounds() } else { 1 };
-        let one_pool = if makes_pools { self.pool_bytes() } else { 0 };
+        let one_pool = if makes_pools { self.pool_bytes(ids) } else { 0 };
         let pools_least = if makes_pools { least_growth(self.pools(&made)) } else { 0 };
         let kept = if self.candidates_dir.is_some() { made.len() as u64 } else { 0 };
         let classes = made.first().map_or(10, |id| classes_of(&self.files(*id, false).model));
@@ -147,11 +148,18 @@ impl Batch<'_> {
     /// The pools that these teachers would get, each with its least size.
     fn pools(&self, ids: &[u64]) -> Vec<(PathBuf, u64)> {
         let Some(dir) = &self.candidates_dir else { return Vec::new() };
-        ids.iter().map(|id| (dir.join(format!("candidates_teacher_{id}.pt")), self.pool_bytes())).collect()
+        let bytes = self.pool_bytes(ids);
+        ids.iter().map(|id| (dir.join(format!("candidates_teacher_{id}.pt")), bytes)).collect()
     }
 
-    fn pool_bytes(&self) -> u64 {
-        (self.pool_size as u64).saturating_mul(4 * (self.image_size * self.image_size) as u64)
+    /// Values of an image that the first teacher's decoder draws; MNIST's, where it cannot be read.
+    fn drawn_values(&self, ids: &[u64]) -> u64 {
+        let spec = ids.first().map(|id| self.drawn(&self.files(*id, false)));
+        spec.and_then(Result::ok).map_or(ImageSpec::MNIST.numel(), |spec| spec.numel()) as u64
+    }
+
+    fn pool_bytes(&self, ids: &[u64]) -> u64 {
+        (self.pool_size as u64).saturating_mul(4).saturating_mul(self.drawn_values(ids))
     }
 
     fn intent(&self, id: u64, shared_pool: Option<&str>, ctx: &Context) -> Result<Intent> {
@@ -173,7 +181,7 @@ impl Batch<'_> {
         let identity: Value = match (shared_pool, &own_pool) {
             (Some(hash), _) => json!(hash),
             (None, Some(path)) => json!(artifact::FileRecord::of(path)?.sha256),
-            (None, None) => self.made_pool_identity(self.pool_seed(id, ctx), &files)?,
+            (None, None) => self.made_pool_identity(self.pool_seed(id, ctx), &files, self.drawn(&files)?)?,
         };
         let inputs = files.records(&plan)?;
         let fingerprint =

@@ -193,6 +193,14 @@ impl Context {
         Ok(OutputLock::acquire(dir, &self.command)?)
     }
 
+    /// Holds one output file for this run.
+    ///
+    /// # Errors
+    /// Where another run holds it.
+    pub fn lock_file(&self, path: &Path) -> Result<OutputLock> {
+        Ok(OutputLock::acquire_file(path, &self.command)?)
+    }
+
     /// Writes a report with this run's envelope.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ impl Exit {
             Some(Error::Invalid(_)) => Self::Arguments,
             Some(_) => Self::Input,
             None if error.is::<artifact::Error>() || error.is::<tensorfile::Error>() => Self::Input,
+            // Standard output that cannot be written to.
+            None if error.is::<std::io::Error>() => Self::Input,
             None => Self::Arguments,
         }
     }

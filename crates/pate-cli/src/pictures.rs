@@ -75,8 +75,15 @@ pub fn class_sheet(
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn confusion(title: &str, score: &ClassifierScore, path: &Path, access: Access) -> Result<FileRecord> {
-    let names: Vec<String> = (0..score.confusion_matrix.len()).map(|class| class.to_string()).collect();
+pub fn confusion(
+    title: &str,
+    score: &ClassifierScore,
+    class_names: &[String],
+    path: &Path,
+    access: Access,
+) -> Result<FileRecord> {
+    let name = |class: usize| class_names.get(class).cloned().unwrap_or_else(|| class.to_string());
+    let names: Vec<String> = (0..score.confusion_matrix.len()).map(name).collect();
     write(&picture::confusion(title, &names, &score.confusion_matrix)?, path, access)
 }
 

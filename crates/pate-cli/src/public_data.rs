@@ -1,10 +1,13 @@
-//! Which public data set a step reads.
+//! Which data set a step reads, public or private.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use artifact::Report;
 use clap::{Args, ValueEnum};
-use pate_core::data::{Dataset, Orientation, Records, ShardIndices, Split};
+use pate_core::data::{
+    Dataset, ImageSize, Orientation, Privacy, Records, ShardIndices, Split, folders, has_splits,
+};
 
 use crate::args::parse_path;
 
@@ -17,8 +20,8 @@ pub struct PublicDataArgs {
     #[arg(long, value_name = "DIR", value_parser = parse_path)]
     data_root: Option<PathBuf>,
 
-    /// emnist, kmnist, fashion-mnist, mnist, digits (inside the program, so that nothing need be fetched), or idx (public
-    /// images of your own in --data-root, in files named as MNIST's)
+    /// emnist, kmnist, fashion-mnist, mnist, digits (inside the program, so that nothing need be fetched), or public
+    /// images of your own in --data-root: idx (files named as MNIST's) or folders (<class>/*.png)
     #[arg(long, value_name = "NAME", default_value_t = Dataset::Emnist)]
     dataset: Dataset,
 
@@ -29,6 +32,16 @@ pub struct PublicDataArgs {
     /// EMNIST's files hold every image transposed: upright turns them back, raw keeps them
     #[arg(long, value_enum, default_value_t = OrientationArg::Upright)]
     orientation: OrientationArg,
+
+    /// With --dataset folders: size that every image is brought to, one number of pixels or HEIGHTxWIDTH [default: the
+    /// images' own, which must all be the same]
+    #[arg(long, value_name = "SIZE")]
+    image_size: Option<ImageSize>,
+
+    /// The data set is private: what is made from it gets no guarantee and is readable by you alone. MNIST counts as
+    /// private, any other as public
+    #[arg(long)]
+    private_data: bool,
 }
 
 /// Names of orientations on command lines.
@@ -46,6 +59,12 @@ impl PublicDataArgs {
         if self.use_kmnist { Dataset::Kmnist } else { self.dataset }
     }
 
+    /// Why records are called public, where nobody but the caller can know.
+    pub fn basis(&self, records: &Records) -> Option<&'static str> {
+        let taken = self.dataset() == Dataset::Folders && records.privacy == Privacy::Public;
+        taken.then_some("the folders are taken to hold public images (--private-data says otherwise)")
+    }
+
     /// Reads its training records.
     ///
     /// # Errors
@@ -57,14 +76,113 @@ impl PublicDataArgs {
                 "--data-root does not go with --dataset digits, which is inside the program; leave one out"
             );
         }
+        let size = self.image_size;
+        if dataset != Dataset::Folders {
+            refuse_size(size)?;
+        }
         let orientation = match self.orientation {
             OrientationArg::Upright => Orientation::Upright,
             OrientationArg::Raw => Orientation::Raw,
         };
-        let default = format!("wp3_d3.2_saferlearn/src/input-data/{}", dataset.folder());
-        let root = self.data_root.clone().unwrap_or_else(|| PathBuf::from(default));
-        Ok(dataset.load(&root, Split::Train, orientation)?)
+        let mut records = if dataset == Dataset::Folders {
+            let Some(root) = &self.data_root else {
+                bail!(
+                    "--dataset folders needs --data-root, the folder with a folder of PNG images per class"
+                );
+            };
+            folders(root, Split::Train, size, Privacy::Public)?
+        } else {
+            let default = format!("wp3_d3.2_saferlearn/src/input-data/{}", dataset.folder());
+            let root = self.data_root.clone().unwrap_or_else(|| PathBuf::from(default));
+            dataset.load(&root, Split::Train, orientation)?
+        };
+        if self.private_data {
+            records.privacy = Privacy::Private;
+        }
+        Ok(records)
     }
+}
+
+fn refuse_size(size: Option<ImageSize>) -> Result<()> {
+    match size {
+        Some(size) => bail!("--image-size {size} goes with --dataset folders; leave it out"),
+        None => Ok(()),
+    }
+}
+
+/// The private data set of a step; its folder is the step's own argument.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Private data")]
+pub struct PrivateDataArgs {
+    /// What the data folder holds: mnist, or folders (<class>/*.png, or train/<class>/*.png and test/<class>/*.png)
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = PrivateDataset::Mnist, hide_possible_values = true)]
+    dataset: PrivateDataset,
+
+    /// With --dataset folders: size that every image is brought to, one number of pixels or HEIGHTxWIDTH [default: the
+    /// images' own, which must all be the same]
+    #[arg(long, value_name = "SIZE")]
+    image_size: Option<ImageSize>,
+}
+
+/// Names of private data sets on command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrivateDataset {
+    /// MNIST.
+    Mnist,
+    /// A folder of images per class.
+    Folders,
+}
+
+impl PrivateDataArgs {
+    /// Whether the data are folders of images.
+    pub fn is_folders(&self) -> bool {
+        self.dataset == PrivateDataset::Folders
+    }
+
+    /// Reads one split from `root`.
+    ///
+    /// # Errors
+    /// A missing folder, damaged files.
+    pub fn load(&self, root: &Path, split: Split) -> Result<Records> {
+        if self.is_folders() {
+            return Ok(folders(root, split, self.image_size, Privacy::Private)?);
+        }
+        refuse_size(self.image_size)?;
+        mnist(root, split)
+    }
+
+    /// Reads training and test records from `root`.
+    ///
+    /// # Errors
+    /// As [`PrivateDataArgs::load`]; also folders without splits, where the two would be the same images, and splits of
+    /// different shapes.
+    pub fn load_both(&self, root: &Path) -> Result<(Records, Records)> {
+        if self.is_folders() && root.is_dir() && !has_splits(root) {
+            return Err(pate_core::Error::content(
+                root,
+                "there are no folders train and test in it, and training images are no test",
+                "put the images into train/<class>/*.png and test/<class>/*.png",
+            )
+            .into());
+        }
+        let (train, test) = (self.load(root, Split::Train)?, self.load(root, Split::Test)?);
+        test.images.expect_spec(test.source(), train.spec())?;
+        Ok((train, test))
+    }
+}
+
+/// Puts what records were read from, and the names of their classes, into a report.
+///
+/// # Errors
+/// A file that is not there any more.
+pub fn describe(report: &mut Report, records: &Records) -> Result<()> {
+    if !records.class_names.is_empty() {
+        report.field("class_names", &records.class_names)?;
+    }
+    for record in records.inputs()? {
+        report.input(record);
+    }
+    Ok(())
 }
 
 /// MNIST's folder where a PATE repository keeps it.

@@ -45,6 +45,7 @@ pub struct LoadedTeacher {
     teacher: Teacher,
     shard_private: Option<Images>,
     shard_counts: Option<BTreeMap<i64, u64>>,
+    class_names: Vec<String>,
     decoder: Option<Decoder>,
     inputs: Vec<FileRecord>,
 }
@@ -56,6 +57,9 @@ pub fn guarantee() -> Guarantee {
          none of it through a privacy mechanism",
     )
 }
+
+/// For the shape of a pool: how many classes there are, the teacher's file tells.
+pub const ANY_CLASSES: i64 = 1;
 
 /// Files that a teacher's folder holds when it is complete.
 pub const SAMPLES: &str = "synthetic_samples.pt";
@@ -92,11 +96,14 @@ impl LoadedTeacher {
             }
             None => None,
         };
+        let mut class_names = Vec::new();
         let shard_counts = match &files.metadata {
             Some(path) => {
                 let metadata =
                     ShardMetadata::load(path, classes).context("cannot use the shard's metadata")?;
-                Some(metadata.counts(path, classes)?)
+                let counts = metadata.counts(path, classes)?;
+                class_names = metadata.class_names;
+                Some(counts)
             }
             None => None,
         };
@@ -117,7 +124,7 @@ impl LoadedTeacher {
             _ => None,
         };
         let inputs = files.records(plan)?;
-        Ok(Self { teacher, shard_private, shard_counts, decoder, inputs })
+        Ok(Self { teacher, shard_private, shard_counts, class_names, decoder, inputs })
     }
 
     /// What the filters may read.
@@ -207,6 +214,9 @@ pub fn save(
         .field("teacher_format", teacher.teacher.format().to_string())?
         .field("teacher_program_executed", teacher.teacher.runs_program())?
         .field("min_per_class_lowered_to", extras.lowered_min_per_class)?;
+    if !teacher.class_names.is_empty() {
+        report.field("class_names", &teacher.class_names)?;
+    }
     if filtered.images.is_empty() {
         report.field("emptied_by", filtered.summary.emptied_by())?;
     }

@@ -1,6 +1,7 @@
 //! Records: images, labels, what shape they have, and whether they are private.
 
 mod digits;
+mod folders;
 mod images;
 mod labels;
 mod public;
@@ -8,12 +9,18 @@ mod shard;
 mod soft_labels;
 
 pub use digits::{digits, enlarge_digits};
+pub use folders::{folders, has_splits};
 pub use images::{Images, RangeRule};
 pub use labels::{LabelColumn, LabelRow, Labels, read_label_csv, write_csv};
 pub use public::{Dataset, Orientation, Split, mnist};
 pub use shard::{Assignment, Shard, ShardIndices, ShardMetadata, class_counts};
 pub use soft_labels::SoftLabels;
 
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use artifact::FileRecord;
 use tch::Tensor;
 
 use crate::{Error, Result, tensor};
@@ -43,6 +50,33 @@ impl ImageSpec {
     /// Pixel values of one image.
     pub fn numel(&self) -> i64 {
         self.channels * self.height * self.width
+    }
+}
+
+/// Height and width of images, as a command line gives them: `32`, or `32x48`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageSize {
+    /// Rows of pixels.
+    pub height: i64,
+    /// Columns of pixels.
+    pub width: i64,
+}
+
+impl fmt::Display for ImageSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.height, self.width)
+    }
+}
+
+impl FromStr for ImageSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let side = |text: &str| text.parse().ok().filter(|n| (4..=1024).contains(n));
+        let (height, width) = text.split_once('x').unwrap_or((text, text));
+        side(height).zip(side(width)).map(|(height, width)| Self { height, width }).ok_or_else(|| {
+            "give one number of pixels for both sides, or HEIGHTxWIDTH, each in 4..=1024".to_owned()
+        })
     }
 }
 
@@ -131,8 +165,12 @@ pub struct Records {
     pub name: String,
     /// May it be shown?
     pub privacy: Privacy,
+    /// Names of the classes, by number; empty where the numbers are the names.
+    pub class_names: Vec<String>,
     /// Files that it was read from.
-    pub files: Vec<std::path::PathBuf>,
+    pub files: Vec<PathBuf>,
+    /// For a folder of images, in place of all its files: the folder, their size, and a hash of the list of their hashes.
+    pub listing: Option<FileRecord>,
 }
 
 impl Records {
@@ -146,9 +184,24 @@ impl Records {
         self.len() == 0
     }
 
+    /// The file or folder that its images came from, for messages.
+    pub fn source(&self) -> &Path {
+        let listed = self.listing.as_ref().map(|record| record.path.as_path());
+        self.files.first().map(PathBuf::as_path).or(listed).unwrap_or(Path::new("the embedded images"))
+    }
+
     /// Shape and classes.
     pub fn spec(&self) -> ImageSpec {
         self.images.spec(self.labels.classes())
+    }
+
+    /// What it was read from, with hashes, for reports.
+    ///
+    /// # Errors
+    /// A file that is not there any more.
+    pub fn inputs(&self) -> Result<Vec<FileRecord>> {
+        let files = self.files.iter().map(|path| FileRecord::of(path));
+        Ok(files.chain(self.listing.clone().map(Ok)).collect::<Result<_, artifact::Error>>()?)
     }
 
     /// The records at `rows`, in that order.
@@ -166,7 +219,9 @@ impl Records {
             labels: self.labels.select(rows),
             name: self.name.clone(),
             privacy: self.privacy,
+            class_names: self.class_names.clone(),
             files: self.files.clone(),
+            listing: self.listing.clone(),
         })
     }
 }

@@ -230,7 +230,8 @@ pub struct SyntheticScore {
     pub nearest_reverse: Option<NearestDistances>,
     /// Mean distance between a sample and a private image.
     pub cross_set_distance: Option<f64>,
-    /// `.3 min(ratio / 1.5, 1) + .2 max(0, 1 - L1) + .25 min(mean / 28, 1) + .25 min(min / 28, 1)`.
+    /// `.3 min(ratio / 1.5, 1) + .2 max(0, 1 - L1) + .25 min(mean / d, 1) + .25 min(min / d, 1)`, where d is the distance
+    /// between black and white, the root of the number of values: the original's 28 for 28x28.
     pub similarity_score: Option<f64>,
 }
 
@@ -272,11 +273,12 @@ pub fn synthetic(inputs: &SyntheticInputs<'_>) -> Result<SyntheticScore> {
     if let (Some(ratio), Some(l1), Some(nearest)) =
         (score.diversity_ratio, score.histogram_l1, &score.nearest)
     {
+        let furthest = (inputs.samples.spec(1).numel() as f64).sqrt();
         score.similarity_score = Some(
             0.3 * (ratio / 1.5).min(1.0)
                 + 0.2 * (1.0 - l1).max(0.0)
-                + 0.25 * (nearest.mean / 28.0).min(1.0)
-                + 0.25 * (nearest.min / 28.0).min(1.0),
+                + 0.25 * (nearest.mean / furthest).min(1.0)
+                + 0.25 * (nearest.min / furthest).min(1.0),
         );
     }
     Ok(score)

@@ -50,8 +50,7 @@ fn read(name: &str, path: &Path) -> Result<Run> {
 /// A line per run, then mean and range over runs; the last column is the student above its strongest control.
 fn table(runs: &[Run]) -> String {
     use std::fmt::Write as _;
-    let names: Vec<&str> =
-        runs[0].controls.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<&str> = runs[0].controls.iter().map(|(name, _)| name.as_str()).collect();
     let mut text = String::from("| run | student |");
     for name in &names {
         let _ = write!(text, " control: {name} |");

@@ -13,6 +13,7 @@ use pate_cli::args::{ConfigArgs, FilterArgs, LatentArgs, RunArgs, parse_bool, pa
 use pate_cli::batch::{Batch, Status, find_teachers, table};
 use pate_cli::pool::DecoderOrigin;
 use pate_cli::{Context, Outcome, Step, teacher_run};
+use pate_core::data::ImageSize;
 
 /// Label and filter for many teachers
 ///
@@ -46,9 +47,10 @@ struct Args {
     decoder_path: Option<PathBuf>,
     #[command(flatten)]
     origin: DecoderOrigin,
-    /// Height and width of the images that are made, which the decoder's weights do not tell
-    #[arg(long, value_name = "PIXELS", default_value_t = 28, value_parser = clap::value_parser!(i64).range(4..=1024), help_heading = "Candidates")]
-    image_size: i64,
+    /// Size of the images that are made, one number of pixels or HEIGHTxWIDTH [default: the square that the decoder's
+    /// weights are for]
+    #[arg(long, value_name = "SIZE", help_heading = "Candidates")]
+    image_size: Option<ImageSize>,
     /// Folder for the pools that are made
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "candidates", help_heading = "Candidates")]
     candidates_dir: PathBuf,

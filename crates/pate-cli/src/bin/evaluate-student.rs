@@ -1,7 +1,7 @@
-//! `evaluate-student`: a student on MNIST's test set.
+//! `evaluate-student`: a student on a test set.
 //!
-//! Reads: weights of a student and of its controls, MNIST. Writes: with `--output` a JSON report and a confusion matrix beside it.
-//! Prints: loss, overall and per-class accuracy, the controls' beside it. Privacy: that of the student.
+//! Reads: weights of a student and of its controls, MNIST or folders of images. Writes: with `--output` a JSON report and a
+//! confusion matrix beside it. Prints: loss, overall and per-class accuracy, the controls' beside it. Privacy: that of the student.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, check_ending, parse_path};
 use pate_cli::controls::{self, ControlArgs};
-use pate_cli::public_data::{MNIST_DIR, mnist};
+use pate_cli::public_data::{self, MNIST_DIR, PrivateDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::Split;
 use pate_core::evaluate::{self, ClassifierScore};
 use pate_core::models::UcStub;
 
-/// Test a student on MNIST's 10,000 test images
+/// Test a student on MNIST's 10,000 test images, or on your own
 #[derive(Parser)]
 #[command(
     name = env!("CARGO_BIN_NAME"),
@@ -40,9 +40,11 @@ struct Args {
     model: PathBuf,
     #[command(flatten)]
     controls: ControlArgs,
-    /// Folder of MNIST: torchvision's layout, or the IDX files straight in it
+    /// Folder of MNIST (torchvision's layout, or the IDX files straight in it), or of --dataset folders
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Student and data")]
     mnist_dir: PathBuf,
+    #[command(flatten)]
+    data: PrivateDataArgs,
     /// Images classified at once
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Student and data")]
     batch_size: u32,
@@ -71,8 +73,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         check_ending("--output", path, &["png"], ".json")?;
     }
     let normalisation = training::normalisation(&loaded.config.preprocessing)?;
-    let records = mnist(&args.mnist_dir, Split::Test)?;
+    let records = args.data.load(&args.mnist_dir, Split::Test)?;
     let student = UcStub::load(&args.model, records.spec(), ctx.device).context("cannot use the student")?;
+    let _lock = args.output.as_ref().map(|path| ctx.lock_file(path)).transpose()?;
     let progress = ctx.progress();
     progress.start("images", records.len() as u64);
     let score = evaluate::classifier(
@@ -87,7 +90,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let controls = args.controls.measure(&records, &normalisation, ctx)?;
     ctx.print(&format!(
         "{}\n{}",
-        summary(&score),
+        summary(&score, &records.class_names),
         controls::summary(&controls, Some(score.overall_accuracy))
     ))?;
     let Some(path) = &args.output else { return Ok(Outcome::Done) };
@@ -96,8 +99,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         "a student has the guarantee of the data that it was trained on, which its weights do not tell; none is assumed",
     );
     let access = Context::access(&guarantee);
-    let title = format!("MNIST test set: {:.2}% of {}", score.overall_accuracy, score.total_samples);
-    let picture = pictures::confusion(&title, &score, &path.with_extension("png"), access)?;
+    let data = if args.data.is_folders() { records.name.as_str() } else { "MNIST test set" };
+    let title = format!("{data}: {:.2}% of {}", score.overall_accuracy, score.total_samples);
+    let picture =
+        pictures::confusion(&title, &score, &records.class_names, &path.with_extension("png"), access)?;
     let mut report = Report::new(guarantee);
     report.field("model_path", &args.model)?.field("mnist_test_dir", &args.mnist_dir)?.fields(&score)?;
     report.field("controls", &controls)?;
@@ -106,15 +111,13 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     for control in &controls {
         report.input(FileRecord::of(&control.model_path)?);
     }
-    for path in &records.files {
-        report.input(FileRecord::of(path)?);
-    }
+    public_data::describe(&mut report, &records)?;
     report.output(picture);
     ctx.write_report(&report, path)?;
     Ok(Outcome::Done)
 }
 
-fn summary(score: &ClassifierScore) -> String {
+fn summary(score: &ClassifierScore, class_names: &[String]) -> String {
     let [low, high] = score.accuracy_interval_95;
     let mut text = format!(
         "loss      {:.4}\naccuracy  {:.2}% ({} of {}; 95% interval {low:.2} to {high:.2}%)",
@@ -122,7 +125,8 @@ fn summary(score: &ClassifierScore) -> String {
     );
     for (class, accuracy) in &score.per_class_accuracy {
         let (hits, n) = (score.per_class_correct[class], score.per_class_total[class]);
-        let _ = write!(text, "\nclass {class}   {accuracy:6.2}% ({hits} of {n})");
+        let name = class_names.get(*class as usize).map_or_else(String::new, |name| format!(" {name}"));
+        let _ = write!(text, "\nclass {class}   {accuracy:6.2}% ({hits} of {n}){name}");
     }
     text
 }

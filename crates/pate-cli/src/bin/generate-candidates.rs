@@ -14,7 +14,7 @@ use pate_cli::args::{
 };
 use pate_cli::pool::{self, DecoderOrigin, PoolOrigin};
 use pate_cli::{Context, Outcome, Step};
-use pate_core::data::ImageSpec;
+use pate_core::data::ImageSize;
 use pate_core::generate::{self, LatentDraw};
 use pate_core::models::Decoder;
 
@@ -39,9 +39,9 @@ struct Args {
     /// The decoder's weights; with {id}, one decoder per teacher
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Decoder")]
     decoder_path: PathBuf,
-    /// Height and width of the images, which the weights do not tell
-    #[arg(long, value_name = "PIXELS", default_value_t = 28, value_parser = clap::value_parser!(i64).range(4..=1024), help_heading = "Decoder")]
-    image_size: i64,
+    /// Size of the images, one number of pixels or HEIGHTxWIDTH [default: the square that the weights are for]
+    #[arg(long, value_name = "SIZE", help_heading = "Decoder")]
+    image_size: Option<ImageSize>,
     #[command(flatten)]
     origin: DecoderOrigin,
     #[command(flatten)]
@@ -104,7 +104,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         id..id.saturating_add(1)
     };
     let pool_size = args.latents.pool_size(&loaded.config.generation) as u64;
-    let pool_bytes = pool_size.saturating_mul(4 * (args.image_size * args.image_size) as u64);
+    let spec = Decoder::spec_of(&for_teacher(&args.decoder_path, ids.start), args.image_size)
+        .context("cannot use the decoder")?;
+    let pool_bytes = pool_size.saturating_mul(4 * spec.numel() as u64);
     // The peak of the first pools is a lower bound of that of all.
     let files = ids.clone().take(10_000).map(|id| (for_teacher(&args.out, id), pool_bytes));
     let dir = args.out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -126,9 +128,11 @@ fn make(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Conte
     let config = &loaded.config.generation;
     let plan = args.latents.plan(config)?;
     let bank = args.latents.bank()?;
-    let spec = ImageSpec { height: args.image_size, width: args.image_size, ..ImageSpec::MNIST };
-    let decoder = Decoder::load(&decoder_path, spec, ctx.device).context("cannot use the decoder")?;
+    let decoder = Decoder::spec_of(&decoder_path, args.image_size)
+        .and_then(|spec| Decoder::load(&decoder_path, spec, ctx.device))
+        .context("cannot use the decoder")?;
     args.latents.check_latent_dim(config.latent_dim, decoder.latent_dim())?;
+    let _lock = ctx.lock_file(&out)?;
     let seed = ctx.seed.wrapping_add(id);
     let pool_size = args.latents.pool_size(config);
     let latent_dim = decoder.latent_dim();

@@ -10,9 +10,9 @@ use anyhow::{Result, bail};
 use artifact::FileRecord;
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, FilterArgs, RunArgs, parse_path};
-use pate_cli::teacher_run::{self, LoadedTeacher, ReportExtras, TeacherFiles};
+use pate_cli::teacher_run::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, TeacherFiles};
 use pate_cli::{Context, Outcome, Step};
-use pate_core::data::{ImageSpec, Images};
+use pate_core::data::Images;
 use pate_core::label_filter::label_filter;
 
 /// Label candidates with one teacher and keep confident, diverse images that are no near-copies of its shard
@@ -85,7 +85,7 @@ fn pools(args: &Args) -> Result<(Images, Vec<FileRecord>)> {
         let pool = teacher_run::load_pool(path)?;
         if let Some(first) = pools.first() {
             let first: &Images = first;
-            pool.expect_spec(path, first.spec(ImageSpec::MNIST.classes))?;
+            pool.expect_spec(path, first.spec(ANY_CLASSES))?;
         }
         pools.push(pool);
         records.push(FileRecord::of(path)?);
@@ -109,7 +109,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         decoder: args.decoder_path.clone(),
         trust_torchscript: args.trust_torchscript,
     };
-    let spec = pool.spec(ImageSpec::MNIST.classes);
+    let spec = pool.spec(ANY_CLASSES);
     let teacher = LoadedTeacher::load(&files, &loaded.config, &filters.plan, spec, ctx)?;
     for note in teacher.switched_off(&filters.plan) {
         ctx.say(note);

@@ -1,6 +1,6 @@
-//! `prepare-shards`: MNIST's training set cut into the teachers' private shards.
+//! `prepare-shards`: a training set cut into the teachers' private shards.
 //!
-//! Reads: MNIST, and shard indices where there are some. Writes: `teacher_<id>/shard.pt`, `shard_labels.pt`, `metadata.json`, and
+//! Reads: MNIST or folders of images, and shard indices where there are some. Writes: `teacher_<id>/shard.pt`, `shard_labels.pt`, `metadata.json`, and
 //! `shard_indices.json` where it made the indices. Privacy: copies of private data, readable by the owner alone.
 
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{RunArgs, parse_path};
-use pate_cli::public_data::{MNIST_DIR, mnist, shard_indices};
+use pate_cli::public_data::{self, MNIST_DIR, PrivateDataArgs, shard_indices};
 use pate_cli::{Context, Outcome, Step};
 use pate_core::data::{Assignment, Shard, ShardIndices, Split};
 
-/// Cut MNIST's training set into disjoint private shards, one per teacher
+/// Cut a training set into disjoint private shards, one per teacher
 ///
 /// Shards are never stratified: class counts are part of what is private.
 #[derive(Parser)]
@@ -30,9 +30,11 @@ Examples:
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
 struct Args {
-    /// Folder of MNIST: torchvision's layout, or the IDX files straight in it
+    /// Folder of MNIST (torchvision's layout, or the IDX files straight in it), or of --dataset folders
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Private data")]
     mnist_dir: PathBuf,
+    #[command(flatten)]
+    data: PrivateDataArgs,
     /// Rows of the training set by teacher, JSON [default: made here, and written as shard_indices.json]
     #[arg(long, value_name = "FILE", value_parser = parse_path, conflicts_with_all = ["shard_size", "assignment"], help_heading = "Assignment")]
     shard_indices: Option<PathBuf>,
@@ -71,7 +73,13 @@ fn main() -> ExitCode {
 
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let _lock = ctx.lock(&args.out_dir)?;
-    let records = mnist(&args.mnist_dir, Split::Train)?;
+    if args.data.is_folders() && matches!(args.assignment, Some(AssignmentArg::KeyedHash)) {
+        bail!(
+            "--assignment keyed-hash does not go with --dataset folders: it hashes a record's number, and one more image \
+             moves the numbers of all after it; take index"
+        );
+    }
+    let records = args.data.load(&args.mnist_dir, Split::Train)?;
     let mut report = Report::new(Guarantee::none("shards are copies of private data"));
     let (indices, assignment) = if let Some(path) = &args.shard_indices {
         let indices = shard_indices(path, records.len())?;
@@ -113,9 +121,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("assignment", assignment)?
         .field("seed", ctx.seed)?
         .field("shard_sizes", sizes)?;
-    for path in &records.files {
-        report.input(FileRecord::of(path)?);
-    }
+    public_data::describe(&mut report, &records)?;
     ctx.write_report(&report, &args.out_dir.join("shards_report.json"))?;
     ctx.say(&format!("{wanted} shards: {}", args.out_dir.display()));
     Ok(Outcome::Done)

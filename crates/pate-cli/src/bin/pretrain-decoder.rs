@@ -10,12 +10,12 @@ use anyhow::Result;
 use artifact::{Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
-use pate_cli::public_data::PublicDataArgs;
+use pate_cli::public_data::{self, PublicDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::Privacy;
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
-use pate_core::models;
 use pate_core::latent_bank::LatentBank;
+use pate_core::models;
 use pate_core::train::vae;
 
 /// Train a VAE on public images; its decoder makes the candidates
@@ -76,6 +76,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let plan = training::decoder_plan(&args.training, &loaded.config, ctx.seed)?;
     let _lock = ctx.lock(&args.out_dir)?;
     let records = args.data.load()?;
+    models::Vae::check_images(records.source(), records.spec())?;
     let guarantee = match records.privacy {
         Privacy::Public => Guarantee::Public,
         Privacy::Private => Guarantee::none(format!("the decoder was trained on {}", records.name)),
@@ -136,10 +137,11 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("training_history", &trained.history)?
         .field("use_augmentation", plan.augmentation.is_some())?
         .field("augmentation", plan.augmentation.map(|a| format!("{a:?}")))?;
-    loaded.describe(&mut report)?;
-    for path in &records.files {
-        report.input(artifact::FileRecord::of(path)?);
+    if let Some(basis) = args.data.basis(&records) {
+        report.field("formal_guarantee_basis", basis)?;
     }
+    loaded.describe(&mut report)?;
+    public_data::describe(&mut report, &records)?;
     report.output(decoder).output(bank).output(curves).output(samples);
     ctx.write_report(&report, &args.out_dir.join("pretrain_report.json"))?;
     ctx.say(&format!("decoder: {}", decoder_path.display()));

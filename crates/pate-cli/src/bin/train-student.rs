@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
-use pate_cli::public_data::PublicDataArgs;
+use pate_cli::public_data::{self, PublicDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run, training};
 use pate_core::data::{
     Images, LabelColumn, Labels, Normalisation, Privacy, RangeRule, Records, SoftLabels, read_label_csv,
@@ -109,6 +109,14 @@ fn records(args: &Args) -> Result<Records> {
         RangeRule::Unit { normalised_flag: Some("--no-normalize") }
     };
     let images = Images::load(samples, rule).context("cannot use the samples")?;
+    if images.is_empty() {
+        return Err(pate_core::Error::content(
+            samples,
+            "there are no images in it",
+            "give samples that teachers selected, see combine",
+        )
+        .into());
+    }
     let rows = read_label_csv(labels, args.classes, LabelColumn::Label).context("cannot use the labels")?;
     if rows.len() != images.len() {
         return Err(pate_core::Error::content(
@@ -124,7 +132,9 @@ fn records(args: &Args) -> Result<Records> {
         labels: Labels::new(labels, values, args.classes)?,
         name: samples.display().to_string(),
         privacy: Privacy::Private,
+        class_names: Vec::new(),
         files: vec![samples.clone(), labels.clone()],
+        listing: None,
     })
 }
 
@@ -132,6 +142,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
     let _lock = ctx.lock(&args.output_dir)?;
     let mut records = records(args)?;
+    models::UcStub::check_images(records.source(), records.spec())?;
     let mut plan = training::student_plan(&args.training, &loaded.config, ctx.seed, records.spec().width)?;
     if args.no_normalize {
         plan.normalisation = Normalisation::identity();
@@ -212,7 +223,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("final_model_path", &final_path)?
         .field("training_history", &trained.history)?;
     loaded.describe(&mut report)?;
-    for path in records.files.iter().chain(&args.soft_labels).chain(&args.relabel_with) {
+    public_data::describe(&mut report, &records)?;
+    for path in args.soft_labels.iter().chain(&args.relabel_with) {
         report.input(FileRecord::of(path)?);
     }
     report.output(best).output(last).output(curves);

@@ -92,6 +92,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let dir = args.out_dir.join(format!("teacher_{}", args.teacher_id));
     let _lock = ctx.lock(&dir)?;
     let (images, files) = shard(args)?;
+    let source = files.first().unwrap_or(&args.shard_indices);
+    models::Vae::check_images(source, images.spec(1))?;
     let plan = training::teacher_vae_plan(&args.training, &loaded.config, ctx.seed, images.len());
     let asked = args.training.batch_size.map_or(loaded.config.teacher_vae.batch_size, |n| n as usize);
     if plan.batch_size < asked {

@@ -1,6 +1,6 @@
 //! `train-teachers`: a classifier on every private shard.
 //!
-//! Reads: MNIST and shard indices. Writes: `<id>/model.pth` per teacher, `shard_indices.json` where it made the indices,
+//! Reads: MNIST or folders of images, and shard indices. Writes: `<id>/model.pth` per teacher, `shard_indices.json` where it made the indices,
 //! `training_report.json`. Privacy: no formal guarantee; a teacher's weights are a function of its shard.
 
 use std::path::PathBuf;
@@ -10,10 +10,11 @@ use anyhow::{Result, bail};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
-use pate_cli::public_data::{MNIST_DIR, mnist, shard_indices};
+use pate_cli::public_data::{self, MNIST_DIR, PrivateDataArgs, shard_indices};
 use pate_cli::teacher_training::TeacherJob;
 use pate_cli::{Context, Outcome, Step, training};
-use pate_core::data::{Assignment, ShardIndices, Split};
+use pate_core::data::{Assignment, Records, ShardIndices, Split};
+use pate_core::models;
 use pate_core::nn::Schedule;
 use pate_core::train::classifier::ClassifierPlan;
 use serde_json::json;
@@ -36,9 +37,11 @@ Examples:
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
 struct Args {
-    /// Folder of MNIST: torchvision's layout, or the IDX files straight in it
+    /// Folder of MNIST (torchvision's layout, or the IDX files straight in it), or of --dataset folders
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Private data")]
     data_dir: PathBuf,
+    #[command(flatten)]
+    data: PrivateDataArgs,
     /// Number of teachers [default: 3, or teachers.num_models]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Teachers")]
     num_models: Option<u32>,
@@ -142,8 +145,13 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         );
     };
     let _lock = ctx.lock(&args.output_dir)?;
-    let train = mnist(&args.data_dir, Split::Train)?;
-    let test = if args.skip_test { None } else { Some(mnist(&args.data_dir, Split::Test)?) };
+    let (train, test) = if args.skip_test {
+        (args.data.load(&args.data_dir, Split::Train)?, None)
+    } else {
+        let (train, test) = args.data.load_both(&args.data_dir)?;
+        (train, Some(test))
+    };
+    models::UcStub::check_images(train.source(), train.spec())?;
     let plan = training::teacher_plan(
         &args.training,
         optimizer,
@@ -204,8 +212,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("teachers", entries)?;
     loaded.describe(&mut report)?;
     report.input(indices_record);
-    for path in train.files.iter().chain(test.iter().flat_map(|test| &test.files)) {
-        report.input(FileRecord::of(path)?);
+    public_data::describe(&mut report, &train)?;
+    for record in test.iter().map(Records::inputs).collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+        report.input(record);
     }
     ctx.write_report(&report, &args.output_dir.join("training_report.json"))?;
     let tested = mean

@@ -41,7 +41,9 @@ pub fn digits() -> Result<Records> {
         labels,
         name: "digits (UCI optical digits, embedded)".to_owned(),
         privacy: Privacy::Public,
+        class_names: Vec::new(),
         files: Vec::new(),
+        listing: None,
     })
 }
 

@@ -8,7 +8,7 @@ use tch::Tensor;
 use tensorfile::Array;
 
 use super::images::RangeRule;
-use super::{Images, Labels, Privacy, Records, digits};
+use super::{Images, Labels, Privacy, Records, digits, folders};
 use crate::{Error, Result};
 
 /// A public data set that a step can be told to use.
@@ -26,12 +26,14 @@ pub enum Dataset {
     Digits,
     /// Public images of the user's own, in files named as MNIST's; ten classes.
     Idx,
+    /// A folder of images per class; see [`folders`].
+    Folders,
 }
 
 impl Dataset {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Emnist, Self::Kmnist, Self::FashionMnist, Self::Mnist, Self::Digits, Self::Idx];
+    pub const ALL: [Self; 7] =
+        [Self::Emnist, Self::Kmnist, Self::FashionMnist, Self::Mnist, Self::Digits, Self::Idx, Self::Folders];
 
     /// The name on command lines.
     pub fn name(self) -> &'static str {
@@ -42,6 +44,7 @@ impl Dataset {
             Self::Mnist => "mnist",
             Self::Digits => "digits",
             Self::Idx => "idx",
+            Self::Folders => "folders",
         }
     }
 
@@ -51,7 +54,7 @@ impl Dataset {
             Self::Emnist => "EMNIST",
             Self::Kmnist => "KMNIST",
             Self::FashionMnist => "FashionMNIST",
-            Self::Mnist | Self::Digits | Self::Idx => "MNIST",
+            Self::Mnist | Self::Digits | Self::Idx | Self::Folders => "MNIST",
         }
     }
 
@@ -81,6 +84,9 @@ impl Dataset {
         if self == Self::Digits {
             return digits();
         }
+        if self == Self::Folders {
+            return folders(root, split, None, Privacy::Public);
+        }
         let (images, images_path) = self.array(root, split, "images-idx3")?;
         let (labels, labels_path) = self.array(root, split, "labels-idx1")?;
         let classes = self.classes();
@@ -95,6 +101,13 @@ impl Dataset {
                 "the two files belong to different data sets; fetch them again",
             ));
         }
+        if images.is_empty() {
+            return Err(Error::content(
+                &images_path,
+                "there are no images in it",
+                "fetch the data set again",
+            ));
+        }
         let images = if self == Self::Emnist && orientation == Orientation::Upright {
             Images::trusted(upright(images.tensor()))
         } else {
@@ -105,7 +118,9 @@ impl Dataset {
             images,
             name: self.name().to_owned(),
             privacy: if self == Self::Mnist { Privacy::Private } else { Privacy::Public },
+            class_names: Vec::new(),
             files: vec![images_path, labels_path],
+            listing: None,
         })
     }
 

@@ -47,6 +47,9 @@ pub struct ShardMetadata {
     /// How records were assigned to teachers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assignment: Option<String>,
+    /// Names of the classes, by number; empty where the numbers are the names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
 }
 
 impl ShardMetadata {
@@ -201,7 +204,7 @@ impl ShardIndices {
     /// Reads the file.
     ///
     /// # Errors
-    /// No JSON of the form `{"0": [rows], ...}`, a negative row, or a row that two teachers share.
+    /// No JSON of the form `{"0": [rows], ...}`, a teacher without rows, a negative row, or a row that two teachers share.
     pub fn load(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path)
             .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
@@ -218,6 +221,9 @@ impl ShardIndices {
         let mut owner = std::collections::HashMap::new();
         for (name, rows) in map {
             let teacher: u64 = name.parse().map_err(|_| wrong(format!("`{name}` is no teacher id")))?;
+            if rows.is_empty() {
+                return Err(wrong(format!("teacher {teacher} has no rows")));
+            }
             for &row in &rows {
                 if row < 0 {
                     return Err(wrong(format!("teacher {teacher} has row {row}")));
@@ -299,6 +305,7 @@ impl Shard {
                 .collect(),
             shard_path: Some(shard_path.to_string_lossy().into_owned()),
             assignment: Some(assignment.to_owned()),
+            class_names: records.class_names.clone(),
         };
         let text = serde_json::to_string_pretty(&metadata)
             .map_err(|source| artifact::Error::Field { field: "metadata".to_owned(), source })?;

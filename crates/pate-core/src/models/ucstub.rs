@@ -21,6 +21,9 @@ pub struct UcStub {
     classes: i64,
 }
 
+/// Two convolutions take two rows of pixels each, and the pool wants two.
+const MIN_SIDE: i64 = 6;
+
 impl UcStub {
     const NAME: &str = "UCStub (conv1, conv2, fc1, fc2)";
 
@@ -41,6 +44,21 @@ impl UcStub {
         Self::from_tensors(path, read_tensors(path)?, spec, device)
     }
 
+    /// Checks that images of the shape of `spec`, which came from `path`, are large enough.
+    ///
+    /// # Errors
+    /// Names the file, their size and the least one.
+    pub fn check_images(path: &Path, spec: ImageSpec) -> Result<()> {
+        if spec.height >= MIN_SIDE && spec.width >= MIN_SIDE {
+            return Ok(());
+        }
+        Err(Error::content(
+            path,
+            format!("the images are {}x{}, too small for the classifier", spec.height, spec.width),
+            format!("it needs at least {MIN_SIDE}x{MIN_SIDE}"),
+        ))
+    }
+
     pub(super) fn from_tensors(
         path: &Path,
         tensors: Vec<(String, Array)>,
@@ -50,6 +68,7 @@ impl UcStub {
         let Some(&[classes, _]) = shape_in(&tensors, "fc2.weight") else {
             return Err(missing(path, "fc2.weight", Self::NAME, &tensors));
         };
+        Self::check_images(path, spec)?;
         let spec = ImageSpec { classes: classes as i64, ..spec };
         let mut source = Source::file(path, tensors, device);
         let network = Self::build(&mut source, spec)?;
@@ -58,9 +77,9 @@ impl UcStub {
     }
 
     fn build(source: &mut Source<'_>, spec: ImageSpec) -> Result<Self> {
-        if spec.height < 6 || spec.width < 6 {
+        if spec.height < MIN_SIDE || spec.width < MIN_SIDE {
             return Err(Error::invalid(format!(
-                "images of {}x{} are too small for the classifier; it needs at least 6x6",
+                "images of {}x{} are too small for the classifier; it needs at least {MIN_SIDE}x{MIN_SIDE}",
                 spec.height, spec.width
             )));
         }

@@ -1,9 +1,10 @@
 use std::path::Path;
 
 use tch::{Device, Tensor};
+use tensorfile::Array;
 
 use super::{missing, read_tensors, shape_in};
-use crate::data::ImageSpec;
+use crate::data::{ImageSize, ImageSpec};
 use crate::nn::{Conv2d, ConvTranspose2d, Linear, Network, Source};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
@@ -53,6 +54,20 @@ pub struct Decoder {
     latent_dim: i64,
 }
 
+/// The decoder's tensors, without a whole VAE's prefixes.
+fn decoder_tensors(path: &Path) -> Result<Vec<(String, Array)>> {
+    let mut tensors = read_tensors(path)?;
+    if tensors.iter().any(|(name, _)| name.starts_with("encoder.")) {
+        tensors.retain(|(name, _)| !name.starts_with("encoder."));
+        for (name, _) in &mut tensors {
+            if let Some(rest) = name.strip_prefix("decoder.") {
+                *name = rest.to_owned();
+            }
+        }
+    }
+    Ok(tensors)
+}
+
 impl Decoder {
     const NAME: &str = "the VAE decoder (fc, conv_t1, conv_t2, conv_final)";
 
@@ -74,6 +89,33 @@ impl Decoder {
         })
     }
 
+    /// The shape of the images that a weights file draws: its channels, and the size that is given, or a square where none is.
+    ///
+    /// # Errors
+    /// No decoder, or no square and no size; and whatever reading the file gives.
+    pub fn spec_of(path: &Path, size: Option<ImageSize>) -> Result<ImageSpec> {
+        let tensors = decoder_tensors(path)?;
+        let (flat, channels) =
+            match (shape_in(&tensors, "fc.weight"), shape_in(&tensors, "conv_final.weight")) {
+                (Some(&[flat, _]), Some(&[channels, ..])) => (flat as i64, channels as i64),
+                (Some(_), _) => return Err(missing(path, "conv_final.weight", Self::NAME, &tensors)),
+                (None, _) => return Err(missing(path, "fc.weight", Self::NAME, &tensors)),
+            };
+        // fc makes 128 maps of a quarter of the image's sides.
+        let quarters = (flat / 128).isqrt();
+        let square = (quarters > 0 && quarters * quarters * 128 == flat)
+            .then_some(ImageSize { height: 4 * quarters, width: 4 * quarters });
+        let Some(ImageSize { height, width }) = size.or(square) else {
+            return Err(Error::content(
+                path,
+                format!("fc.weight gives {flat} values, and no square image has so many"),
+                "give the size of its images with --image-size HEIGHTxWIDTH",
+            ));
+        };
+        // The number of classes means nothing to a decoder.
+        Ok(ImageSpec { channels, height, width, classes: 1 })
+    }
+
     /// The decoder of a weights file: the decoder's keys alone, or a whole VAE's with `encoder.` and `decoder.` before them.
     ///
     /// The number of latents comes from `fc.weight`, the channels from `conv_final.weight`; height and width are those of
@@ -82,15 +124,7 @@ impl Decoder {
     /// # Errors
     /// Other names or shapes, values that are not finite, and whatever reading the file gives.
     pub fn load(path: &Path, spec: ImageSpec, device: Device) -> Result<Self> {
-        let mut tensors = read_tensors(path)?;
-        if tensors.iter().any(|(name, _)| name.starts_with("encoder.")) {
-            tensors.retain(|(name, _)| !name.starts_with("encoder."));
-            for (name, _) in &mut tensors {
-                if let Some(rest) = name.strip_prefix("decoder.") {
-                    *name = rest.to_owned();
-                }
-            }
-        }
+        let tensors = decoder_tensors(path)?;
         let Some(&[_, latent_dim]) = shape_in(&tensors, "fc.weight") else {
             return Err(missing(path, "fc.weight", Self::NAME, &tensors));
         };
@@ -176,6 +210,21 @@ pub struct Vae {
 }
 
 impl Vae {
+    /// Checks that images of the shape of `spec`, which came from `path`, can be halved twice.
+    ///
+    /// # Errors
+    /// Names the file, their size and what fits.
+    pub fn check_images(path: &Path, spec: ImageSpec) -> Result<()> {
+        if spec.height > 0 && spec.width > 0 && spec.height % 4 == 0 && spec.width % 4 == 0 {
+            return Ok(());
+        }
+        Err(Error::content(
+            path,
+            format!("the images are {}x{}, which do not fit the VAE", spec.height, spec.width),
+            "height and width must be multiples of 4",
+        ))
+    }
+
     /// A fresh VAE for images of `spec`.
     ///
     /// # Errors

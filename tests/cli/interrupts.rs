@@ -1,0 +1,322 @@
+//! Every program cut off in the middle: by a full disk, Ctrl-C, a termination and a kill, at moments spread over its run and
+//! while it writes. What stands under a final name is what a whole run writes there, and a run in the same folder
+//! afterwards ends as one in an empty folder does.
+
+#![cfg(unix)]
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::matrix::{GOOD, good_line, inputs};
+use crate::support::{BINARIES, Run, Work};
+
+const QUIETLY: &str = "--quiet --device cpu --threads 1";
+
+/// Every file of `out` with its hash; of reports, the text without what differs from run to run.
+fn contents(work: &Work) -> BTreeMap<String, String> {
+    let mut all = work.files("out");
+    for (name, content) in &mut all {
+        if Path::new(name).extension().is_none_or(|ending| ending != "json") {
+            continue;
+        }
+        let mut report = work.json(name);
+        // A batch that goes on skips the teachers that are done.
+        for field in ["wall_seconds", "done", "skipped", "teachers"] {
+            report.as_object_mut().unwrap().remove(field);
+        }
+        *content = report.to_string();
+    }
+    all
+}
+
+fn is_temporary(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|ending| ending == "tmp")
+}
+
+/// Fails where a final name holds anything else than after a whole run.
+fn are_whole(work: &Work, whole: &BTreeMap<String, String>, what: &str) {
+    for (name, content) in contents(work) {
+        assert!(is_temporary(&name) || whole.get(&name) == Some(&content), "{what}: {name} is half done");
+    }
+}
+
+fn temporaries(work: &Work) -> Vec<String> {
+    work.files("out").into_keys().filter(|name| is_temporary(name)).collect()
+}
+
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    // It may have ended by itself.
+    let _ = status;
+}
+
+/// When a run is cut off.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// After this share of the time that a whole run takes.
+    Share(f64),
+    /// As soon as a temporary file is there.
+    Writing,
+}
+
+const CUTS: [(&str, Moment); 4] = [
+    ("-INT", Moment::Share(0.55)),
+    ("-TERM", Moment::Share(0.8)),
+    ("-INT", Moment::Writing),
+    ("-KILL", Moment::Writing),
+];
+
+/// Runs a good line, cuts it off, and checks what it left.
+fn cut_off(work: &Work, binary: &str, cut: (&str, Moment), whole: &BTreeMap<String, String>, time: Duration) {
+    let (name, moment) = cut;
+    let what = format!("{binary} {name} {moment:?}");
+    let before = contents(work);
+    let mut command = work.command(binary, &format!("{} {QUIETLY}", good_line(binary)));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    match moment {
+        Moment::Share(share) => std::thread::sleep(time.mul_f64(share)),
+        Moment::Writing => {
+            while child.try_wait().unwrap().is_none() && !holds_temporary(&work.path("out")) {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+    }
+    signal(&child, name);
+    let output = child.wait_with_output().unwrap();
+    let (code, text) = (output.status.code(), String::from_utf8(output.stderr).unwrap());
+    are_whole(work, whole, &what);
+    if name == "-KILL" {
+        return;
+    }
+    assert!(temporaries(work).is_empty(), "{what} left {:?}", temporaries(work));
+    match code {
+        // Too late to stop anything.
+        Some(0) => assert!(!text.contains("error"), "{what}: {text}"),
+        Some(130) => {
+            assert_eq!(text.lines().count(), 2, "{what}: {text}");
+            assert!(
+                text.contains("error: stopped on request; files that were finished are complete"),
+                "{what}: {text}"
+            );
+        }
+        // Before it listened.
+        None => assert!(output.status.signal().is_some() && contents(work) == before, "{what}: {text}"),
+        Some(_) => panic!("{what} ended with {code:?}: {text}"),
+    }
+}
+
+/// Whether a temporary file is in `folder` or in a folder of it.
+fn holds_temporary(folder: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| {
+        let path = entry.path();
+        is_temporary(&path.to_string_lossy()) || (path.is_dir() && holds_temporary(&path))
+    })
+}
+
+/// A run whose files cannot grow beyond a few thousand bytes, as on a disk that fills up while it writes.
+fn on_a_full_disk(work: &Work, binary: &str) -> Run {
+    let path = BINARIES.iter().find(|(name, _)| *name == binary).map(|(_, path)| *path).unwrap();
+    let line = format!("{} {QUIETLY}", good_line(binary));
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -f 8; trap '' XFSZ; exec \"$0\" \"$@\"", path])
+        .args(line.split_whitespace())
+        .current_dir(work.root())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    Run {
+        line: format!("{binary} {line}"),
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// All of it for some of the programs.
+fn cut_off_each(binaries: &[(&str, &str)]) {
+    let work = inputs();
+    for &(binary, line) in binaries {
+        let started = Instant::now();
+        work.run_quiet(binary, line).ok();
+        let time = started.elapsed();
+        let whole = contents(&work);
+        assert!(!whole.is_empty() && !whole.keys().any(|name| is_temporary(name)), "{binary}: {whole:?}");
+        std::fs::remove_dir_all(work.path("out")).unwrap();
+
+        let run = on_a_full_disk(&work, binary);
+        // One teacher's failure is a result of the batch.
+        let (code, start) =
+            if binary == "batch-label-filter" { (1, "result: 2 of 2") } else { (3, "error: ") };
+        run.check(code, start, &[]).unwrap();
+        let text = format!("{}{}", run.stdout, run.stderr);
+        assert!(
+            text.contains("cannot write") && text.contains("out/") && text.contains("File too large"),
+            "{text}"
+        );
+        assert!(temporaries(&work).is_empty(), "{binary} left {:?}", temporaries(&work));
+        let mut left = contents(&work);
+        // It says what became of the teachers.
+        left.remove("out/batch_report.json");
+        for (name, content) in left {
+            assert_eq!(whole.get(&name), Some(&content), "{binary}: {name} after a full disk");
+        }
+
+        for cut in CUTS {
+            cut_off(&work, binary, cut, &whole, time);
+        }
+        work.run_quiet(binary, line).ok();
+        let mut after = contents(&work);
+        // A killed program cannot clean up; its temporary files have names of their own that nothing reads.
+        after.retain(|name, _| !is_temporary(name));
+        assert_eq!(after, whole, "{binary}");
+        println!(
+            "{binary}: full disk {code}, -INT and -TERM 130 (or 0, where done), whole again after -KILL"
+        );
+        std::fs::remove_dir_all(work.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn programs_that_are_cut_off_leave_whole_files_and_go_on() {
+    cut_off_each(&GOOD[..6]);
+}
+
+#[test]
+fn more_programs_that_are_cut_off_leave_whole_files_and_go_on() {
+    cut_off_each(&GOOD[6..]);
+}
+
+#[test]
+fn a_second_run_names_the_first() {
+    let work = inputs();
+    for (binary, line, lock) in [
+        (
+            "pretrain-decoder",
+            "--dataset digits --epochs 100000 --batch-size 64 --out-dir out",
+            "out/.pate-synth.lock",
+        ),
+        (
+            "generate-candidates",
+            "--decoder-path decoder.pth --pool-size 50000 --out out/p.pt",
+            "out/.pate-synth.p.pt.lock",
+        ),
+    ] {
+        let line = format!("{line} {QUIETLY}");
+        let mut first = work.command(binary, &line).stderr(Stdio::null()).spawn().unwrap();
+        while std::fs::read_to_string(work.path(lock)).unwrap_or_default().is_empty() {
+            assert!(first.try_wait().unwrap().is_none(), "{binary} ended by itself");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Held fast, it takes no time from the second.
+        signal(&first, "-STOP");
+        let process = format!("is in use by process {} ({binary} {line})", first.id());
+        let second = work.run_bare(binary, &line).check(
+            3,
+            "error: ",
+            &["the output out", &process, "wait for it, stop it"],
+        );
+        for name in ["-TERM", "-CONT"] {
+            signal(&first, name);
+        }
+        assert_eq!(first.wait().unwrap().code(), Some(130));
+        second.unwrap();
+        assert!(work.files("out").is_empty(), "{:?}", work.files("out"));
+    }
+}
+
+#[test]
+fn devices_and_pipes_are_not_replaced() {
+    let work = inputs();
+    let made = Command::new("mkfifo").arg(work.path("pipe.json")).status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("skipped: a pipe as output: mkfifo is not there");
+        return;
+    }
+    for binary in ["generate-candidates", "evaluate-student", "evaluate-synthetic"] {
+        let line =
+            good_line(binary).replace("out/pool.pt", "pipe.json").replace("out/report.json", "pipe.json");
+        let line = if binary == "generate-candidates" {
+            std::fs::rename(work.path("pipe.json"), work.path("pipe.pt")).unwrap();
+            line.replace("pipe.json", "pipe.pt")
+        } else {
+            line
+        };
+        work.run_quiet(binary, &line).check(3, "error: ", &["cannot write pipe", "no regular file"]).unwrap();
+        if binary == "generate-candidates" {
+            std::fs::rename(work.path("pipe.pt"), work.path("pipe.json")).unwrap();
+        }
+    }
+    assert!(!std::fs::metadata(work.path("pipe.json")).unwrap().is_file());
+    assert!(work.files(".").keys().all(|name| !is_temporary(name)));
+}
+
+#[test]
+fn results_that_cannot_be_printed_are_an_error() {
+    let work = inputs();
+    let full = Path::new("/dev/full");
+    if !full.exists() {
+        println!("skipped: a full device as standard output: /dev/full is not there");
+        return;
+    }
+    for binary in ["batch-label-filter", "evaluate-student", "evaluate-synthetic"] {
+        let mut command = work.command(binary, &format!("{} {QUIETLY}", good_line(binary)));
+        let device = std::fs::OpenOptions::new().write(true).open(full).unwrap();
+        let output = command.stdout(device).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{binary}: {text}");
+        assert!(
+            text.starts_with("error: cannot write to standard output: No space left"),
+            "{binary}: {text}"
+        );
+        assert_eq!(text.lines().count(), 1, "{binary}: {text}");
+    }
+    // Nothing can be made below the system's own file system, whoever asks.
+    for (binary, out) in
+        [("prepare-shards", "-dir out"), ("combine", "--output out"), ("train-student", "-dir out")]
+    {
+        let line = good_line(binary).replace(out, &out.replace(" out", " /proc/out"));
+        work.run_quiet(binary, &line).check(3, "error: ", &["cannot write /proc/out"]).unwrap();
+    }
+}
+
+/// A report of a stopped batch is no report: nothing is called finished that is not.
+#[test]
+fn a_stopped_batch_has_no_report() {
+    let work = inputs();
+    let line = good_line("batch-label-filter").replace(
+        "--candidates pool.pt",
+        "--generate-candidates-per-teacher --pool-size 2000 --candidates-dir out/pools",
+    );
+    let mut child = work
+        .command("batch-label-filter", &format!("{line} {QUIETLY}"))
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !work.path("out/teacher_0/selection_report.json").is_file() {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    signal(&child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(
+        !work.path("out/batch_report.json").exists()
+            && !work.path("out/teacher_1/selection_report.json").exists()
+    );
+    let first = work.sha256("out/teacher_0/synthetic_samples.pt");
+    work.run_quiet("batch-label-filter", &line).ok();
+    let statuses: Vec<Value> = work.json("out/batch_report.json")["teachers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t["status"].clone())
+        .collect();
+    assert_eq!(statuses, ["skipped", "done"]);
+    assert_eq!(work.sha256("out/teacher_0/synthetic_samples.pt"), first);
+}
