@@ -12,9 +12,10 @@ pool_seed := "123"
 common := "--device auto"
 datasets := "datasets"
 
-# The 250 teachers are shared by pipeline, nine-k and full.
+# The 250 teachers are shared by pipeline and nine-k; full trains its own on the same shards.
 shards := "runs/mnist250/shards"
 nets := "runs/mnist250/trained_nets"
+best_nets := "runs/mnist250/best_nets"
 decoder := "runs/decoder_emnist"
 digits_decoder := "runs/decoder_digits"
 # Where the steps put their results when they are called one by one.
@@ -140,15 +141,23 @@ nine-k: build prepare-shards train-teachers pretrain-decoder
     {{step}} train-student -- --samples runs/nine_k/combined/combined_synthetic_samples.pt --labels runs/nine_k/combined/combined_synthetic_labels.csv --config config/nine_k.json --output-dir runs/nine_k/student --seed {{seed}} {{common}}
     {{step}} evaluate-student -- --model runs/nine_k/student/student_model_best.pth --mnist-dir {{datasets}} --config config/nine_k.json --output runs/nine_k/student/evaluation_report.json {{common}}
 
-# The demo at full size: 250 teachers on full MNIST, a decoder of public digits alone (needs data-mnist)
-full: build prepare-shards train-teachers pretrain-decoder-digits
-    {{step}} train-student -- --public-control --dataset digits --config config/demo.json --output-dir runs/full/public_control --seed {{seed}} {{common}}
-    {{step}} evaluate-student -- --model runs/full/public_control/student_model_best.pth --mnist-dir {{datasets}} --config config/demo.json --output runs/full/public_control/evaluation_report.json {{common}}
-    {{step}} batch-label-filter -- --generate-candidates-per-teacher --candidates-dir runs/full/candidates --decoder-path {{digits_decoder}}/decoder.pth --teachers-dir {{nets}} --teacher-shard-base {{shards}} --shard-metadata-base {{shards}} --num-teachers 250 --config config/demo.json --output-dir runs/full/teachers --seed {{pool_seed}} {{common}}
-    {{step}} evaluate-synthetic -- --samples runs/full/teachers/teacher_0/synthetic_samples.pt --shard {{shards}}/teacher_0/shard.pt --config config/demo.json --out runs/full/teachers/teacher_0/evaluation_report.json {{common}}
-    {{step}} combine -- --teachers-dir runs/full/teachers --output runs/full/combined --seed {{seed}} {{common}}
-    {{step}} train-student -- --samples runs/full/combined/combined_synthetic_samples.pt --labels runs/full/combined/combined_synthetic_labels.csv --config config/demo.json --output-dir runs/full/student --seed {{seed}} {{common}}
-    {{step}} evaluate-student -- --model runs/full/student/student_model_best.pth --mnist-dir {{datasets}} --config config/demo.json --output runs/full/student/evaluation_report.json {{common}}
+# The best preset at full size: 250 teachers on full MNIST, public digits alone, three seeds, controls, a table (needs data-mnist)
+full: build prepare-shards best-teachers (full-seed "42") (full-seed "43") (full-seed "44")
+    cargo xtask results runs/full
+
+# Train the best preset's teachers: with augmentation, without a look at the test images; goes on where it was stopped
+best-teachers:
+    {{step}} train-teachers -- --data-dir {{datasets}} --shard-indices {{shards}}/shard_indices.json --num-models 250 --skip-test --config config/best.json --output-dir {{best_nets}} --seed {{seed}} {{common}}
+
+# One seed of `full`, from the decoder on: `just full-seed 45`
+full-seed s:
+    {{step}} pretrain-decoder -- --dataset digits --config config/best.json --out-dir runs/full/seed_{{s}}/decoder --seed {{s}} {{common}}
+    {{step}} batch-label-filter -- --generate-candidates-per-teacher --discard-candidates --decoder-path runs/full/seed_{{s}}/decoder/decoder.pth --latents runs/full/seed_{{s}}/decoder/latents.pt --teachers-dir {{best_nets}} --teacher-shard-base {{shards}} --shard-metadata-base {{shards}} --num-teachers 250 --quota false --config config/best.json --output-dir runs/full/seed_{{s}}/teachers --seed 1{{s}} {{common}}
+    {{step}} combine -- --teachers-dir runs/full/seed_{{s}}/teachers --output runs/full/seed_{{s}}/combined --seed {{s}} {{common}}
+    {{step}} train-student -- --samples runs/full/seed_{{s}}/combined/combined_synthetic_samples.pt --labels runs/full/seed_{{s}}/combined/combined_synthetic_labels.csv --config config/best.json --output-dir runs/full/seed_{{s}}/student --seed {{s}} {{common}}
+    {{step}} train-student -- --public-control --dataset digits --epochs 100 --config config/best.json --output-dir runs/full/seed_{{s}}/public_control --seed {{s}} {{common}}
+    {{step}} train-student -- --samples runs/full/seed_{{s}}/combined/combined_synthetic_samples.pt --labels runs/full/seed_{{s}}/combined/combined_synthetic_labels.csv --relabel-with runs/full/seed_{{s}}/public_control/student_model_final.pth --config config/best.json --output-dir runs/full/seed_{{s}}/relabelled_control --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/full/seed_{{s}}/student/student_model_final.pth --public-control runs/full/seed_{{s}}/public_control/student_model_final.pth --relabelled-control runs/full/seed_{{s}}/relabelled_control/student_model_final.pth --mnist-dir {{datasets}} --config config/best.json --output runs/full/seed_{{s}}/student/evaluation_report.json {{common}}
 
 # Remove runs/; data sets and builds stay
 clean:

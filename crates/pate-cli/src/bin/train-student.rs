@@ -231,7 +231,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     ctx.write_report(&report, &args.output_dir.join("training_report.json"))?;
     if let Some(e) = best_epoch {
         ctx.say(&format!(
-            "best epoch {} ({:.2}% of the validation samples): {}",
+            "best epoch {} (right about the labels of {:.2}% of the validation samples): {}",
             e.epoch,
             e.validation_accuracy.unwrap_or_default(),
             best_path.display()

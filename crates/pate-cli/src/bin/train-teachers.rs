@@ -11,6 +11,7 @@ use artifact::{FileRecord, Guarantee, Report};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
 use pate_cli::public_data::{self, MNIST_DIR, PrivateDataArgs, shard_indices};
+use pate_cli::controls::{self, ControlArgs};
 use pate_cli::teacher_training::TeacherJob;
 use pate_cli::{Context, Outcome, Step, training};
 use pate_core::data::{Assignment, Records, ShardIndices, Split};
@@ -62,6 +63,8 @@ struct Args {
     /// Factor of a drop [default: 0.1, or teachers.lr_gamma]
     #[arg(long, value_name = "FACTOR", help_heading = "Training")]
     lr_gamma: Option<f64>,
+    #[command(flatten)]
+    controls: ControlArgs,
     /// Folder for the <id>/model.pth
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "trained_nets_gpu", help_heading = "Output")]
     output_dir: PathBuf,
@@ -193,7 +196,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     }
     progress.finish();
     let mean = (!accuracies.is_empty()).then(|| accuracies.iter().sum::<f64>() / accuracies.len() as f64);
+    let controls = match &test {
+        Some(test) => args.controls.measure(test, &plan.normalisation, ctx)?,
+        None => Vec::new(),
+    };
     report
+        .field("controls", &controls)?
         .field("num_models", n_models)?
         .field("start_id", args.start_id)?
         .field("epochs", plan.epochs)?
@@ -220,5 +228,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let tested = mean
         .map_or_else(|| "not tested".to_owned(), |mean| format!("{mean:.2}% of the test images on average"));
     ctx.say(&format!("{n_models} teachers, {tested}: {}", args.output_dir.display()));
+    if mean.is_some() {
+        ctx.say(&controls::summary(&controls, mean));
+    }
     Ok(Outcome::Done)
 }
