@@ -18,7 +18,7 @@ const STEPS: &[(&str, &str)] = &[
     ("pretrain-decoder", "--dataset digits --epochs 1 --batch-size 256 --out-dir decoder"),
     (
         "generate-candidates",
-        "--decoder-path decoder/decoder.pth --pool-size 40 --out pools/one.pt --save-grid",
+        "--decoder-path decoder/decoder.pth --pool-size 40 --out pools/candidates_one.pt --save-grid",
     ),
     (
         "batch-label-filter",
@@ -29,11 +29,11 @@ const STEPS: &[(&str, &str)] = &[
     ("train-teacher-vae", "--teacher-id 1 --shard-path shards/teacher_1/shard.pt --epochs 1 --out-dir vaes"),
     (
         "generate-candidates",
-        "--decoder-path vaes/teacher_{id}/decoder.pth --teacher-id 1 --pool-size 40 --out own/p{id}.pt",
+        "--decoder-path vaes/teacher_{id}/decoder.pth --teacher-id 1 --pool-size 40 --out own/candidates_{id}.pt",
     ),
     (
         "label-filter",
-        "--candidates own/p1.pt --candidates pools/one.pt --teacher-model nets/1/model.pth --out-dir own/teacher_1 \
+        "--candidates own/candidates_1.pt --candidates pools/candidates_one.pt --teacher-model nets/1/model.pth --out-dir own/teacher_1 \
          --config config.json --teacher-shard-path shards/teacher_1/shard.pt \
          --shard-metadata shards/teacher_1/metadata.json --decoder-path vaes/teacher_1/decoder.pth",
     ),
@@ -49,7 +49,7 @@ const STEPS: &[(&str, &str)] = &[
     ),
     (
         "evaluate-synthetic",
-        "--samples teachers/teacher_0/synthetic_samples.pt --shard shards/teacher_0/shard.pt --out teachers/eval_0.json",
+        "--samples teachers/teacher_0/synthetic_samples.pt --shard shards/teacher_0/shard.pt --out teachers/teacher_0/evaluation_report.json",
     ),
 ];
 
@@ -153,9 +153,62 @@ fn reports_can_be_checked(work: &Work) {
     assert!(unlisted.is_empty(), "no report lists {unlisted:?}");
 }
 
+/// The README's table "Files": patterns of names, and what it says about who may read them.
+fn table_of_files() -> Vec<(Vec<String>, String)> {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("\n## Files\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let mut names: Vec<String> = Vec::new();
+        for name in cells[0].split('`').skip(1).step_by(2) {
+            // An ending alone is the name before with another ending.
+            let whole = match (name.strip_prefix('.'), names.first()) {
+                (Some(_), Some(first)) => first.rsplit_once('.').unwrap().0.to_owned() + name,
+                _ => name.rsplit('/').next().unwrap().replace("<id>", "*").replace("<name>", "*"),
+            };
+            names.push(whole);
+        }
+        (names, cells[cells.len() - 1].to_owned())
+    })
+    .collect()
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        Some((start, end)) => {
+            name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+        }
+        None => pattern == name,
+    }
+}
+
 #[cfg(unix)]
 fn private_files_are_the_owners(work: &Work) {
     use std::os::unix::fs::PermissionsExt as _;
+    let table = table_of_files();
+    // What the umask leaves of a new file of anybody's.
+    let touched = tempfile::tempdir().unwrap();
+    let path = touched.path().join("touched");
+    assert!(std::process::Command::new("touch").arg(&path).status().unwrap().success());
+    let given = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert!(table.len() > 15, "{table:?}");
+    for name in work.files(".").into_keys().filter(|n| !n.starts_with("mnist/") && n != "config.json") {
+        let mode = std::fs::metadata(work.path(&name)).unwrap().permissions().mode() & 0o777;
+        let file = name.rsplit('/').next().unwrap();
+        let rows: Vec<&str> = table
+            .iter()
+            .filter(|(patterns, _)| patterns.iter().any(|pattern| matches(pattern, file)))
+            .map(|(_, who)| who.as_str())
+            .collect();
+        assert!(!rows.is_empty(), "the README's table has no row for {name}");
+        if rows.iter().all(|who| *who == "private") {
+            assert_eq!(mode, 0o600, "{name} is private in the README's table, and {mode:o}");
+        } else if PUBLIC.iter().any(|prefix| name.starts_with(prefix)) {
+            assert_eq!(mode, given, "{name} is public: its mode is the umask's");
+        }
+    }
     for name in work.files(".").into_keys() {
         let mode = std::fs::metadata(work.path(&name)).unwrap().permissions().mode() & 0o777;
         if !PUBLIC.iter().any(|prefix| name.starts_with(prefix)) {

@@ -21,7 +21,7 @@ const QUIETLY: &str = "--quiet --device cpu --threads 1";
 fn contents(work: &Work) -> BTreeMap<String, String> {
     let mut all = work.files("out");
     for (name, content) in &mut all {
-        if !name.ends_with(".json") {
+        if Path::new(name).extension().is_none_or(|ending| ending != "json") {
             continue;
         }
         let mut report = work.json(name);
@@ -35,7 +35,7 @@ fn contents(work: &Work) -> BTreeMap<String, String> {
 }
 
 fn is_temporary(name: &str) -> bool {
-    name.ends_with(".tmp")
+    Path::new(name).extension().is_some_and(|ending| ending == "tmp")
 }
 
 /// Fails where a final name holds anything else than after a whole run.

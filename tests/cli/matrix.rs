@@ -133,7 +133,7 @@ fn broken(work: &Work) {
     work.put("none.csv", "index,label,confidence\r\n");
     work.tensor("flat.pt", &[2, SIDE * SIDE], &[0.5; 2 * SIDE * SIDE]);
     work.tensor("small.pt", &[10, 1, 4, 4], &[0.5; 160]);
-    work.tensor("odd.pt", &[8, 1, 30, 30], &[0.5; 8 * 900]);
+    work.tensor("odd.pt", &[8, 1, 30, 30], &vec![0.5; 8 * 900]);
     spoilt(work, "decoder.pth", "nan_decoder.pth", "fc.bias", |_, values| values[3] = f32::NAN);
     spoilt(work, "decoder.pth", "short_decoder.pth", "fc.bias", |shape, values| {
         *shape = vec![4];
@@ -154,18 +154,18 @@ fn broken(work: &Work) {
     work.put("empty_net/0/readme", "");
     let (train, test) = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte");
     odd_mnist(work, "text_mnist", train, b"these are no data\n");
-    odd_mnist(work, "flat_mnist", train, &idx(&[40, SIDE * SIDE], &[9; 40 * SIDE * SIDE]));
+    odd_mnist(work, "flat_mnist", train, &idx(&[40, SIDE * SIDE], &vec![9; 40 * SIDE * SIDE]));
     odd_mnist(work, "small_mnist", test, &idx(&[20, 14, 14], &[9; 20 * 196]));
-    odd_mnist(work, "short_mnist", train, &idx(&[39, SIDE, SIDE], &[9; 39 * SIDE * SIDE]));
+    odd_mnist(work, "short_mnist", train, &idx(&[39, SIDE, SIDE], &vec![9; 39 * SIDE * SIDE]));
     odd_mnist(work, "short_test", test, &idx(&[19, SIDE, SIDE], &[9; 19 * SIDE * SIDE]));
     odd_mnist(work, "text_test", test, b"these are no data\n");
     odd_mnist(work, "flat_test", test, &idx(&[20, SIDE * SIDE], &[9; 20 * SIDE * SIDE]));
     work.mnist("odd_mnist", 40, 20);
-    work.put("odd_mnist/MNIST/raw/train-images-idx3-ubyte", idx(&[40, 30, 30], &[9; 40 * 900]));
+    work.put("odd_mnist/MNIST/raw/train-images-idx3-ubyte", idx(&[40, 30, 30], &vec![9; 40 * 900]));
     work.mnist("empty_mnist", 0, 20);
     work.mnist("empty_test", 40, 0);
     work.put("empty.json", r#"{"0": [], "1": [1]}"#);
-    work.put("nobody.json", r#"{}"#);
+    work.put("nobody.json", "{}");
     work.put("no_counts.json", r#"{"teacher_id": 0, "shard_size": 0, "class_distribution": {}}"#);
     for (folder, file) in
         [("text_sets", "text"), ("nan_sets", "nan.pt"), ("small_sets", "small.pt"), ("short_sets", "none.pt")]
