@@ -54,13 +54,11 @@ const STEPS: &[(&str, &str)] = &[
 ];
 
 /// Files that anybody may have: what was made from public data, or given.
-const PUBLIC: &[&str] = &["decoder/", "pools/", "mnist/", "config.json", "given"];
+const PUBLIC: &[&str] = &["decoder/", "pools/", "mnist/", "config.json"];
 
 fn chain() -> Work {
     let work = Work::new();
     work.mnist("mnist", 60, 20);
-    // What anybody's new file may be read by.
-    std::fs::File::create(work.path("given")).unwrap();
     work.put(
         "config.json",
         r#"{"filtering": {"confidence_threshold": 0.05, "rare_class_threshold": 0.05, "min_memorization_distance": 0.5,
@@ -149,10 +147,7 @@ fn reports_can_be_checked(work: &Work) {
         .into_keys()
         .filter(|name| !listed.contains_key(name) && !reports.contains(name))
         .filter(|name| {
-            !name.starts_with("mnist/")
-                && name != "config.json"
-                && name != "given"
-                && !name.ends_with(".fingerprint")
+            !name.starts_with("mnist/") && name != "config.json" && !name.ends_with(".fingerprint")
         })
         .collect();
     assert!(unlisted.is_empty(), "no report lists {unlisted:?}");
@@ -193,10 +188,13 @@ fn matches(pattern: &str, name: &str) -> bool {
 fn private_files_are_the_owners(work: &Work) {
     use std::os::unix::fs::PermissionsExt as _;
     let table = table_of_files();
+    // What the umask leaves of a new file of anybody's.
+    let touched = tempfile::tempdir().unwrap();
+    let path = touched.path().join("touched");
+    assert!(std::process::Command::new("touch").arg(&path).status().unwrap().success());
+    let given = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
     assert!(table.len() > 15, "{table:?}");
-    for name in
-        work.files(".").into_keys().filter(|n| !n.starts_with("mnist/") && n != "config.json" && n != "given")
-    {
+    for name in work.files(".").into_keys().filter(|n| !n.starts_with("mnist/") && n != "config.json") {
         let mode = std::fs::metadata(work.path(&name)).unwrap().permissions().mode() & 0o777;
         let file = name.rsplit('/').next().unwrap();
         let rows: Vec<&str> = table
@@ -208,7 +206,6 @@ fn private_files_are_the_owners(work: &Work) {
         if rows.iter().all(|who| *who == "private") {
             assert_eq!(mode, 0o600, "{name} is private in the README's table, and {mode:o}");
         } else if PUBLIC.iter().any(|prefix| name.starts_with(prefix)) {
-            let given = std::fs::metadata(work.path("given")).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, given, "{name} is public: its mode is the umask's");
         }
     }

@@ -70,6 +70,7 @@ impl SoftLabels {
     }
 
     /// The rows, in that order; all of them must exist.
+    #[must_use]
     pub fn select(&self, rows: impl Iterator<Item = usize>) -> Self {
         let values =
             rows.flat_map(|row| &self.values[row * self.classes..][..self.classes]).copied().collect();
