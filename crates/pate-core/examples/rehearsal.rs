@@ -1,20 +1,23 @@
 //! Makes the data of the rehearsals: other "private" data on which settings are chosen, so that MNIST's test images are looked at
 //! only when they are chosen.
 //!
-//! `cargo run --release -p pate-core --example rehearsal -- OUT FASHION_ROOT`
+//! `cargo run --release -p pate-core --example rehearsal -- OUT`
 //!
-//! Generated data, from real images:
-//! - `OUT/digits`: public = the first half of the embedded optical digits as they are; private = the second half (other writers), a
-//!   third of it for testing, in another hand: slanted, narrower, thinner, bent, then fitted as MNIST's digits are.
-//! - `OUT/fashion`: public = 1,797 training images of Fashion-MNIST reduced to 8x8 pixels of 17 grey values, as the optical digits are,
-//!   and enlarged again; private = the other training images as they are; test = its test images.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a script for developers")]
+//! Generated data, from real images: `OUT/public` holds the first half of the embedded optical digits as they are; `OUT/private` the
+//! second half (other writers), a third of it for testing, in another hand: slanted, narrower, thinner, bent, then fitted as MNIST's
+//! digits are.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a script for developers"
+)]
 
 use std::fs;
 use std::path::Path;
 
 use pate_core::augment::{Warp, warp};
-use pate_core::data::{Dataset, Orientation, Records, Split, digits};
+use pate_core::data::{Records, digits};
 use pate_core::rng::{Purpose, Stream};
 use pate_core::tensor;
 use tch::{Kind, Tensor};
@@ -22,17 +25,11 @@ use tensorfile::View;
 
 /// Private images made of each held-out digit.
 const COPIES: i64 = 20;
-const PUBLIC_FASHION: i64 = 1797;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, out, fashion] = &arguments[..] else { panic!("arguments: OUT FASHION_ROOT") };
+    let [_, out] = &arguments[..] else { panic!("one argument: the folder to make") };
     let out = Path::new(out);
-    rehearsal_digits(&out.join("digits"));
-    rehearsal_fashion(&out.join("fashion"), Path::new(fashion));
-}
-
-fn rehearsal_digits(out: &Path) {
     let all = digits().unwrap();
     let half = all.len() as i64 / 2;
     let rows = |range: std::ops::Range<i64>| all.select(&range.collect::<Vec<_>>()).unwrap();
@@ -71,21 +68,6 @@ fn other_hand(images: &Tensor, index: u64) -> Tensor {
         fit: true,
     };
     warp(&slanted.clamp(0.0, 1.0), &personal, &mut stream).unwrap()
-}
-
-fn rehearsal_fashion(out: &Path, root: &Path) {
-    let load = |split| Dataset::FashionMnist.load(root, split, Orientation::Raw).unwrap();
-    let (train, test) = (load(Split::Train), load(Split::Test));
-    let order = Stream::new(2026, Purpose::Split, 0).permutation(train.len());
-    let (public, private) = order.split_at(PUBLIC_FASHION as usize);
-    let public = train.select(public).unwrap();
-    let small = public.images.tensor().adaptive_avg_pool2d([8, 8]);
-    let grey = (small * 16.0).round() / 16.0;
-    let enlarged = grey.upsample_bicubic2d([28, 28], false, None, None).clamp(0.0, 1.0);
-    save(&public, &enlarged, 1, &out.join("public"), "train");
-    let private = train.select(private).unwrap();
-    save(&private, private.images.tensor(), 1, &out.join("private"), "train");
-    save(&test, test.images.tensor(), 1, &out.join("private"), "t10k");
 }
 
 /// Writes `images` (`copies` times the records, one after the other) and their labels as MNIST's files are.

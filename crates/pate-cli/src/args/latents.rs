@@ -64,7 +64,7 @@ impl LatentArgs {
     /// # Errors
     /// A file that cannot be used.
     pub fn bank(&self) -> Result<Option<LatentBank>> {
-        Ok(self.latents.as_deref().map(LatentBank::load).transpose().context("cannot use the latents")?)
+        self.latents.as_deref().map(LatentBank::load).transpose().context("cannot use the latents")
     }
 
     /// The file of posteriors.

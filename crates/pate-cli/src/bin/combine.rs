@@ -164,16 +164,15 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     }
     let _lock = ctx.lock(&args.output)?;
     let rows: Vec<i64> = chosen.iter().map(|&row| row as i64).collect();
-    let images = match &merged {
-        Some(merged) => merged.images.select(&rows)?,
-        None => {
-            let progress = ctx.progress();
-            progress.start("teachers", sets.complete.len() as u64);
-            let images =
-                combine::gather(&sets.complete, &chosen, progress).context("cannot combine the samples")?;
-            progress.finish();
-            images
-        }
+    let images = if let Some(merged) = &merged {
+        merged.images.select(&rows)?
+    } else {
+        let progress = ctx.progress();
+        progress.start("teachers", sets.complete.len() as u64);
+        let images =
+            combine::gather(&sets.complete, &chosen, progress).context("cannot combine the samples")?;
+        progress.finish();
+        images
     };
 
     let labels: Vec<i64> = chosen.iter().map(|&row| all[row]).collect();
