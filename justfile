@@ -157,7 +157,7 @@ full-seed s:
     {{step}} train-student -- --samples runs/full/seed_{{s}}/combined/combined_synthetic_samples.pt --labels runs/full/seed_{{s}}/combined/combined_synthetic_labels.csv --config config/best.json --output-dir runs/full/seed_{{s}}/student --seed {{s}} {{common}}
     {{step}} train-student -- --public-control --dataset digits --epochs 100 --config config/best.json --output-dir runs/full/seed_{{s}}/public_control --seed {{s}} {{common}}
     {{step}} train-student -- --samples runs/full/seed_{{s}}/combined/combined_synthetic_samples.pt --labels runs/full/seed_{{s}}/combined/combined_synthetic_labels.csv --relabel-with runs/full/seed_{{s}}/public_control/student_model_final.pth --config config/best.json --output-dir runs/full/seed_{{s}}/relabelled_control --seed {{s}} {{common}}
-    {{step}} evaluate-student -- --model runs/full/seed_{{s}}/student/student_model_final.pth --public-control runs/full/seed_{{s}}/public_control/student_model_final.pth --relabelled-control runs/full/seed_{{s}}/relabelled_control/student_model_final.pth --mnist-dir {{datasets}} --config config/best.json --output runs/full/seed_{{s}}/student/evaluation_report.json {{common}}
+    {{step}} evaluate-student -- --model runs/full/seed_{{s}}/student/student_model_final.pth --public-control-model runs/full/seed_{{s}}/public_control/student_model_final.pth --relabelled-control-model runs/full/seed_{{s}}/relabelled_control/student_model_final.pth --mnist-dir {{datasets}} --config config/best.json --output runs/full/seed_{{s}}/student/evaluation_report.json {{common}}
 
 # Remove runs/; data sets and builds stay
 clean:

@@ -84,8 +84,9 @@ const SWITCHES: &[&str] = &[
     "--no-normalize",
     "--public-control",
     "--dry-run",
-    "--soft-labels",
+    "--with-soft-labels",
     "--merge-identical",
+    "--skip-test",
     "--private-data",
 ];
 
@@ -93,7 +94,7 @@ const SWITCHES: &[&str] = &[
 const WITHOUT_DEFAULT: &[(&str, &[&str])] = &[
     ("batch-label-filter", &["--candidates", "--decoder-path", "--teacher-shard-base"]),
     ("combine", &["--output"]),
-    ("evaluate-student", &["--model", "--output"]),
+    ("evaluate-student", &["--model", "--output", "--public-control-model", "--relabelled-control-model"]),
     ("evaluate-synthetic", &["--samples", "--shard", "--teacher-id"]),
     ("generate-candidates", &["--decoder-path", "--teacher-id"]),
     (
@@ -102,9 +103,9 @@ const WITHOUT_DEFAULT: &[(&str, &[&str])] = &[
     ),
     ("prepare-shards", &[]),
     ("pretrain-decoder", &[]),
-    ("train-student", &["--samples", "--labels"]),
+    ("train-student", &["--samples", "--labels", "--soft-labels", "--relabel-with"]),
     ("train-teacher-vae", &["--teacher-id", "--shard-path"]),
-    ("train-teachers", &[]),
+    ("train-teachers", &["--public-control-model", "--relabelled-control-model"]),
 ];
 
 #[test]

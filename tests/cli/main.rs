@@ -17,6 +17,7 @@ mod filters;
 mod help;
 mod interrupts;
 mod matrix;
+mod means;
 mod pools;
 mod shapes;
 mod support;

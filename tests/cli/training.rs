@@ -201,7 +201,7 @@ fn settings_of_a_student() {
     samples(&work);
     work.put(
         "c.json",
-        r#"{"student": {"epochs": 1, "batch_size": 20, "learning_rate": 0.02, "train_split": 0.5, "augment": true}}"#,
+        r#"{"student": {"epochs": 1, "batch_size": 20, "learning_rate": 0.02, "train_split": 0.5, "augmentation": "basic"}}"#,
     );
     let line = "--samples s.pt --labels l.csv --config c.json";
     work.run("train-student", &format!("{line} --output-dir a")).ok();

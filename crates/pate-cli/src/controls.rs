@@ -20,11 +20,11 @@ use crate::args::parse_path;
 pub struct ControlArgs {
     /// Weights of a student of the public data set and its own labels (train-student --public-control)
     #[arg(long, value_name = "FILE", value_parser = parse_path)]
-    public_control: Option<PathBuf>,
+    public_control_model: Option<PathBuf>,
 
     /// Weights of a student of the same samples under that control's labels (train-student --relabel-with)
     #[arg(long, value_name = "FILE", value_parser = parse_path)]
-    relabelled_control: Option<PathBuf>,
+    relabelled_control_model: Option<PathBuf>,
 }
 
 /// A control's result on the same images.
@@ -55,8 +55,8 @@ impl ControlArgs {
         ctx: &Context,
     ) -> Result<Vec<Control>> {
         let given = [
-            ("public data and labels", &self.public_control),
-            ("same samples, public labels", &self.relabelled_control),
+            ("public data and labels", &self.public_control_model),
+            ("same samples, public labels", &self.relabelled_control_model),
         ];
         let mut controls = Vec::new();
         for (name, path) in given {
@@ -79,7 +79,7 @@ impl ControlArgs {
 pub fn summary(controls: &[Control], accuracy: Option<f64>) -> String {
     let strongest = controls.iter().map(|control| control.overall_accuracy).max_by(f64::total_cmp);
     let Some(strongest) = strongest else {
-        return "control   none given; train one with train-student --public-control, and give it with --public-control".into();
+        return "control   none given; train one with train-student --public-control, and give its file with --public-control-model".into();
     };
     let mut text = String::new();
     for control in controls {

@@ -118,7 +118,7 @@ impl Demo<'_> {
         )?;
         self.step(
             "The student and its controls on the MNIST test set",
-            &format!("evaluate-student --model {DIR}/student/student_model_best.pth --public-control {DIR}/public_control/student_model_best.pth --relabelled-control {DIR}/relabelled_control/student_model_best.pth --mnist-dir {MNIST} --output {DIR}/student/evaluation_report.json"),
+            &format!("evaluate-student --model {DIR}/student/student_model_best.pth --public-control-model {DIR}/public_control/student_model_best.pth --relabelled-control-model {DIR}/relabelled_control/student_model_best.pth --mnist-dir {MNIST} --output {DIR}/student/evaluation_report.json"),
         )
     }
 }

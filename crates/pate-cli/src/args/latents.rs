@@ -35,7 +35,7 @@ pub struct LatentArgs {
     augmentation: Option<AugmentationArg>,
 
     /// Draw latents from the posteriors of public images in this file (pretrain-decoder's latents.pt) in place of N(0, 1):
-    /// fewer candidates that are no character
+    /// fewer candidates that are no character [default: N(0, 1)]
     #[arg(long, value_name = "FILE", value_parser = parse_path)]
     latents: Option<PathBuf>,
 

@@ -58,9 +58,9 @@ struct Args {
     no_stratify: bool,
     /// Also combine the teachers' soft_labels.pt into <name>_soft_labels.pt; every teacher must have one
     #[arg(long, help_heading = "Sampling")]
-    soft_labels: bool,
+    with_soft_labels: bool,
     /// Merge images that several teachers have (one pool for all, or generation.teachers_per_pool): one sample under the
-    /// label with most votes, or with --soft-labels the largest mean probability
+    /// label with most votes, or with --with-soft-labels the largest mean probability
     #[arg(long, help_heading = "Sampling")]
     merge_identical: bool,
     /// Least share of an image's votes that its label needs
@@ -119,8 +119,11 @@ fn merged(args: &Args, sets: &[TeacherSet], ctx: &Context) -> Result<Option<Merg
     if !args.merge_identical || sets.iter().all(|set| set.labels.is_empty()) {
         return Ok(None);
     }
-    let plan =
-        MergePlan { soft: args.soft_labels, min_agreement: args.min_agreement, min_votes: args.min_votes };
+    let plan = MergePlan {
+        soft: args.with_soft_labels,
+        min_agreement: args.min_agreement,
+        min_votes: args.min_votes,
+    };
     let progress = ctx.progress();
     progress.start("teachers", sets.len() as u64);
     let merged = combine::merge(sets, args.classes, plan, progress).context("cannot merge the samples")?;
@@ -210,7 +213,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         &["index", "teacher_id"],
         owners.iter().enumerate().map(|(i, t)| rows(i, t.to_string())),
     )?;
-    let soft_labels = if args.soft_labels {
+    let soft_labels = if args.with_soft_labels {
         let soft = match &merged {
             Some(merged) => merged.soft_labels.select(chosen.iter().copied()),
             None => combine::gather_soft_labels(&sets.complete, &chosen, args.classes)

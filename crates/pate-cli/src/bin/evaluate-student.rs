@@ -28,8 +28,8 @@ Examples:
   evaluate-student --model student_models/student_model_best.pth \\
     --mnist-dir datasets --output student_models/evaluation_report.json
   evaluate-student --model student_models/student_model_best.pth \\
-    --public-control public_control/student_model_best.pth \\
-    --relabelled-control relabelled_control/student_model_best.pth \\
+    --public-control-model public_control/student_model_best.pth \\
+    --relabelled-control-model relabelled_control/student_model_best.pth \\
     --mnist-dir data/mnist-subset
 
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."

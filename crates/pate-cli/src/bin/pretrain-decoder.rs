@@ -55,6 +55,8 @@ impl Step for Args {
         ("lr", "0.001, or decoder.learning_rate"),
         ("weight_decay", "0.00001, or decoder.weight_decay"),
         ("kl_annealing_epochs", "10, or decoder.kl_annealing_epochs"),
+        ("kl_weight", "1, or decoder.kl_weight"),
+        ("augmentation", "basic, or decoder.augmentation"),
     ];
 
     fn run_args(&self) -> &RunArgs {

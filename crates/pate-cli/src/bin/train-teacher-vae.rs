@@ -64,6 +64,8 @@ impl Step for Args {
         ("lr", "0.001, or teacher_vae.lr"),
         ("weight_decay", "0.00001, or teacher_vae.weight_decay"),
         ("kl_annealing_epochs", "20, or teacher_vae.kl_annealing_epochs"),
+        ("kl_weight", "1"),
+        ("augmentation", "basic"),
     ];
 
     fn run_args(&self) -> &RunArgs {
