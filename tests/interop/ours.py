@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 
@@ -26,6 +27,11 @@ CONFIG = {
     "latent_steering": {"enabled": True, "steps": 4},
 }
 
+STUDENT = (
+    "train-student --samples combined/combined_synthetic_samples.pt --labels combined/combined_synthetic_labels.csv"
+    " --epochs 4 --batch-size 64 --momentum 0.5 --weight-decay 0.0001"
+)
+
 CHAIN = [
     f"prepare-shards --mnist-dir mnist --shard-indices {{data}}/shard_indices.json --num-teachers {TEACHERS} --out-dir shards",
     f"train-teachers --data-dir mnist --shard-indices {{data}}/shard_indices.json --num-models {TEACHERS}"
@@ -37,16 +43,16 @@ CHAIN = [
     "generate-candidates --decoder-path decoder/decoder.pth --pool-size 1500 --seed 123 --out pools/own.pt",
     "label-filter --candidates pools/own.pt --candidates pools/torch.pt --teacher-model nets/0/model.pth"
     " --teacher-shard-path shards/teacher_0/shard.pt --shard-metadata shards/teacher_0/metadata.json"
-    " --config config.json --out-dir single",
+    " --config config.json --save-soft-labels --out-dir single",
     f"batch-label-filter --generate-candidates-per-teacher --decoder-path decoder/decoder.pth --teachers-dir nets --num-teachers {TEACHERS}"
     " --pool-size 1000 --candidates-dir pools --teacher-shard-base shards --shard-metadata-base shards --config config.json"
-    " --output-dir teachers",
+    " --save-soft-labels --output-dir teachers",
     "train-teacher-vae --teacher-id 1 --shard-path shards/teacher_1/shard.pt --epochs 3 --lr 0.0001 --no-augmentation --out-dir vaes",
     "generate-candidates --decoder-path vaes/teacher_{id}/decoder.pth --teacher-id 1 --rng torch --seed 123 --pool-size 300 --out pools/vae_{id}.pt",
-    "combine --teachers-dir teachers --output combined --format npz",
+    "combine --teachers-dir teachers --output combined --soft-labels --format npz,safetensors",
     "combine --teachers-dir teachers --percentage 0.4 --output combined_40 --seed 7",
-    "train-student --samples combined/combined_synthetic_samples.pt --labels combined/combined_synthetic_labels.csv"
-    " --epochs 4 --batch-size 64 --learning-rate 0.01 --momentum 0.5 --weight-decay 0.0001 --augment false --output-dir student",
+    f"{STUDENT} --learning-rate 0.05 --output-dir student",
+    f"{STUDENT} --learning-rate 0.001 --output-dir replayed/student",
     "evaluate-student --model student/student_model_best.pth --mnist-dir mnist --output student/evaluation_report.json",
     "evaluate-synthetic --samples teachers/teacher_0/synthetic_samples.pt --shard shards/teacher_0/shard.pt --out teachers/evaluation_0.json",
 ]
@@ -92,12 +98,18 @@ def files_load(programs):
     return f"{len(paths)} files, {n_values} values, {len(kinds)} kinds of file"
 
 
-def npz_loads(programs):
+def npz_and_safetensors_load(programs):
     with np.load(programs.path("combined/combined_synthetic.npz"), allow_pickle=False) as file:
         x, y = file["x"], file["y"]
     equal("x", torch.from_numpy(x), load(programs.path("combined/combined_synthetic_samples.pt")))
     same("y", y.tolist(), column(programs.path("combined/combined_synthetic_labels.csv"), "label", int))
-    return f"2 arrays, {x.size + y.size} values, the same as in .pt and .csv"
+    stored = safetensors.torch.load_file(programs.path("combined/combined_synthetic.safetensors"))
+    same("names", sorted(stored), ["images", "labels", "teacher_ids"])
+    equal("images", stored["images"], torch.from_numpy(x))
+    equal("labels", stored["labels"], torch.from_numpy(y))
+    ids = column(programs.path("combined/combined_synthetic_teacher_ids.csv"), "teacher_id", int)
+    same("teacher_ids", stored["teacher_ids"].tolist(), ids)
+    return f"5 arrays, {2 * (x.size + y.size) + len(ids)} values, the same as in .pt and .csv"
 
 
 def weights_fit(programs):
@@ -175,17 +187,19 @@ def student_is_tested(programs):
 
 
 def confidences(programs):
-    """What the teacher says of its samples, against labels.csv."""
-    close, n = Close(), 0
+    """What the teacher says of its samples, against labels.csv and the soft labels."""
+    close, soft, n = Close(), Close(), 0
     for teacher, folder in [(0, "single")] + [(t, f"teachers/teacher_{t}") for t in range(TEACHERS)]:
         network = strict(UCStub(), programs.path(f"nets/{teacher}/model.pth"))
-        p, label = log_probs(network, load(programs.path(f"{folder}/synthetic_samples.pt"))).exp().max(1)
+        probabilities = log_probs(network, load(programs.path(f"{folder}/synthetic_samples.pt"))).exp()
+        soft.add("soft_labels.pt", load(programs.path(f"{folder}/soft_labels.pt")), probabilities)
+        p, label = probabilities.max(1)
         labels = programs.path(f"{folder}/labels.csv")
         same("index", column(labels, "index", int), list(range(len(p))))
         same("label", column(labels, "label", int), label.tolist())
         close.add("confidence", column(labels, "confidence", float), p)
         n += 1
-    return f"{n} runs of label-filter, {close}"
+    return f"{n} runs of label-filter, confidences: {close}; soft labels: {soft}"
 
 
 def distances(a, b):
@@ -294,6 +308,8 @@ def combined(programs):
     same("teacher_distribution", report["teacher_distribution"], {str(t): len(s) for t, s in enumerate(sets)})
     ids = column(programs.path(report["teacher_ids_path"]), "teacher_id", int)
     same("teacher ids", ids, [t for t, s in enumerate(sets) for _ in s])
+    soft = torch.cat([load(folder / "soft_labels.pt") for folder in folders])
+    equal("soft labels", load(programs.path("combined/combined_synthetic_soft_labels.pt")), soft)
     close = Close()
     close.add("average_pairwise_distance", report["average_pairwise_distance"], upper(distances(images, images)).mean())
     return f"{len(images)} samples of {TEACHERS} teachers, counts equal, mean distance: {close}"
@@ -301,7 +317,7 @@ def combined(programs):
 
 ITEMS = [
     ("torch.load of every .pt and .pth, weights_only and mmap", files_load),
-    ("numpy.load of the .npz", npz_loads),
+    ("numpy.load of the .npz, safetensors of .safetensors", npz_and_safetensors_load),
     ("weights fit the original networks", weights_fit),
     ("shards are MNIST's rows", shards_are_mnist),
     ("train-teachers' test figures", teachers_are_tested),

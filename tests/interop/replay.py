@@ -80,12 +80,12 @@ def student(programs):
     """Split, losses and validation of every epoch, and the last weights."""
     images = load(programs.path("combined/combined_synthetic_samples.pt"))
     labels = torch.tensor(column(programs.path("combined/combined_synthetic_labels.csv"), "label", int))
-    report = programs.json("student/training_report.json")
+    report = programs.json("replayed/student/training_report.json")
     order = torch.tensor(Stream(42, "split").permutation(len(images)))
     train, validation = order.split([report["train_samples"], report["validation_samples"]])
     same("train_samples", len(train), int(report["train_split"] * len(images)))
     network = fresh(UCStub(), 42)
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.5, weight_decay=0.0001)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.5, weight_decay=0.0001)
     losses, figures, best = Close(), Close(), (-1.0, 0)
     for epoch, found in enumerate(report["training_history"]):
         losses.add("train_loss", found["train_loss"], classifier_epoch(network, optimiser, images[train], labels[train], 42, epoch))
@@ -96,7 +96,7 @@ def student(programs):
         if accuracy > best[0]:
             best = (accuracy, epoch + 1)
     same("best_epoch", report["best_epoch"], best[1])
-    weights(figures, network, programs.path("student/student_model_final.pth"))
+    weights(figures, network, programs.path("replayed/student/student_model_final.pth"))
     return f"4 epochs, losses and accuracies: {losses}; weights: {figures}"
 
 
