@@ -61,7 +61,11 @@ pub fn run<A: Step>(command: fn(&A, &Context) -> Result<Outcome>) -> ExitCode {
             Exit::No.into()
         }
         Err(error) => {
-            complain(&format!("error: {error:#}"));
+            // What was in hand when the stop came did not fail.
+            match error.downcast_ref() {
+                Some(stopped @ pate_core::Error::Stopped) => complain(&format!("error: {stopped}")),
+                _ => complain(&format!("error: {error:#}")),
+            }
             if verbose && let Some(pate_core::Error::Torch { full, .. }) = error.downcast_ref() {
                 complain(full);
             }
