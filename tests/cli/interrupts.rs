@@ -101,7 +101,7 @@ fn cut_off(work: &Work, binary: &str, cut: (&str, Moment), whole: &BTreeMap<Stri
         Some(130) => {
             assert_eq!(text.lines().count(), 2, "{what}: {text}");
             assert!(
-                text.contains("error: stopped on request; files that were finished are complete"),
+                text.contains("\nerror: stopped on request; files that were finished are complete"),
                 "{what}: {text}"
             );
         }
