@@ -142,20 +142,20 @@ nine-k: build prepare-shards train-teachers pretrain-decoder
     {{step}} evaluate-student -- --model runs/nine_k/student/student_model_best.pth --mnist-dir {{datasets}} --config config/nine_k.json --output runs/nine_k/student/evaluation_report.json {{common}}
 
 # The best preset at full size: 250 teachers on full MNIST, public digits alone, three seeds, controls, a table (needs data-mnist)
-full: build prepare-shards best-teachers (full-seed "42") (full-seed "43") (full-seed "44")
+full: build prepare-shards best-teachers (full-seed "42" "123") (full-seed "43" "124") (full-seed "44" "125")
     cargo xtask results runs/full
 
 # Train the best preset's teachers: with augmentation, without a look at the test images; goes on where it was stopped
 best-teachers:
     {{step}} train-teachers -- --data-dir {{datasets}} --shard-indices {{shards}}/shard_indices.json --num-models 250 --skip-test --config config/best.json --output-dir {{best_nets}} --seed {{seed}} {{common}}
 
-# One seed of `full`, from the decoder on: `just full-seed 45`
-full-seed s:
+# One seed of `full`, from the decoder on: `just full-seed 45 126`, the second number for pools
+full-seed s pools:
     {{step}} pretrain-decoder -- --dataset digits --config config/best.json --out-dir runs/full/seed_{{s}}/decoder --seed {{s}} {{common}}
-    {{step}} batch-label-filter -- --generate-candidates-per-teacher --discard-candidates --decoder-path runs/full/seed_{{s}}/decoder/decoder.pth --latents runs/full/seed_{{s}}/decoder/latents.pt --teachers-dir {{best_nets}} --teacher-shard-base {{shards}} --shard-metadata-base {{shards}} --num-teachers 250 --quota false --config config/best.json --output-dir runs/full/seed_{{s}}/teachers --seed 1{{s}} {{common}}
+    {{step}} batch-label-filter -- --generate-candidates-per-teacher --discard-candidates --decoder-path runs/full/seed_{{s}}/decoder/decoder.pth --latents runs/full/seed_{{s}}/decoder/latents.pt --teachers-dir {{best_nets}} --teacher-shard-base {{shards}} --shard-metadata-base {{shards}} --num-teachers 250 --quota false --config config/best.json --output-dir runs/full/seed_{{s}}/teachers --seed {{pools}} {{common}}
     {{step}} combine -- --teachers-dir runs/full/seed_{{s}}/teachers --output runs/full/seed_{{s}}/combined --seed {{s}} {{common}}
     {{step}} train-student -- --samples runs/full/seed_{{s}}/combined/combined_synthetic_samples.pt --labels runs/full/seed_{{s}}/combined/combined_synthetic_labels.csv --config config/best.json --output-dir runs/full/seed_{{s}}/student --seed {{s}} {{common}}
-    {{step}} train-student -- --public-control --dataset digits --epochs 100 --config config/best.json --output-dir runs/full/seed_{{s}}/public_control --seed {{s}} {{common}}
+    {{step}} train-student -- --public-control --dataset digits --epochs 88 --config config/best.json --output-dir runs/full/seed_{{s}}/public_control --seed {{s}} {{common}}
     {{step}} train-student -- --samples runs/full/seed_{{s}}/combined/combined_synthetic_samples.pt --labels runs/full/seed_{{s}}/combined/combined_synthetic_labels.csv --relabel-with runs/full/seed_{{s}}/public_control/student_model_final.pth --config config/best.json --output-dir runs/full/seed_{{s}}/relabelled_control --seed {{s}} {{common}}
     {{step}} evaluate-student -- --model runs/full/seed_{{s}}/student/student_model_final.pth --public-control-model runs/full/seed_{{s}}/public_control/student_model_final.pth --relabelled-control-model runs/full/seed_{{s}}/relabelled_control/student_model_final.pth --mnist-dir {{datasets}} --config config/best.json --output runs/full/seed_{{s}}/student/evaluation_report.json {{common}}
 

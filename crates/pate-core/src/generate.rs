@@ -1,10 +1,13 @@
 //! Candidates: images decoded from random latents.
 
+mod latent_bank;
+
+pub use latent_bank::LatentBank;
+
 use tch::{Device, Kind, Tensor};
 
 use crate::augment::Augmentation;
 use crate::data::Images;
-use crate::latent_bank::LatentBank;
 use crate::models::Decoder;
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
@@ -75,7 +78,7 @@ fn latents(
     Ok(z)
 }
 
-pub(crate) trait Draw {
+trait Draw {
     fn normal(&mut self, shape: &[i64]) -> Result<Tensor>;
     fn uniform(&mut self, m: i64) -> Result<Tensor>;
 }

@@ -1,7 +1,7 @@
 //! The method: from teachers that were trained on private shards to labelled synthetic data and a student.
 //!
 //! Modules are named after what flows, and a module uses only those above it in this list:
-//! [`error`](Error), [`tensor`], [`rng`], [`progress`], [`config`], [`data`], [`augment`], [`nn`], [`models`], [`generate`] with [`latent_bank`], [`label`],
+//! [`error`](Error), [`tensor`], [`rng`], [`progress`], [`config`], [`data`], [`augment`], [`nn`], [`models`], [`generate`], [`label`],
 //! [`distance`], [`select`], [`steer`], [`evaluate`], [`label_filter`], [`combine`], [`train`].
 //!
 //! Functions return results; binaries print and save them. Nothing here downloads, and nothing that is read is executed
@@ -19,7 +19,6 @@ pub mod evaluate;
 pub mod generate;
 pub mod label;
 pub mod label_filter;
-pub mod latent_bank;
 pub mod models;
 pub mod nn;
 pub mod progress;

@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use pate_core::augment::Geometry;
 use pate_core::config::GenerationConfig;
+use pate_core::generate::LatentBank;
 use pate_core::generate::{LatentPlan, LatentRng};
-use pate_core::latent_bank::LatentBank;
 
 use super::{AugmentationArg, parse_path};
 use crate::training;

@@ -13,8 +13,8 @@ use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
 use pate_cli::public_data::{self, PublicDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::Privacy;
+use pate_core::generate::LatentBank;
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
-use pate_core::latent_bank::LatentBank;
 use pate_core::models;
 use pate_core::train::vae;
 

@@ -71,7 +71,7 @@ impl LatentBank {
     }
 
     /// One latent from each of `n` random posteriors: `[n, latent_dim]`.
-    pub(crate) fn draw(&self, n: i64, draw: &mut dyn Draw) -> Result<Tensor> {
+    pub(super) fn draw(&self, n: i64, draw: &mut dyn Draw) -> Result<Tensor> {
         let rows = self.mean.size()[0];
         let chosen = (draw.uniform(n)? * rows as f64).floor().clamp(0.0, (rows - 1) as f64);
         let chosen = chosen.f_flatten(0, -1)?.f_to_kind(Kind::Int64)?;
