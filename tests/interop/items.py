@@ -25,10 +25,11 @@ class Items:
         self.passed = self.failed = self.skipped = 0
 
     def check(self, name, item, *args):
-        """`item` gives the figure to print, or raises."""
+        """`item` gives the figure to print, or raises; whether it was right."""
         try:
             print(f"ok       {name}: {item(*args)}", flush=True)
             self.passed += 1
+            return True
         except Skip as reason:
             print(f"skipped: {name}: {reason}", flush=True)
             self.skipped += 1
@@ -36,6 +37,7 @@ class Items:
             kind = "" if isinstance(error, Wrong) else f"{type(error).__name__}: "
             print(f"FAILED   {name}: {kind}{error}", flush=True)
             self.failed += 1
+        return False
 
 
 class Close:

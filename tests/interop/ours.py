@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import replay
-from items import Close, Wrong, same
+from items import Close, Skip, Wrong, same
 from networks import VAE, Decoder, UCStub, column, load, log_probs, mnist, strict, write_mnist
 
 TEACHERS = 3
@@ -61,9 +61,13 @@ CHAIN = [
 def run(programs, items):
     programs.write_json("config.json", CONFIG)
     write_mnist(programs.data / "mnist-subset", programs.path("mnist"))
-    items.check("the chain on the embedded data", chain, programs)
+    ran = items.check("the chain on the embedded data", chain, programs)
     for name, item in ITEMS + replay.ITEMS:
-        items.check(name, item, programs)
+        items.check(name, item if ran else not_there, programs)
+
+
+def not_there(_):
+    raise Skip("the chain did not run to its end")
 
 
 def chain(programs):
