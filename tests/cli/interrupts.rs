@@ -51,9 +51,9 @@ fn temporaries(work: &Work) -> Vec<String> {
 }
 
 fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
-    // It may have ended by itself.
-    let _ = status;
+    // Where it has ended by itself, there is nobody to tell.
+    let told = Command::new("kill").args([name, &child.id().to_string()]).status();
+    assert!(told.is_ok(), "there is no kill: {told:?}");
 }
 
 /// When a run is cut off.
@@ -87,7 +87,10 @@ fn cut_off(work: &Work, binary: &str, cut: (&str, Moment), whole: &BTreeMap<Stri
             }
         }
     }
-    signal(&child, name);
+    // One that has ended and was seen to has no number any more.
+    if child.try_wait().unwrap().is_none() {
+        signal(&child, name);
+    }
     let output = child.wait_with_output().unwrap();
     let (code, text) = (output.status.code(), String::from_utf8(output.stderr).unwrap());
     are_whole(work, whole, &before, &what);
