@@ -174,3 +174,19 @@ fn teachers_need_not_be_tested() {
     let both = format!("{line} --augment true");
     work.run("train-teachers", &both).ends_with(2).says(&["--augment", "--augmentation"]);
 }
+
+#[test]
+fn public_images_of_ones_own_may_be_idx_files() {
+    let work = Work::new();
+    work.mnist("own", 20, 5);
+    work.run("pretrain-decoder", "--dataset idx --data-root own --epochs 1 --latent-dim 2 --out-dir dec")
+        .ok();
+    let report = work.json("dec/pretrain_report.json");
+    assert_eq!((&report["dataset"], &report["formal_guarantee"]), (&json!("idx"), &json!("public")));
+    assert_eq!(number(&report["dataset_size"]), 20);
+    work.run("pretrain-decoder", "--dataset idx --data-root none --out-dir dec2").ends_with(3).says(&[
+        "none",
+        "no such folder",
+        "--data-root",
+    ]);
+}
