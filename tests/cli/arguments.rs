@@ -68,6 +68,11 @@ const REFUSED_BY_THE_PARSER: &[Case] = &[
     ("train-teachers", "--optimizer rmsprop", &["--optimizer", "rmsprop", "sgd, adam"]),
     ("train-teacher-vae", "--shard-path s.pt", &["--teacher-id <ID>", "required"]),
     ("combine", "--teachers-dir t", &["--output <DIR>", "required"]),
+    (
+        "vote-label",
+        "--samples s.pt --output o --aggregate mean",
+        &["--aggregate", "mean", "votes, probabilities"],
+    ),
     ("combine", "--output o --percentage half", &["--percentage", "half"]),
     ("evaluate-synthetic", "--samples s.pt --shard-labels l.pt", &["--shard", "required"]),
     ("evaluate-student", "--output r.json", &["--model <FILE>", "required"]),
@@ -314,6 +319,7 @@ const UNDERSTOOD: &[(&str, &str, &str)] = &[
         "--data-dir none --lr 0.01 --momentum 0.5 --augment false --optimizer adam --lr-decay-epoch 0",
         "none",
     ),
+    ("vote-label", "--samples none.pt --labels l.csv --teachers-dir nets --output o --seed 42", "nets"),
     ("combine", "--teachers-dir none --output o --percentage 0.1 --seed 42", "none"),
     ("evaluate-student", "--model m.pth --mnist-dir none --output r.json", "none"),
     (

@@ -39,6 +39,11 @@ const STEPS: &[(&str, &str)] = &[
     ),
     ("combine", "--teachers-dir teachers --output combined --percentage 0.9"),
     (
+        "vote-label",
+        "--samples combined/combined_synthetic_samples.pt --labels combined/combined_synthetic_labels.csv \
+         --teachers-dir nets --output combined",
+    ),
+    (
         "train-student",
         "--samples combined/combined_synthetic_samples.pt --labels combined/combined_synthetic_labels.csv \
          --output-dir student --epochs 2 --batch-size 4",

@@ -1,4 +1,4 @@
-//! What `--help` says: the same text as the committed snapshots, and rules that all eleven texts keep.
+//! What `--help` says: the same text as the committed snapshots, and rules that all texts keep.
 //!
 //! After a wanted change: `INSTA_UPDATE=always cargo test --release -p pate-cli --test cli help`, and read the difference.
 
@@ -106,6 +106,7 @@ const WITHOUT_DEFAULT: &[(&str, &[&str])] = &[
     ("train-student", &["--samples", "--labels", "--soft-labels", "--relabel-with"]),
     ("train-teacher-vae", &["--teacher-id", "--shard-path"]),
     ("train-teachers", &["--public-control-model", "--relabelled-control-model"]),
+    ("vote-label", &["--samples", "--labels", "--output"]),
 ];
 
 #[test]

@@ -34,8 +34,10 @@ fn contents(work: &Work) -> BTreeMap<String, String> {
     all
 }
 
+/// A file in the making, or the state of unfinished work.
 fn is_temporary(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|ending| ending == "tmp")
+        || name.ends_with("checkpoint.safetensors")
 }
 
 /// Fails where a final name holds anything else than after a whole run, or than before this one.

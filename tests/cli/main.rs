@@ -22,3 +22,4 @@ mod pools;
 mod shapes;
 mod support;
 mod training;
+mod voting;

@@ -17,7 +17,7 @@ type Case =
     (&'static str, &'static str, &'static [(&'static str, &'static str)], i32, &'static [&'static str]);
 
 /// A line of every binary that succeeds, writing below `out`.
-pub(crate) const GOOD: [(&str, &str); 11] = [
+pub(crate) const GOOD: [(&str, &str); 12] = [
     ("prepare-shards", "--mnist-dir mnist --num-teachers 2 --out-dir out"),
     (
         "train-teachers",
@@ -46,6 +46,7 @@ pub(crate) const GOOD: [(&str, &str); 11] = [
          --decoder-path decoder.pth --output-dir out --config c.json",
     ),
     ("combine", "--teachers-dir sets --output out --format npz"),
+    ("vote-label", "--samples s.pt --labels l.csv --teachers-dir nets --output out --config c.json"),
     (
         "train-student",
         "--samples s.pt --labels l.csv --epochs 2 --batch-size 4 --output-dir out --config c.json",
@@ -498,6 +499,16 @@ const CASES: &[Case] = &[
         3,
         &["taken/report.json", "it is a folder"],
     ),
+    ("vote-label", "path", &[("s.pt", "gone.pt")], 3, &["cannot use the samples", "gone.pt"]),
+    ("vote-label", "path", &[("-dir nets", "-dir gone")], 3, &["teachers' folder", "gone"]),
+    ("vote-label", "format", &[("s.pt", "text")], 3, &["cannot use the samples", "text"]),
+    ("vote-label", "shape", &[("s.pt", "small.pt")], 3, &["4x4", "too small"]),
+    ("vote-label", "shape", &[("-dir nets", "-dir short_net")], 3, &["cannot use the teacher", "fc2.bias"]),
+    ("vote-label", "nan", &[("-dir nets", "-dir nan_net")], 3, &["cannot use the teacher", "fc2.bias"]),
+    ("vote-label", "empty", &[("s.pt", "none.pt")], 3, &["none.pt", "no images"]),
+    ("vote-label", "lengths", &[("l.csv", "none.csv")], 3, &["0 labels", "10 samples"]),
+    ("vote-label", "config", &[("c.json", "unknown.json")], 3, &["unknown.json", "student.epoch"]),
+    ("vote-label", "output", &[("--output out", "--output file/out")], 3, &["cannot write", "file/out"]),
 ];
 
 #[test]

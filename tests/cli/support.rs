@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tensorfile::View;
 
 /// Name and path of every binary.
-pub(crate) const BINARIES: [(&str, &str); 11] = [
+pub(crate) const BINARIES: [(&str, &str); 12] = [
     ("batch-label-filter", env!("CARGO_BIN_EXE_batch-label-filter")),
     ("combine", env!("CARGO_BIN_EXE_combine")),
     ("evaluate-student", env!("CARGO_BIN_EXE_evaluate-student")),
@@ -22,6 +22,7 @@ pub(crate) const BINARIES: [(&str, &str); 11] = [
     ("train-student", env!("CARGO_BIN_EXE_train-student")),
     ("train-teacher-vae", env!("CARGO_BIN_EXE_train-teacher-vae")),
     ("train-teachers", env!("CARGO_BIN_EXE_train-teachers")),
+    ("vote-label", env!("CARGO_BIN_EXE_vote-label")),
 ];
 
 /// What a run left on its standard streams, and its exit code.

@@ -8,6 +8,7 @@ mod bar;
 pub mod batch;
 pub mod batch_plan;
 pub mod card;
+pub mod checkpoint;
 mod context;
 pub mod controls;
 mod exit;

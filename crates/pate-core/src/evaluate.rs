@@ -8,7 +8,7 @@ use tch::{Kind, Reduction, Tensor};
 use crate::data::{Images, Normalisation, Records};
 use crate::models::UcStub;
 use crate::progress::Progress;
-use crate::{Error, Result, distance, tensor};
+use crate::{Error, Result, distance, parallel, tensor};
 
 /// A classifier's result on labelled images.
 #[derive(Clone, Debug, Serialize)]
@@ -74,27 +74,36 @@ pub fn classifier(
             records.labels.classes()
         )));
     }
-    let _guard = tch::no_grad_guard();
     let classes = records.labels.classes() as usize;
     let mut confusion = vec![vec![0u64; classes]; classes];
     let mut loss = 0.0;
-    let labels = records.labels.tensor();
-    tensor::batches(records.len() as i64, batch_size as i64, |first, n| {
-        progress.check()?;
-        let x = records.images.tensor().f_narrow(0, first, n)?.f_to_device(device)?;
-        let truth = labels.f_narrow(0, first, n)?.f_to_device(device)?;
-        let log_p = network.forward(&normalisation.apply(&x), false);
-        loss += log_p
-            .f_nll_loss::<Tensor>(&truth, None, Reduction::Sum, -100)?
-            .f_to_kind(Kind::Double)?
-            .f_double_value(&[])?;
-        let predicted = tensor::to_i64(&log_p.f_argmax(-1, false)?)?;
-        for (&truth, predicted) in records.labels.values()[first as usize..].iter().zip(predicted) {
-            confusion[truth as usize][predicted as usize] += 1;
-        }
-        progress.advance(n as u64, "");
-        Ok(())
-    })?;
+    let workers = (0..parallel::workers(device))
+        .map(|_| (network.share(), records.images.tensor().shallow_clone(), records.labels.tensor()))
+        .collect();
+    parallel::batches(
+        records.len() as i64,
+        batch_size as i64,
+        workers,
+        progress,
+        |(network, images, labels), first, n| {
+            let _guard = tch::no_grad_guard();
+            let x = images.f_narrow(0, first, n)?.f_to_device(device)?;
+            let truth = labels.f_narrow(0, first, n)?.f_to_device(device)?;
+            let log_p = network.forward(&normalisation.apply(&x), false);
+            let loss = log_p
+                .f_nll_loss::<Tensor>(&truth, None, Reduction::Sum, -100)?
+                .f_to_kind(Kind::Double)?
+                .f_double_value(&[])?;
+            Ok((loss, tensor::to_i64(&log_p.f_argmax(-1, false)?)?))
+        },
+        |first, _, (part, predicted)| {
+            loss += part;
+            for (&truth, predicted) in records.labels.values()[first as usize..].iter().zip(predicted) {
+                confusion[truth as usize][predicted as usize] += 1;
+            }
+            Ok(())
+        },
+    )?;
     Ok(score(confusion, loss))
 }
 

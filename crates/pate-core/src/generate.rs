@@ -11,7 +11,7 @@ use crate::data::Images;
 use crate::models::Decoder;
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
-use crate::{Error, Result, tensor};
+use crate::{Error, Result, parallel, tensor};
 
 /// Latents per batch. Part of the result: mixing is by batch, and so are the streams.
 pub const BATCH: i64 = 256;
@@ -183,13 +183,23 @@ const DECODE_ROWS: i64 = 64;
 /// # Shapes
 /// `[n, latent_dim]` to `[n, channels, height, width]`, on the CPU.
 pub(crate) fn decode(decoder: &Decoder, z: &Tensor) -> Result<Tensor> {
-    let _guard = tch::no_grad_guard();
     let n = z.size()[0];
     let images = Tensor::f_empty(decoder.spec().batch(n), (Kind::Float, Device::Cpu))?;
-    tensor::batches(n, DECODE_ROWS, |first, rows| {
-        let part = z.f_narrow(0, first, rows)?.f_to_device(decoder.device())?;
-        images.f_narrow(0, first, rows)?.f_copy_(&decoder.forward(&part))?;
-        Ok(())
-    })?;
+    let workers = (0..parallel::workers(decoder.device()))
+        .map(|_| (decoder.share(), z.shallow_clone(), images.shallow_clone()))
+        .collect();
+    parallel::batches(
+        n,
+        DECODE_ROWS,
+        workers,
+        &crate::progress::Silent,
+        |(decoder, z, images), first, rows| {
+            let _guard = tch::no_grad_guard();
+            let part = z.f_narrow(0, first, rows)?.f_to_device(decoder.device())?;
+            images.f_narrow(0, first, rows)?.f_copy_(&decoder.forward(&part))?;
+            Ok(())
+        },
+        |_, _, ()| Ok(()),
+    )?;
     Ok(images)
 }

@@ -5,7 +5,7 @@ use tch::Tensor;
 use crate::data::Images;
 use crate::models::Teacher;
 use crate::progress::Progress;
-use crate::{Result, tensor};
+use crate::{Result, parallel, tensor};
 
 /// What a teacher says about images, one entry per image.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,13 +44,29 @@ pub fn label(
     progress: &dyn Progress,
 ) -> Result<Labelled> {
     let mut all = Labelled::default();
-    tensor::batches(images.len() as i64, batch_size as i64, |first, n| {
-        progress.check()?;
-        let part = images.tensor().f_narrow(0, first, n)?;
-        all.extend(label_batch(teacher, &part)?);
-        progress.advance(n as u64, "");
-        Ok(())
-    })?;
+    let whole = |teacher| (teacher, images.tensor().shallow_clone());
+    let shares: Option<Vec<_>> =
+        (0..parallel::workers(teacher.device())).map(|_| teacher.share().map(whole)).collect();
+    let (rows, batch) = (images.len() as i64, batch_size as i64);
+    match shares {
+        Some(workers) => parallel::batches(
+            rows,
+            batch,
+            workers,
+            progress,
+            |(teacher, images), first, n| label_batch(teacher, &images.f_narrow(0, first, n)?),
+            |_, _, part| {
+                all.extend(part);
+                Ok(())
+            },
+        )?,
+        None => tensor::batches(rows, batch, |first, n| {
+            progress.check()?;
+            all.extend(label_batch(teacher, &images.tensor().f_narrow(0, first, n)?)?);
+            progress.advance(n as u64, "");
+            Ok(())
+        })?,
+    }
     Ok(all)
 }
 

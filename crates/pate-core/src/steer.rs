@@ -10,7 +10,7 @@ use crate::models::{Decoder, Teacher};
 use crate::nn::{Adam, Optimizer as _};
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream};
-use crate::{Result, tensor};
+use crate::{Result, parallel, tensor};
 
 /// How latents are steered.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,6 +98,23 @@ pub fn steer(
     Ok(Steered { best, last, confidences: Tensor::f_stack(&measured, 0)? })
 }
 
+/// What steering starts from, for all rows.
+struct Starts {
+    z0: Tensor,
+    classes: Tensor,
+    noises: Vec<Option<Tensor>>,
+}
+
+impl Starts {
+    fn share(&self) -> Self {
+        Self {
+            z0: self.z0.shallow_clone(),
+            classes: self.classes.shallow_clone(),
+            noises: self.noises.iter().map(|noise| noise.as_ref().map(Tensor::shallow_clone)).collect(),
+        }
+    }
+}
+
 /// Images steered to classes, and the class that each was steered to.
 pub struct SteeredImages {
     /// `[n, c, h, w]`, by class in rising order.
@@ -147,16 +164,35 @@ pub fn make_missing(
         .map(|by_class| if by_class.is_empty() { Ok(None) } else { Ok(Some(Tensor::f_cat(by_class, 0)?)) })
         .collect::<Result<_>>()?;
     let mut best = Vec::new();
-    tensor::batches(wanted.len() as i64, GROUP, |first, n| {
-        progress.check()?;
+    let rows = wanted.len() as i64;
+    let group = |decoder: &Decoder, teacher: &Teacher, from: &Starts, first: i64, n: i64| -> Result<Tensor> {
         let part = |x: &Tensor| -> Result<Tensor> { Ok(x.f_narrow(0, first, n)?) };
-        let steered = steer(decoder, teacher, &part(&z0)?, &part(&classes)?, plan, |step| {
-            noises[step].as_ref().map(&part).transpose()
-        })?;
-        best.push(steered.best);
-        progress.advance(n as u64, "");
-        Ok(())
-    })?;
+        let noise = |step: usize| from.noises[step].as_ref().map(part).transpose();
+        Ok(steer(decoder, teacher, &part(&from.z0)?, &part(&from.classes)?, plan, noise)?.best)
+    };
+    let starts = Starts { z0, classes, noises };
+    let shares: Option<Vec<_>> = (0..parallel::workers(decoder.device()))
+        .map(|_| Some((decoder.share(), teacher.share()?, starts.share())))
+        .collect();
+    match shares {
+        Some(workers) => parallel::batches(
+            rows,
+            GROUP,
+            workers,
+            progress,
+            |(decoder, teacher, starts), first, n| group(decoder, teacher, starts, first, n),
+            |_, _, z| {
+                best.push(z);
+                Ok(())
+            },
+        )?,
+        None => tensor::batches(rows, GROUP, |first, n| {
+            progress.check()?;
+            best.push(group(decoder, teacher, &starts, first, n)?);
+            progress.advance(n as u64, "");
+            Ok(())
+        })?,
+    }
     let images = decode(decoder, &Tensor::f_cat(&best, 0)?)?;
     Ok(SteeredImages { images: Images::trusted(images), wanted })
 }

@@ -80,6 +80,19 @@ impl Teacher {
         Self { path, format, network, normalisation, classes, device }
     }
 
+    /// The same teacher for another thread: its weights are these, not copies. `None` where it runs a program.
+    pub fn share(&self) -> Option<Self> {
+        let TeacherNetwork::UcStub(network) = &self.network else { return None };
+        Some(Self {
+            path: self.path.clone(),
+            format: self.format.clone(),
+            network: TeacherNetwork::UcStub(network.share()),
+            normalisation: self.normalisation.clone(),
+            classes: self.classes,
+            device: self.device,
+        })
+    }
+
     /// Number of classes that it tells apart.
     pub fn classes(&self) -> i64 {
         self.classes

@@ -93,6 +93,18 @@ impl UcStub {
         })
     }
 
+    /// The same network for another thread: its weights are these, not copies.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            conv1: self.conv1.share(),
+            conv2: self.conv2.share(),
+            fc1: self.fc1.share(),
+            fc2: self.fc2.share(),
+            classes: self.classes,
+        }
+    }
+
     /// Number of classes that it tells apart.
     pub fn classes(&self) -> i64 {
         self.classes

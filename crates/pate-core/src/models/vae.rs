@@ -144,6 +144,19 @@ impl Decoder {
         Ok(decoder)
     }
 
+    /// The same network for another thread: its weights are these, not copies.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            fc: self.fc.share(),
+            conv_t1: self.conv_t1.share(),
+            conv_t2: self.conv_t2.share(),
+            conv_final: self.conv_final.share(),
+            spec: self.spec,
+            latent_dim: self.latent_dim,
+        }
+    }
+
     /// Number of latents.
     pub fn latent_dim(&self) -> i64 {
         self.latent_dim

@@ -37,6 +37,17 @@ impl Conv2d {
         x.conv2d(&self.weight, Some(&self.bias), [self.stride; 2], [self.padding; 2], [1, 1], 1)
     }
 
+    /// The same layer for another thread: its weights are these, not copies.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.shallow_clone(),
+            stride: self.stride,
+            padding: self.padding,
+        }
+    }
+
     pub(crate) fn push_parameters<'a>(&'a self, name: &str, out: &mut Vec<(String, &'a Tensor)>) {
         out.push((format!("{name}.weight"), &self.weight));
         out.push((format!("{name}.bias"), &self.bias));
@@ -86,6 +97,17 @@ impl ConvTranspose2d {
         )
     }
 
+    /// The same layer for another thread: its weights are these, not copies.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.shallow_clone(),
+            stride: self.stride,
+            padding: self.padding,
+        }
+    }
+
     pub(crate) fn push_parameters<'a>(&'a self, name: &str, out: &mut Vec<(String, &'a Tensor)>) {
         out.push((format!("{name}.weight"), &self.weight));
         out.push((format!("{name}.bias"), &self.bias));
@@ -118,6 +140,12 @@ impl Linear {
     /// Where its weights are.
     pub fn device(&self) -> Device {
         self.weight.device()
+    }
+
+    /// The same layer for another thread: its weights are these, not copies.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone() }
     }
 
     pub(crate) fn push_parameters<'a>(&'a self, name: &str, out: &mut Vec<(String, &'a Tensor)>) {
