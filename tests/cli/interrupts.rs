@@ -34,17 +34,21 @@ fn contents(work: &Work) -> BTreeMap<String, String> {
     all
 }
 
-/// A file in the making, or the state of unfinished work.
+/// A file in the making.
 fn is_temporary(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|ending| ending == "tmp")
-        || name.ends_with("checkpoint.safetensors")
+}
+
+/// The state of unfinished work, from which the next run goes on.
+fn is_checkpoint(name: &str) -> bool {
+    name.ends_with("checkpoint.safetensors")
 }
 
 /// Fails where a final name holds anything else than after a whole run, or than before this one.
 fn are_whole(work: &Work, whole: &BTreeMap<String, String>, before: &BTreeMap<String, String>, what: &str) {
     for (name, content) in contents(work) {
         let known = [whole, before].iter().any(|files| files.get(&name) == Some(&content));
-        assert!(is_temporary(&name) || known, "{what}: {name} is half done");
+        assert!(is_temporary(&name) || is_checkpoint(&name) || known, "{what}: {name} is half done");
     }
 }
 
@@ -152,7 +156,8 @@ fn cut_off_each(binaries: &[(&str, &str)]) {
         work.run_quiet(binary, line).ok();
         let time = started.elapsed();
         let whole = contents(&work);
-        assert!(!whole.is_empty() && !whole.keys().any(|name| is_temporary(name)), "{binary}: {whole:?}");
+        let unfinished = |name: &String| is_temporary(name) || is_checkpoint(name);
+        assert!(!whole.is_empty() && !whole.keys().any(unfinished), "{binary}: {whole:?}");
         std::fs::remove_dir_all(work.path("out")).unwrap();
 
         let run = on_a_full_disk(&work, binary);
@@ -325,4 +330,54 @@ fn a_stopped_batch_has_no_report() {
         .collect();
     assert_eq!(statuses, ["skipped", "done"]);
     assert_eq!(work.sha256("out/teacher_0/synthetic_samples.pt"), first);
+}
+
+/// A kill at any moment loses at most the teacher in hand.
+#[test]
+fn a_batch_that_is_killed_again_and_again_ends_with_the_same_bytes() {
+    const KILLS: u64 = 12;
+    let work = inputs();
+    for id in 2..8 {
+        for file in ["nets/N/model.pth", "shards/teacher_N/shard.pt", "shards/teacher_N/metadata.json"] {
+            let bytes = work.bytes(&file.replace('N', "1"));
+            work.put(&file.replace('N', &id.to_string()), bytes);
+        }
+    }
+    let line = good_line("batch-label-filter").replace(
+        "--candidates pool.pt",
+        "--generate-candidates-per-teacher --pool-size 600 --candidates-dir out/pools",
+    );
+    let started = Instant::now();
+    work.run_quiet("batch-label-filter", &line).ok();
+    let time = started.elapsed();
+    let whole = contents(&work);
+    assert!(whole.len() > 8 * 4, "{:?}", whole.keys());
+    std::fs::remove_dir_all(work.path("out")).unwrap();
+    let mut killed = 0;
+    for kill in 0..KILLS {
+        let before = contents_if_any(&work);
+        let mut child = work
+            .command("batch-label-filter", &format!("{line} {QUIETLY}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Spread over the run without a pattern; libtorch alone takes a share of the time to load.
+        let share = (kill * 7919 % 97) as f64 / 97.0;
+        std::thread::sleep(time.mul_f64(0.1 + 0.6 * share));
+        let running = child.try_wait().unwrap().is_none();
+        signal(&child, "-KILL");
+        child.wait().unwrap();
+        killed += usize::from(running);
+        are_whole(&work, &whole, &before, &format!("kill {kill}"));
+    }
+    assert!(killed >= 4, "only {killed} of {KILLS} runs were killed in the middle");
+    work.run_quiet("batch-label-filter", &line).ok();
+    let mut after = contents(&work);
+    after.retain(|name, _| !is_temporary(name));
+    assert_eq!(after, whole);
+}
+
+fn contents_if_any(work: &Work) -> BTreeMap<String, String> {
+    if work.path("out").exists() { contents(work) } else { BTreeMap::new() }
 }

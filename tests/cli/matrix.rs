@@ -46,7 +46,7 @@ pub(crate) const GOOD: [(&str, &str); 12] = [
          --decoder-path decoder.pth --output-dir out --config c.json",
     ),
     ("combine", "--teachers-dir sets --output out --format npz"),
-    ("vote-label", "--samples s.pt --labels l.csv --teachers-dir nets --output out --config c.json"),
+    ("vote-label", "--samples pool.pt --labels pool.csv --teachers-dir nets --output out --config c.json"),
     (
         "train-student",
         "--samples s.pt --labels l.csv --epochs 2 --batch-size 4 --output-dir out --config c.json",
@@ -77,6 +77,7 @@ pub(crate) fn inputs() -> Work {
     work.decoder("decoder.pth");
     let pool: Vec<_> = (0..60).map(|i| image(i % 10, 0.9, i)).collect();
     work.images("pool.pt", &pool);
+    work.labels("pool.csv", &(0..60).map(|i| i % 10).collect::<Vec<i64>>());
     for id in 0..2 {
         work.teacher(&format!("nets/{id}/model.pth"));
         let shard: Vec<_> = (0..8).map(|i| image(i, 0.7, 100 + i)).collect();
@@ -499,14 +500,14 @@ const CASES: &[Case] = &[
         3,
         &["taken/report.json", "it is a folder"],
     ),
-    ("vote-label", "path", &[("s.pt", "gone.pt")], 3, &["cannot use the samples", "gone.pt"]),
+    ("vote-label", "path", &[("pool.pt", "gone.pt")], 3, &["cannot use the samples", "gone.pt"]),
     ("vote-label", "path", &[("-dir nets", "-dir gone")], 3, &["teachers' folder", "gone"]),
-    ("vote-label", "format", &[("s.pt", "text")], 3, &["cannot use the samples", "text"]),
-    ("vote-label", "shape", &[("s.pt", "small.pt")], 3, &["4x4", "too small"]),
+    ("vote-label", "format", &[("pool.pt", "text")], 3, &["cannot use the samples", "text"]),
+    ("vote-label", "shape", &[("pool.pt", "small.pt")], 3, &["4x4", "too small"]),
     ("vote-label", "shape", &[("-dir nets", "-dir short_net")], 3, &["cannot use the teacher", "fc2.bias"]),
     ("vote-label", "nan", &[("-dir nets", "-dir nan_net")], 3, &["cannot use the teacher", "fc2.bias"]),
-    ("vote-label", "empty", &[("s.pt", "none.pt")], 3, &["none.pt", "no images"]),
-    ("vote-label", "lengths", &[("l.csv", "none.csv")], 3, &["0 labels", "10 samples"]),
+    ("vote-label", "empty", &[("pool.pt", "none.pt")], 3, &["none.pt", "no images"]),
+    ("vote-label", "lengths", &[("pool.csv", "none.csv")], 3, &["0 labels", "60 samples"]),
     ("vote-label", "config", &[("c.json", "unknown.json")], 3, &["unknown.json", "student.epoch"]),
     ("vote-label", "output", &[("--output out", "--output file/out")], 3, &["cannot write", "file/out"]),
 ];

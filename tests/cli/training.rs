@@ -278,3 +278,58 @@ fn pretraining_reports_what_it_did() {
     work.run("generate-candidates", "--decoder-path out/decoder.pth --latent-dim 6 --pool-size 3 --out p.pt")
         .ok();
 }
+
+/// Starts a training, and kills it as soon as it has kept the state of an epoch.
+fn killed_after_an_epoch(work: &Work, binary: &str, line: &str, out: &str) {
+    let mut child = work
+        .command(binary, &format!("{line} --device cpu --threads 1"))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !work.path(&format!("{out}/checkpoint.safetensors")).is_file() {
+        assert!(child.try_wait().unwrap().is_none(), "{binary} ended before it could be killed");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_training_that_is_killed_goes_on_as_if_it_had_never_stopped() {
+    let work = Work::new();
+    samples(&work);
+    work.mnist("mnist", 40, 10);
+    let student = "--samples s.pt --labels l.csv --epochs 40 --batch-size 4 --momentum 0.9 --augment --seed 5 --output-dir";
+    let decoder =
+        "--dataset mnist --data-root mnist --epochs 30 --batch-size 8 --latent-dim 4 --seed 5 --out-dir";
+    for (binary, line, report, files) in [
+        (
+            "train-student",
+            student,
+            "training_report.json",
+            &["student_model_best.pth", "student_model_final.pth"][..],
+        ),
+        ("pretrain-decoder", decoder, "pretrain_report.json", &["decoder.pth", "latents.pt"]),
+    ] {
+        work.run_quiet(binary, &format!("{line} whole")).ok();
+        let cut = format!("{line} cut");
+        work.run_quiet(binary, &format!("{cut} --resume"))
+            .ends_with(2)
+            .says_only("error: ", &["cut/checkpoint.safetensors is not there", "--resume"]);
+        killed_after_an_epoch(&work, binary, &cut, "cut");
+        assert!(!work.path(&format!("cut/{report}")).exists());
+        work.run_quiet(binary, &format!("{} --resume", cut.replace("--seed 5", "--seed 6")))
+            .ends_with(2)
+            .says_only("error: ", &["cut/checkpoint.safetensors", "other inputs, settings"]);
+        work.run(binary, &format!("{cut} --resume")).ok().says(&["goes on after epoch", "checkpoint"]);
+        for file in files {
+            let (whole, cut) = (format!("whole/{file}"), format!("cut/{file}"));
+            assert_eq!(work.sha256(&whole), work.sha256(&cut), "{binary}: {file}");
+        }
+        let history = |folder: &str| work.json(&format!("{folder}/{report}"))["training_history"].clone();
+        assert_eq!(history("whole"), history("cut"), "{binary}");
+        assert!(!work.path("cut/checkpoint.safetensors").exists());
+        std::fs::remove_dir_all(work.path("whole")).unwrap();
+        std::fs::remove_dir_all(work.path("cut")).unwrap();
+    }
+}

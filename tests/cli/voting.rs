@@ -48,7 +48,7 @@ fn two_of_three_teachers_decide() {
     assert_eq!(report["changed_labels"], 2);
     assert_eq!(report["unanimous_samples"], 0);
     assert_eq!(report["formal_guarantee"], json!(null));
-    assert!(report["privacy"].to_string().contains("sensitivity"), "{report}");
+    assert!(report["formal_guarantee_reason"].to_string().contains("sensitivity"), "{report}");
     // Probabilities instead of votes.
     work.run(VOTE, "--samples s.pt --teachers-dir nets --output out --name mean --aggregate probabilities")
         .ok();

@@ -3,7 +3,7 @@
 use libtest_mimic::{Failed, Trial};
 use pate_core::data::{ImageSpec, Normalisation};
 use pate_core::models::{Decoder, Teacher};
-use pate_core::steer::{SteeringPlan, steer};
+use pate_core::steer::{StartKind, SteeringPlan, steer};
 use pate_core::tensor;
 use serde_json::Value;
 use tch::Device;
@@ -30,7 +30,13 @@ fn steering(dir: &Dir) -> Result<(), Failed> {
     let (z0, n) = matrix(&case["z0"])?;
     let z0 = tensor::from_f32(&z0, &[n, decoder.latent_dim()])?;
     let classes: Vec<i64> = serde_json::from_value(case["target_class"].clone())?;
-    let plan = SteeringPlan { steps: 20, learning_rate: 0.05, noise_scale: 0.0 };
+    let plan = SteeringPlan {
+        steps: 20,
+        learning_rate: 0.05,
+        noise_scale: 0.0,
+        stop_confidence: None,
+        starts: StartKind::Random,
+    };
     let steered = steer(&decoder, &teacher, &z0, &tensor::from_i64(&classes), plan, |_| Ok(None))?;
 
     let found = tensor::to_f32(&steered.confidences)?;

@@ -12,11 +12,12 @@ use pate_core::data::{ImageSize, ImageSpec, Images};
 use pate_core::generate::LatentBank;
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
 use pate_core::label::{Labelled, label};
-use pate_core::label_filter::{self, FilterPlan, Filtered};
+use pate_core::label_filter::{self, FilterInputs, FilterPlan, Filtered};
 use pate_core::models::Decoder;
 use pate_core::progress::Progress;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tch::Tensor;
 
 use crate::Context;
 use crate::args::{FilterArgs, LatentArgs, LoadedConfig, for_teacher, has_id};
@@ -136,13 +137,14 @@ pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<
 /// What is loaded once for all teachers.
 pub(crate) struct Shared {
     /// The pool made last, under its seed and round, for the next teacher of the same group.
-    last_pool: RefCell<Option<((u64, usize), Images)>>,
+    last_pool: RefCell<Option<((u64, usize), generate::Pool)>>,
     pub(crate) pool: Option<(PathBuf, Images, FileRecord)>,
 }
 
 /// A teacher's candidates, their files, and what identifies them.
 struct Pool {
     images: Images,
+    latents: Option<Tensor>,
     labelled: Option<Labelled>,
     records: Vec<FileRecord>,
     path: String,
@@ -263,7 +265,7 @@ impl Batch<'_> {
         {
             return Ok(result);
         }
-        for note in teacher.switched_off(&filters.plan) {
+        for note in teacher.switched_off(&filters.plan, shared.pool.is_none() && self.candidates.is_none()) {
             if told.insert(note) {
                 ctx.say(note);
             }
@@ -272,19 +274,20 @@ impl Batch<'_> {
         let pool = match (&shared.pool, own_pool) {
             (Some((path, images, record)), _) => Pool {
                 images: images.to_device(tch::Device::Cpu)?,
+                latents: None,
                 labelled: None,
                 records: vec![record.clone()],
                 path: path.to_string_lossy().into_owned(),
             },
             (None, Some((images, record))) => {
                 let path = record.path.to_string_lossy().into_owned();
-                Pool { images, labelled: None, records: vec![record], path }
+                Pool { images, latents: None, labelled: None, records: vec![record], path }
             }
             (None, None) => {
                 self.make_pool(teacher_id, shared, &files, &teacher, &filters.plan, &watch, ctx)?
             }
         };
-        let inputs = teacher.filter_inputs();
+        let inputs = FilterInputs { latents: pool.latents.as_ref(), ..teacher.filter_inputs() };
         let filtered = match pool.labelled {
             Some(labelled) => label_filter::filter(&pool.images, &labelled, &inputs, &filters.plan, &watch)?,
             None => label_filter::label_filter(&pool.images, &inputs, &filters.plan, &watch)?,
@@ -380,23 +383,24 @@ impl Batch<'_> {
                 shared.last_pool.take().filter(|(last, _)| *last == key && generation.teachers_per_pool > 1);
             let pool = match known {
                 Some((_, pool)) => pool,
-                None => generate::candidates(&decoder, self.pool_size, seed, &draw, first, watch)?,
+                None => generate::pool(&decoder, self.pool_size, seed, &draw, first, watch)?,
             };
             if generation.teachers_per_pool > 1 && rounds == 1 {
-                shared.last_pool.replace(Some((key, pool.to_device(tch::Device::Cpu)?)));
+                shared.last_pool.replace(Some((key, pool.share())));
             }
-            labelled.extend(label(teacher.filter_inputs().teacher, &pool, plan.batch_size, watch)?);
+            labelled.extend(label(teacher.filter_inputs().teacher, &pool.images, plan.batch_size, watch)?);
             pools.push(pool);
             if has_minimum(&labelled, plan, teacher.filter_inputs().teacher.classes()) {
                 break;
             }
         }
         let rounds = pools.len();
-        let images = if rounds == 1 { pools.remove(0) } else { Images::concat(&pools)? };
+        let made = if rounds == 1 { pools.remove(0) } else { generate::Pool::concat(&pools)? };
         drop(pools);
+        let (images, latents) = (made.images, Some(made.latents));
         let Some(path) = path else {
             let path = format!("not kept; {} candidates of seed {seed}", images.len());
-            return Ok(Pool { images, labelled: Some(labelled), records: Vec::new(), path });
+            return Ok(Pool { images, latents, labelled: Some(labelled), records: Vec::new(), path });
         };
         let own = self.decoder.as_ref().is_some_and(|path| has_id(path)).then_some(teacher_id);
         let mut guarantee = self.origin.guarantee(own);
@@ -418,6 +422,7 @@ impl Batch<'_> {
         let record = pool::save(&images, &path, &origin, guarantee, false, self.config, ctx)?;
         Ok(Pool {
             images,
+            latents,
             labelled: Some(labelled),
             records: vec![record],
             path: path.to_string_lossy().into_owned(),

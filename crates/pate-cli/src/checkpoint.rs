@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use artifact::{Access, AtomicFile};
-use serde_json::Value;
+use anyhow::bail;
+use artifact::{Access, AtomicFile, FileRecord};
+use clap::Args;
+use pate_core::train::{Keeper, TrainingState};
+use serde_json::{Value, json};
 use tensorfile::{Array, View};
+
+use crate::Context;
 
 /// A file that holds the state of one piece of work, and what the work is.
 ///
@@ -54,7 +58,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Where the file cannot be written; the state before it then stays.
-    pub fn save(&self, arrays: &[(&str, View<'_>)], texts: &[(&str, String)]) -> Result<()> {
+    pub fn save(&self, arrays: &[(&str, View<'_>)], texts: &[(&str, String)]) -> pate_core::Result<()> {
         let own = [(IDENTITY, self.identity.clone())];
         let texts: Vec<(String, String)> =
             own.iter().chain(texts).map(|(key, text)| ((*key).to_owned(), text.clone())).collect();
@@ -67,6 +71,99 @@ impl Checkpoint {
     /// Removes the file, once the work is done.
     pub fn remove(&self) {
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether a training must go on.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct ResumeArgs {
+    /// Refuse to start anew: go on from the checkpoint of a stopped training with the same inputs and settings. Without
+    /// this, it goes on where there is one
+    #[arg(long)]
+    resume: bool,
+}
+
+/// File that a training keeps its state in until it is done.
+const FILE: &str = "checkpoint.safetensors";
+
+impl ResumeArgs {
+    /// The checkpoint of a training in `dir`. `work` and the content of `files` decide its result.
+    ///
+    /// # Errors
+    /// `--resume` where there is none, and files that cannot be read.
+    pub fn checkpoint(
+        self,
+        dir: &Path,
+        work: &Value,
+        files: &[PathBuf],
+        access: Access,
+        ctx: &Context,
+    ) -> anyhow::Result<Checkpoint> {
+        let files = files.iter().map(|path| FileRecord::of(path)).collect::<Result<Vec<_>, _>>()?;
+        let hashes: Vec<&str> = files.iter().map(|file| file.sha256.as_str()).collect();
+        // Sums over several threads differ in their last bits from sums on one.
+        let identity = json!({
+            "work": work, "files": hashes, "threads": tch::get_num_threads(), "device": format!("{:?}", ctx.device),
+        });
+        let checkpoint = Checkpoint::new(dir.join(FILE), &identity, access);
+        let path = checkpoint.path().display();
+        match checkpoint.load() {
+            Some(state) => {
+                let epochs = state.text(EPOCHS).unwrap_or("?");
+                ctx.say(&format!("goes on after epoch {epochs}: {path}"));
+            }
+            None if self.resume && checkpoint.path().exists() => bail!(
+                "{path} is that of a training with other inputs, settings, --threads or --device; give the same ones, or leave \
+                 --resume out to start anew"
+            ),
+            None if self.resume => {
+                bail!("{path} is not there, so there is nothing to go on from; leave --resume out to start")
+            }
+            None => {}
+        }
+        Ok(checkpoint)
+    }
+}
+
+const EPOCHS: &str = "epochs";
+const STEPS: &str = "steps";
+const BEST_EPOCH: &str = "best_epoch";
+const HISTORY: &str = "history";
+
+impl Keeper for Checkpoint {
+    fn load(&self) -> Option<TrainingState> {
+        let state = Self::load(self)?;
+        let best_epoch = match state.text(BEST_EPOCH)? {
+            "" => None,
+            epoch => Some(epoch.parse().ok().filter(|&epoch: &usize| epoch > 0)?),
+        };
+        Some(TrainingState {
+            epochs: state.text(EPOCHS)?.parse().ok()?,
+            steps: state.text(STEPS)?.parse().ok()?,
+            best_epoch,
+            history: state.text(HISTORY)?.to_owned(),
+            arrays: state
+                .arrays
+                .into_iter()
+                .map(|(name, array)| (name, array.shape().to_vec(), array.into_f32()))
+                .collect(),
+        })
+    }
+
+    fn save(&self, state: &TrainingState) -> pate_core::Result<()> {
+        let arrays = state
+            .arrays
+            .iter()
+            .map(|(name, shape, values)| Ok((name.as_str(), View::f32(shape, values)?)))
+            .collect::<pate_core::Result<Vec<_>>>()?;
+        let texts = [
+            (EPOCHS, state.epochs.to_string()),
+            (STEPS, state.steps.to_string()),
+            (BEST_EPOCH, state.best_epoch.map_or_else(String::new, |epoch| epoch.to_string())),
+            (HISTORY, state.history.clone()),
+        ];
+        Self::save(self, &arrays, &texts)
     }
 }
 
@@ -84,8 +181,6 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -9,6 +9,7 @@ use pate_core::config::Config;
 use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, SoftLabels, write_csv};
 use pate_core::label_filter::{FilterInputs, FilterPlan, Filtered};
 use pate_core::models::{Decoder, Teacher};
+use pate_core::steer::StartKind;
 use serde_json::json;
 
 use crate::args::LoadedConfig;
@@ -134,6 +135,7 @@ impl LoadedTeacher {
             shard_private: self.shard_private.as_ref(),
             shard_counts: self.shard_counts.as_ref(),
             decoder: self.decoder.as_ref(),
+            latents: None,
         }
     }
 
@@ -142,14 +144,20 @@ impl LoadedTeacher {
         &self.inputs
     }
 
-    /// What is switched off for want of a file, for the user.
-    pub fn switched_off(&self, plan: &FilterPlan) -> Vec<&'static str> {
+    /// What is switched off for want of a file, or of the pool's latents, for the user.
+    pub fn switched_off(&self, plan: &FilterPlan, latents: bool) -> Vec<&'static str> {
         let mut off = Vec::new();
         if self.shard_private.is_none() && plan.min_memorisation_distance.is_some() {
             off.push("no shard is given: distances to private images are not checked");
         }
         if self.shard_counts.is_none() && plan.quota {
             off.push("no metadata is given: the shard's class proportions are not followed");
+        }
+        if let Some(steering) = plan.steering
+            && steering.starts == StartKind::Pool
+            && !latents
+        {
+            off.push("latents of a pool from a file are not known: steering starts at random");
         }
         if self.decoder.is_none() && plan.steering.is_some() {
             off.push("no decoder is given: latent steering is off");

@@ -149,6 +149,8 @@ pub struct SteeringConfig {
     pub noise_scale: f64,
     pub latent_dim: Option<i64>,
     pub use_for_classes_below_quota: bool,
+    pub stop_confidence: Option<f64>,
+    pub starts: String,
 }
 
 impl Default for SteeringConfig {
@@ -160,6 +162,8 @@ impl Default for SteeringConfig {
             noise_scale: 0.1,
             latent_dim: None,
             use_for_classes_below_quota: true,
+            stop_confidence: None,
+            starts: "random".to_owned(),
         }
     }
 }

@@ -37,7 +37,7 @@ pub enum Error {
         full: String,
     },
     /// The run was asked to stop (Ctrl-C).
-    #[error("stopped on request; files that were finished are complete, no others were left behind")]
+    #[error("stopped on request; files that were finished are complete, and the same command again goes on")]
     Stopped,
 }
 

@@ -89,7 +89,7 @@ pub fn classifier(
             let _guard = tch::no_grad_guard();
             let x = images.f_narrow(0, first, n)?.f_to_device(device)?;
             let truth = labels.f_narrow(0, first, n)?.f_to_device(device)?;
-            let log_p = network.forward(&normalisation.apply(&x), false);
+            let log_p = network.forward(&normalisation.apply(&x), None);
             let loss = log_p
                 .f_nll_loss::<Tensor>(&truth, None, Reduction::Sum, -100)?
                 .f_to_kind(Kind::Double)?

@@ -103,16 +103,39 @@ impl Draw for TorchGenerator {
     }
 }
 
-/// A pool of `pool_size` candidates in `[0, 1]`, on the CPU. `seed` is the effective seed.
-///
-/// `first_batch` is 0 for a pool of its own; a pool that goes on where another ended starts at that one's number of batches, and
-/// then mixing begins at once.
-///
-/// # Shapes
-/// `[pool_size, channels, height, width]`.
+/// A pool and what it was decoded from.
+pub struct Pool {
+    /// `[n, channels, height, width]` in `[0, 1]`, on the CPU.
+    pub images: Images,
+    /// `[n, latent_dim]`, on the CPU.
+    pub latents: Tensor,
+}
+
+impl Pool {
+    /// The same pool again: its tensors are these, not copies.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            images: Images::trusted(self.images.tensor().shallow_clone()),
+            latents: self.latents.shallow_clone(),
+        }
+    }
+
+    /// Several pools, one after the other.
+    ///
+    /// # Errors
+    /// No pool, or other shapes.
+    pub fn concat(pools: &[Self]) -> Result<Self> {
+        let images: Vec<&Tensor> = pools.iter().map(|pool| pool.images.tensor()).collect();
+        let latents: Vec<&Tensor> = pools.iter().map(|pool| &pool.latents).collect();
+        Ok(Self { images: Images::trusted(Tensor::f_cat(&images, 0)?), latents: Tensor::f_cat(&latents, 0)? })
+    }
+}
+
+/// The images of [`pool`].
 ///
 /// # Errors
-/// A ratio or scale out of range, a pool that goes on with [`LatentRng::Torch`] (its stream has no batches), or a stop.
+/// As [`pool`].
 pub fn candidates(
     decoder: &Decoder,
     pool_size: usize,
@@ -121,6 +144,27 @@ pub fn candidates(
     first_batch: u64,
     progress: &dyn Progress,
 ) -> Result<Images> {
+    Ok(pool(decoder, pool_size, seed, from, first_batch, progress)?.images)
+}
+
+/// A pool of `pool_size` candidates in `[0, 1]`, on the CPU. `seed` is the effective seed.
+///
+/// `first_batch` is 0 for a pool of its own; a pool that goes on where another ended starts at that one's number of batches, and
+/// then mixing begins at once.
+///
+/// # Shapes
+/// `[pool_size, channels, height, width]`, and latents `[pool_size, latent_dim]`.
+///
+/// # Errors
+/// A ratio or scale out of range, a pool that goes on with [`LatentRng::Torch`] (its stream has no batches), or a stop.
+pub fn pool(
+    decoder: &Decoder,
+    pool_size: usize,
+    seed: u64,
+    from: &LatentDraw<'_>,
+    first_batch: u64,
+    progress: &dyn Progress,
+) -> Result<Pool> {
     let LatentDraw { plan, rng, bank } = *from;
     if let Some(bank) = bank {
         if rng == LatentRng::Torch {
@@ -151,6 +195,7 @@ pub fn candidates(
         torch.seed_raw(seed as i64);
     }
     let pool = Tensor::f_empty(decoder.spec().batch(pool_size as i64), (Kind::Float, Device::Cpu))?;
+    let all = Tensor::f_empty([pool_size as i64, decoder.latent_dim()], (Kind::Float, Device::Cpu))?;
     let mut batch_idx = first_batch;
     tensor::batches(pool_size as i64, BATCH, |first, n| {
         progress.check()?;
@@ -162,6 +207,7 @@ pub fn candidates(
             &mut stream
         };
         let z = latents(from, decoder.latent_dim(), n, batch_idx, draw)?;
+        all.f_narrow(0, first, n)?.f_copy_(&z)?;
         let mut images = decode(decoder, &z)?;
         if let Some(augmentation) = &plan.augmentation {
             images = augmentation
@@ -172,7 +218,7 @@ pub fn candidates(
         progress.advance(n as u64, "");
         Ok(())
     })?;
-    Ok(Images::trusted(pool))
+    Ok(Pool { images: Images::trusted(pool), latents: all })
 }
 
 /// Rows that go through the decoder at once; its activations then stay in the processor's cache.

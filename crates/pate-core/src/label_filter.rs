@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::select::confidence::{self, Thresholds};
 use crate::select::quota::{self, Limits};
 use crate::select::{Selection, Verdict, diversity, memorisation, sort_by_confidence, target};
-use crate::steer::{SteeringPlan, make_missing};
+use crate::steer::{PoolStarts, SteeringPlan, make_missing};
 use crate::{Error, Result, distance, tensor};
 
 /// Settings of the filters, all resolved.
@@ -48,6 +48,8 @@ pub struct FilterInputs<'a> {
     pub shard_counts: Option<&'a BTreeMap<i64, u64>>,
     /// The decoder of the pool, for steering.
     pub decoder: Option<&'a Decoder>,
+    /// What the pool was decoded from, `[n, latent_dim]`, for steering that starts there.
+    pub latents: Option<&'a Tensor>,
 }
 
 /// The samples of one teacher, and how they came about.
@@ -242,7 +244,15 @@ pub fn filter(
     let steering = plan.steering.zip(inputs.decoder).filter(|_| !missing.is_empty());
     if let Some((steering_plan, decoder)) = steering {
         progress.start("steering", missing.values().sum());
-        let made = make_missing(decoder, inputs.teacher, &missing, steering_plan, plan.seed, progress)?;
+        let unsure: Vec<usize> =
+            (0..pool.len()).filter(|&row| selection.is(row, Verdict::LowConfidence)).collect();
+        let starts = inputs.latents.map(|latents| PoolStarts {
+            latents,
+            probabilities: &labelled.probabilities,
+            rows: &unsure,
+        });
+        let (teacher, seed) = (inputs.teacher, plan.seed);
+        let made = make_missing(decoder, teacher, &missing, steering_plan, starts.as_ref(), seed, progress)?;
         progress.finish();
         let answers = label(inputs.teacher, &made.images, plan.batch_size, &crate::progress::Silent)?;
         let flat = made.images.flat();

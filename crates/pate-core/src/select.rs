@@ -53,6 +53,11 @@ impl Selection {
         &self.kept
     }
 
+    /// Whether a candidate, which must exist, met this fate.
+    pub fn is(&self, candidate: usize, verdict: Verdict) -> bool {
+        self.verdicts[candidate] == verdict
+    }
+
     /// How many met this fate.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.verdicts.iter().filter(|&&v| v == verdict).count()

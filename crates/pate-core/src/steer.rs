@@ -21,6 +21,20 @@ pub struct SteeringPlan {
     pub learning_rate: f64,
     /// Standard deviation of the noise added after every step, at least 0.
     pub noise_scale: f64,
+    /// A latent is done once the teacher's probability of its class is at least this; `None`: all steps are made.
+    pub stop_confidence: Option<f64>,
+    /// Where latents start.
+    pub starts: StartKind,
+}
+
+/// Where latents start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartKind {
+    /// At z ~ N(0, I).
+    Random,
+    /// At latents of candidates that were not confident enough, those that the teacher finds most like the class first; at random
+    /// where there are too few.
+    Pool,
 }
 
 /// Latents stay in this box.
@@ -100,9 +114,12 @@ pub fn steer(
 
 /// What steering starts from, for all rows.
 struct Starts {
+    /// `[n, latent_dim]`.
     z0: Tensor,
+    /// `[n]`.
     classes: Tensor,
-    noises: Vec<Option<Tensor>>,
+    /// `[n, steps, latent_dim]`, where there is noise.
+    noises: Option<Tensor>,
 }
 
 impl Starts {
@@ -110,8 +127,130 @@ impl Starts {
         Self {
             z0: self.z0.shallow_clone(),
             classes: self.classes.shallow_clone(),
-            noises: self.noises.iter().map(|noise| noise.as_ref().map(Tensor::shallow_clone)).collect(),
+            noises: self.noises.as_ref().map(Tensor::shallow_clone),
         }
+    }
+
+    fn narrow(&self, first: i64, n: i64) -> Result<Self> {
+        Ok(Self {
+            z0: self.z0.f_narrow(0, first, n)?,
+            classes: self.classes.f_narrow(0, first, n)?,
+            noises: self.noises.as_ref().map(|noises| noises.f_narrow(0, first, n)).transpose()?,
+        })
+    }
+}
+
+/// Rows that one thread steers with [`steer_until`]: as some are done, others take their places in its group.
+const QUEUE: i64 = 256;
+
+/// Steers all rows of `from` until the teacher is sure enough of each, at most `plan.steps` steps.
+///
+/// As [`steer`], but a row leaves when its probability reaches `stop`, and the next one takes its place: the network always has
+/// a full group to work on. Gives the best latents, `[n, latent_dim]`.
+fn steer_until(
+    decoder: &Decoder,
+    teacher: &Teacher,
+    from: &Starts,
+    plan: SteeringPlan,
+    stop: f64,
+) -> Result<Tensor> {
+    let device = decoder.device();
+    let (n, latent_dim) = (from.z0.size()[0], from.z0.size()[1]);
+    let (z0, classes) = (from.z0.f_to_device(device)?, from.classes.f_to_device(device)?);
+    let noises =
+        from.noises.as_ref().map(|noises| noises.f_flatten(0, 1)?.f_to_device(device)).transpose()?;
+    let found = z0.copy();
+    let mut best = vec![f32::NEG_INFINITY; n as usize];
+    let enough = stop.ln() as f32;
+    let mut waiting = 0..n;
+    let mut group: Vec<(i64, usize)> = Vec::new();
+    let empty = Tensor::f_empty([0, latent_dim], (Kind::Float, device))?;
+    // Rows of the group: latents and Adam's two moments.
+    let mut state = [empty.shallow_clone(), empty.shallow_clone(), empty];
+    loop {
+        let first = waiting.start;
+        while (group.len() as i64) < GROUP
+            && let Some(row) = waiting.next()
+        {
+            group.push((row, 0));
+        }
+        let n_new = waiting.start - first;
+        if n_new > 0 {
+            let z = z0.f_narrow(0, first, n_new)?;
+            let nothing = z.f_zeros_like()?;
+            state = [
+                Tensor::f_cat(&[&state[0], &z], 0)?,
+                Tensor::f_cat(&[&state[1], &nothing], 0)?,
+                Tensor::f_cat(&[&state[2], &nothing], 0)?,
+            ];
+        }
+        if group.is_empty() {
+            return Ok(found);
+        }
+        let rows: Vec<i64> = group.iter().map(|&(row, _)| row).collect();
+        let rows = tensor::from_i64(&rows).f_to_device(device)?;
+        let z = state[0].f_detach()?.f_set_requires_grad(true)?;
+        let wanted = classes.f_index_select(0, &rows)?.f_unsqueeze(1)?;
+        let log_p = teacher.log_probs(&decoder.forward(&z))?.f_gather(1, &wanted, false)?.f_squeeze_dim(1)?;
+        let now = tensor::to_f32(&log_p.f_detach()?)?;
+        let (mut better, mut left) = (Vec::new(), Vec::new());
+        for (at, (&(row, step), &log_p)) in group.iter().zip(&now).enumerate() {
+            if log_p > best[row as usize] {
+                best[row as usize] = log_p;
+                better.push(at as i64);
+            }
+            if log_p < enough && step < plan.steps {
+                left.push(at as i64);
+            }
+        }
+        let gradient = match left.is_empty() {
+            true => None,
+            false => Some(tensor::gradients(&-log_p.f_sum(Kind::Float)?, &[&z])?.remove(0)),
+        };
+        let _guard = tch::no_grad_guard();
+        if !better.is_empty() {
+            let better = tensor::from_i64(&better).f_to_device(device)?;
+            let values = z.f_detach()?.f_index_select(0, &better)?;
+            let _ = found.shallow_clone().f_index_copy_(0, &rows.f_index_select(0, &better)?, &values)?;
+        }
+        let kept = tensor::from_i64(&left).f_to_device(device)?;
+        let take = |x: &Tensor| x.f_index_select(0, &kept);
+        group = left.iter().map(|&at| group[at as usize]).collect();
+        state = [take(&state[0])?, take(&state[1])?, take(&state[2])?];
+        let Some(gradient) = gradient else { continue };
+        let gradient = take(&gradient)?;
+        let steps: Vec<i32> = group.iter().map(|&(_, step)| step as i32 + 1).collect();
+        let [z, mean, square] = &mut state;
+        Adam::step_rows(z, mean, square, &gradient, plan.learning_rate, &steps)?;
+        if let Some(noises) = &noises {
+            let at: Vec<i64> =
+                group.iter().map(|&(row, step)| row * plan.steps as i64 + step as i64).collect();
+            let _ = z.f_add_(&noises.f_index_select(0, &tensor::from_i64(&at).f_to_device(device)?)?)?;
+        }
+        let _ = z.f_clamp_(-LATENT_LIMIT, LATENT_LIMIT)?;
+        for (_, step) in &mut group {
+            *step += 1;
+        }
+    }
+}
+
+/// Rejected candidates from which steering can start.
+pub struct PoolStarts<'a> {
+    /// Latents of the whole pool, `[n, latent_dim]`.
+    pub latents: &'a Tensor,
+    /// The teacher's probabilities of all classes, row after row, for the whole pool.
+    pub probabilities: &'a [f32],
+    /// Candidates that may be used: those that were not confident enough.
+    pub rows: &'a [usize],
+}
+
+impl PoolStarts<'_> {
+    /// Rows of the candidates most like `class`, at most `n`; the lower one first among equals.
+    fn best(&self, class: i64, classes: usize, n: usize) -> Vec<i64> {
+        let p = |row: usize| self.probabilities[row * classes + class as usize];
+        let mut rows = self.rows.to_vec();
+        rows.sort_by(|&a, &b| p(b).total_cmp(&p(a)).then(a.cmp(&b)));
+        rows.into_iter().take(n).map(|row| row as i64).collect()
     }
 }
 
@@ -125,8 +264,8 @@ pub struct SteeredImages {
 
 /// Makes `missing[class]` images for every class, all classes side by side.
 ///
-/// Start points and noise come from streams of (effective seed, class): the images of a class do not depend on which other
-/// classes are made with it, up to rounding.
+/// Random start points and noise come from streams of (effective seed, class): the images of a class do not depend on which
+/// other classes are made with it, up to rounding. `pool` is for [`StartKind::Pool`].
 ///
 /// # Errors
 /// A stop, or a teacher's program that fails.
@@ -135,22 +274,31 @@ pub fn make_missing(
     teacher: &Teacher,
     missing: &BTreeMap<i64, u64>,
     plan: SteeringPlan,
+    pool: Option<&PoolStarts<'_>>,
     seed: u64,
     progress: &dyn Progress,
 ) -> Result<SteeredImages> {
     let latent_dim = decoder.latent_dim();
     let mut wanted = Vec::new();
     let mut starts = Vec::new();
-    let mut noises: Vec<Vec<Tensor>> = (0..plan.steps).map(|_| Vec::new()).collect();
+    let mut noises = Vec::new();
     for (&class, &n) in missing {
         let n = n as i64;
         wanted.extend(std::iter::repeat_n(class, n as usize));
-        starts.push(Stream::new(seed, Purpose::SteeringStart, class as u64).normal_tensor(&[n, latent_dim])?);
-        if plan.noise_scale > 0.0 {
+        let random =
+            Stream::new(seed, Purpose::SteeringStart, class as u64).normal_tensor(&[n, latent_dim])?;
+        if let (StartKind::Pool, Some(pool)) = (plan.starts, pool) {
+            let best = tensor::from_i64(&pool.best(class, teacher.classes() as usize, n as usize));
+            let best = pool.latents.f_index_select(0, &best)?.f_clamp(-LATENT_LIMIT, LATENT_LIMIT)?;
+            random.f_narrow(0, 0, best.size()[0])?.f_copy_(&best)?;
+        }
+        starts.push(random);
+        if plan.noise_scale > 0.0 && plan.steps > 0 {
             let mut stream = Stream::new(seed, Purpose::SteeringNoise, class as u64);
-            for step in &mut noises {
-                step.push(stream.normal_tensor(&[n, latent_dim])? * plan.noise_scale);
-            }
+            let steps = (0..plan.steps)
+                .map(|_| Ok(stream.normal_tensor(&[n, latent_dim])? * plan.noise_scale))
+                .collect::<Result<Vec<Tensor>>>()?;
+            noises.push(Tensor::f_stack(&steps, 1)?);
         }
     }
     let empty = Tensor::f_empty(decoder.spec().batch(0), (Kind::Float, tch::Device::Cpu))?;
@@ -159,17 +307,19 @@ pub fn make_missing(
     }
     let z0 = Tensor::f_cat(&starts, 0)?;
     let classes = tensor::from_i64(&wanted);
-    let noises: Vec<Option<Tensor>> = noises
-        .iter()
-        .map(|by_class| if by_class.is_empty() { Ok(None) } else { Ok(Some(Tensor::f_cat(by_class, 0)?)) })
-        .collect::<Result<_>>()?;
+    let noises = if noises.is_empty() { None } else { Some(Tensor::f_cat(&noises, 0)?) };
     let mut best = Vec::new();
     let rows = wanted.len() as i64;
     let group = |decoder: &Decoder, teacher: &Teacher, from: &Starts, first: i64, n: i64| -> Result<Tensor> {
-        let part = |x: &Tensor| -> Result<Tensor> { Ok(x.f_narrow(0, first, n)?) };
-        let noise = |step: usize| from.noises[step].as_ref().map(part).transpose();
-        Ok(steer(decoder, teacher, &part(&from.z0)?, &part(&from.classes)?, plan, noise)?.best)
+        let from = from.narrow(first, n)?;
+        if let Some(stop) = plan.stop_confidence {
+            return steer_until(decoder, teacher, &from, plan, stop);
+        }
+        let noise =
+            |step: usize| from.noises.as_ref().map(|all| Ok(all.f_select(1, step as i64)?)).transpose();
+        Ok(steer(decoder, teacher, &from.z0, &from.classes, plan, noise)?.best)
     };
+    let rows_at_once = if plan.stop_confidence.is_some() { QUEUE } else { GROUP };
     let starts = Starts { z0, classes, noises };
     let shares: Option<Vec<_>> = (0..parallel::workers(decoder.device()))
         .map(|_| Some((decoder.share(), teacher.share()?, starts.share())))
@@ -177,7 +327,7 @@ pub fn make_missing(
     match shares {
         Some(workers) => parallel::batches(
             rows,
-            GROUP,
+            rows_at_once,
             workers,
             progress,
             |(decoder, teacher, starts), first, n| group(decoder, teacher, starts, first, n),
@@ -186,7 +336,7 @@ pub fn make_missing(
                 Ok(())
             },
         )?,
-        None => tensor::batches(rows, GROUP, |first, n| {
+        None => tensor::batches(rows, rows_at_once, |first, n| {
             progress.check()?;
             best.push(group(decoder, teacher, &starts, first, n)?);
             progress.advance(n as u64, "");
@@ -195,4 +345,78 @@ pub fn make_missing(
     }
     let images = decode(decoder, &Tensor::f_cat(&best, 0)?)?;
     Ok(SteeredImages { images: Images::trusted(images), wanted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{ImageSpec, Normalisation};
+    use crate::models::{UcStub, Vae};
+    use crate::progress::Silent;
+
+    const SPEC: ImageSpec = ImageSpec { channels: 1, height: 28, width: 28, classes: 10 };
+    const PLAN: SteeringPlan = SteeringPlan {
+        steps: 5,
+        learning_rate: 0.05,
+        noise_scale: 0.1,
+        stop_confidence: None,
+        starts: StartKind::Random,
+    };
+
+    fn networks() -> (Decoder, Teacher) {
+        let cpu = tch::Device::Cpu;
+        let decoder = Vae::new(SPEC, 8, 1, cpu).unwrap().decoder;
+        let normalisation = Normalisation::new(&[0.1307], &[0.3081]).unwrap();
+        (decoder, Teacher::from_network(UcStub::new(SPEC, 2, cpu).unwrap(), normalisation, cpu))
+    }
+
+    fn make(plan: SteeringPlan, pool: Option<&PoolStarts<'_>>) -> SteeredImages {
+        let (decoder, teacher) = networks();
+        // More than a group, so that rows take the places of others.
+        let missing = BTreeMap::from([(3, 50), (7, 90)]);
+        make_missing(&decoder, &teacher, &missing, plan, pool, 5, &Silent).unwrap()
+    }
+
+    fn difference(a: &SteeredImages, b: &SteeredImages) -> f64 {
+        (a.images.tensor() - b.images.tensor()).abs().max().double_value(&[])
+    }
+
+    #[test]
+    fn a_confidence_that_nobody_reaches_is_all_steps() {
+        let all = make(PLAN, None);
+        let until = make(SteeringPlan { stop_confidence: Some(1.0), ..PLAN }, None);
+        assert_eq!(all.wanted, until.wanted);
+        assert!(difference(&all, &until) < 1e-4, "{}", difference(&all, &until));
+        let other = make(SteeringPlan { steps: 4, ..PLAN }, None);
+        assert!(difference(&all, &other) > 1e-4);
+    }
+
+    #[test]
+    fn rows_that_are_sure_enough_stay_where_they_start() {
+        let at_once = make(SteeringPlan { stop_confidence: Some(1e-6), ..PLAN }, None);
+        let start = make(SteeringPlan { steps: 0, ..PLAN }, None);
+        assert!(difference(&at_once, &start) < 1e-6);
+    }
+
+    #[test]
+    fn starts_are_the_rejected_candidates_most_like_the_class() {
+        let latents = Stream::new(9, Purpose::Latents, 0).normal_tensor(&[200, 8]).unwrap();
+        let mut probabilities = vec![0.05; 2000];
+        probabilities[150 * 10 + 3] = 0.6;
+        probabilities[20 * 10 + 3] = 0.5;
+        probabilities[10 * 10 + 3] = 0.7;
+        let rows: Vec<usize> = (20..200).collect();
+        let pool = PoolStarts { latents: &latents, probabilities: &probabilities, rows: &rows };
+        assert_eq!(pool.best(3, 10, 4), [150, 20, 21, 22]);
+        let plan = SteeringPlan { steps: 0, starts: StartKind::Pool, ..PLAN };
+        let made = make(plan, Some(&pool));
+        let (decoder, _) = networks();
+        let row = tensor::from_i64(&[150]);
+        let expected =
+            decode(&decoder, &latents.index_select(0, &row).clamp(-LATENT_LIMIT, LATENT_LIMIT)).unwrap();
+        let distance = (made.images.tensor().narrow(0, 0, 1) - expected).abs().max().double_value(&[]);
+        assert!(distance < 1e-6, "{distance}");
+        // Without a pool they start at random.
+        assert!(difference(&make(plan, None), &make(SteeringPlan { steps: 0, ..PLAN }, None)) < 1e-6);
+    }
 }

@@ -1,4 +1,9 @@
-//! Training loops: [`classifier`] for teachers and students, [`vae`] for decoders. Results are returned, not printed or saved.
+//! Training loops: [`classifier`] for teachers and students, [`vae`] for decoders. Results are returned, not printed or saved;
+//! a [`Keeper`] keeps the state between epochs.
 
 pub mod classifier;
+mod crew;
+mod state;
 pub mod vae;
+
+pub use state::{KeepNothing, Keeper, NamedArray, TrainingState};

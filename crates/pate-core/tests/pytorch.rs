@@ -79,7 +79,7 @@ fn the_classifier_and_its_gradients_are_pytorchs() {
     fill(&network, "", 16);
     let x: Tensor = wave(&[3, 1, 28, 28], 30, 0.5) + 0.5;
     let parameters = trainable(&network);
-    let log_p = network.forward(&x, false);
+    let log_p = network.forward(&x, None);
     assert_close("log p", &to_f32(&log_p).unwrap(), &golden("classifier_log_probs"), 1e-4);
     let loss = log_p.nll_loss(&from_i64(&[1, 5, 9]));
     let gradients = gradients(&loss, &parameters).unwrap();

@@ -4,7 +4,7 @@ use pate_core::config::Config;
 use pate_core::label_filter::FilterPlan;
 use pate_core::select::confidence::Thresholds;
 use pate_core::select::quota::Limits;
-use pate_core::steer::SteeringPlan;
+use pate_core::steer::{StartKind, SteeringPlan};
 
 use super::parse_bool;
 
@@ -125,6 +125,8 @@ impl FilterArgs {
                 steps: steering.steps,
                 learning_rate: steering.learning_rate,
                 noise_scale: steering.noise_scale,
+                stop_confidence: steering.stop_confidence,
+                starts: if steering.starts == "pool" { StartKind::Pool } else { StartKind::Random },
             }),
             batch_size: self.batch_size as usize,
             seed,

@@ -111,7 +111,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     };
     let spec = pool.spec(ANY_CLASSES);
     let teacher = LoadedTeacher::load(&files, &loaded.config, &filters.plan, spec, ctx)?;
-    for note in teacher.switched_off(&filters.plan) {
+    for note in teacher.switched_off(&filters.plan, false) {
         ctx.say(note);
     }
     let filtered = label_filter(&pool, &teacher.filter_inputs(), &filters.plan, ctx.progress())?;

@@ -10,6 +10,7 @@ use anyhow::Result;
 use artifact::{Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
+use pate_cli::checkpoint::ResumeArgs;
 use pate_cli::public_data::{self, PublicDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::Privacy;
@@ -17,6 +18,7 @@ use pate_core::generate::LatentBank;
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
 use pate_core::models;
 use pate_core::train::vae;
+use serde_json::json;
 
 /// Train a VAE on public images; its decoder makes the candidates
 ///
@@ -41,6 +43,8 @@ struct Args {
     /// Folder for the results
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "pretrained_decoder", help_heading = "Output")]
     out_dir: PathBuf,
+    #[command(flatten)]
+    resume: ResumeArgs,
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
@@ -84,9 +88,11 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         Privacy::Private => Guarantee::none(format!("the decoder was trained on {}", records.name)),
     };
     let access = Context::access(&guarantee);
+    let work = json!({ "plan": format!("{plan:?}"), "data": records.name, "listing": records.listing });
+    let checkpoint = args.resume.checkpoint(&args.out_dir, &work, &records.files, access, ctx)?;
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);
-    let trained = vae::train(&records.images, &plan, ctx.device, progress)?;
+    let trained = vae::train_kept(&records.images, &plan, ctx.device, progress, &checkpoint)?;
     progress.finish();
 
     let decoder_path = args.out_dir.join("decoder.pth");
@@ -146,6 +152,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     public_data::describe(&mut report, &records)?;
     report.output(decoder).output(bank).output(curves).output(samples);
     ctx.write_report(&report, &args.out_dir.join("pretrain_report.json"))?;
+    checkpoint.remove();
     ctx.say(&format!("decoder: {}", decoder_path.display()));
     Ok(Outcome::Done)
 }

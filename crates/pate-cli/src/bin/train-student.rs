@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
+use pate_cli::checkpoint::ResumeArgs;
 use pate_cli::public_data::{self, PublicDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run, training};
 use pate_core::data::{
@@ -18,6 +19,7 @@ use pate_core::data::{
 use pate_core::models::{self, UcStub};
 use pate_core::nn;
 use pate_core::train::classifier;
+use serde_json::json;
 
 /// Train a student on labelled synthetic images
 ///
@@ -73,6 +75,8 @@ struct Args {
     /// Folder for the results
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "student_models", help_heading = "Output")]
     output_dir: PathBuf,
+    #[command(flatten)]
+    resume: ResumeArgs,
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
@@ -173,19 +177,27 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let train_split = args.train_split.unwrap_or(loaded.config.student.train_split);
     let (train_rows, validation_rows) = classifier::split(records.len(), train_split, ctx.seed)?;
     let (train, validation) = (records.select(&train_rows)?, records.select(&validation_rows)?);
-    let progress = ctx.progress();
-    progress.start("epoch", plan.epochs as u64);
-    let soft = soft_labels
-        .map(|soft| soft.select(train_rows.iter().map(|&row| row as usize)).tensor())
-        .transpose()?;
-    let trained = classifier::train(&train, soft.as_ref(), Some(&validation), &plan, ctx.device, progress)?;
-    progress.finish();
-
     let guarantee = match records.privacy {
         Privacy::Public => Guarantee::Public,
         Privacy::Private => teacher_run::guarantee(),
     };
     let access = Context::access(&guarantee);
+    let others: Vec<PathBuf> = args.soft_labels.iter().chain(&args.relabel_with).cloned().collect();
+    let files: Vec<PathBuf> = records.files.iter().chain(&others).cloned().collect();
+    let work = json!({
+        "plan": format!("{plan:?}"), "data": records.name, "listing": records.listing, "train_split": train_split,
+        "soft_labels": args.soft_labels.is_some(), "relabel": args.relabel_with.is_some(),
+    });
+    let checkpoint = args.resume.checkpoint(&args.output_dir, &work, &files, access, ctx)?;
+    let progress = ctx.progress();
+    progress.start("epoch", plan.epochs as u64);
+    let soft = soft_labels
+        .map(|soft| soft.select(train_rows.iter().map(|&row| row as usize)).tensor())
+        .transpose()?;
+    let (soft, validation) = (soft.as_ref(), Some(&validation));
+    let trained = classifier::train_kept(&train, soft, validation, &plan, ctx.device, progress, &checkpoint)?;
+    progress.finish();
+
     let (best_path, final_path) =
         (args.output_dir.join("student_model_best.pth"), args.output_dir.join("student_model_final.pth"));
     let last = models::save(&trained.network, &final_path, access)?;
@@ -216,7 +228,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("seed", ctx.seed)?
         .field("data", &records.name)?
         .field("train_samples", train.len())?
-        .field("validation_samples", validation.len())?
+        .field("validation_samples", validation_rows.len())?
         .field("best_epoch", trained.best_epoch)?
         .field("best_validation_accuracy", best_epoch.and_then(|e| e.validation_accuracy))?
         .field("best_model_path", &best_path)?
@@ -224,11 +236,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("training_history", &trained.history)?;
     loaded.describe(&mut report)?;
     public_data::describe(&mut report, &records)?;
-    for path in args.soft_labels.iter().chain(&args.relabel_with) {
-        report.input(FileRecord::of(path)?);
+    for path in others {
+        report.input(FileRecord::of(&path)?);
     }
     report.output(best).output(last).output(curves);
     ctx.write_report(&report, &args.output_dir.join("training_report.json"))?;
+    checkpoint.remove();
     if let Some(e) = best_epoch {
         ctx.say(&format!(
             "best epoch {} (right about the labels of {:.2}% of the validation samples): {}",

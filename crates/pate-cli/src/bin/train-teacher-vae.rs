@@ -10,11 +10,13 @@ use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
+use pate_cli::checkpoint::ResumeArgs;
 use pate_cli::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::{Images, Shard, Split};
 use pate_core::models;
 use pate_core::train::vae;
+use serde_json::json;
 
 /// Train a VAE on one teacher's private shard
 ///
@@ -50,6 +52,8 @@ struct Args {
     /// Folder for the results
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "teacher_vaes", help_heading = "Output")]
     out_dir: PathBuf,
+    #[command(flatten)]
+    resume: ResumeArgs,
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
@@ -105,13 +109,15 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
             plan.batch_size
         ));
     }
-    let progress = ctx.progress();
-    progress.start("epoch", plan.epochs as u64);
-    let trained = vae::train(&images, &plan, ctx.device, progress)?;
-    progress.finish();
-
     let guarantee = Guarantee::none("the VAE was trained on a private shard without a privacy mechanism");
     let access = Context::access(&guarantee);
+    let work = json!({ "plan": format!("{plan:?}"), "teacher_id": args.teacher_id });
+    let checkpoint = args.resume.checkpoint(&dir, &work, &files, access, ctx)?;
+    let progress = ctx.progress();
+    progress.start("epoch", plan.epochs as u64);
+    let trained = vae::train_kept(&images, &plan, ctx.device, progress, &checkpoint)?;
+    progress.finish();
+
     let (decoder_path, full_path) = (dir.join("decoder.pth"), dir.join("vae_full.pth"));
     let decoder = models::save(&trained.network.decoder, &decoder_path, access)?;
     let full = models::save(&trained.network, &full_path, access)?;
@@ -144,6 +150,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     }
     report.output(decoder).output(full).output(curves);
     ctx.write_report(&report, &dir.join("training_report.json"))?;
+    checkpoint.remove();
     ctx.say(&format!("decoder: {}", decoder_path.display()));
     Ok(Outcome::Done)
 }

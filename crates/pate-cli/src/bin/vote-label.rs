@@ -153,7 +153,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let models = ids.iter().map(|id| args.teachers_dir.join(id.to_string()).join("model.pth"));
     let models = models.map(|path| FileRecord::of(&path)).collect::<Result<Vec<_>, _>>()?;
     let voting = Vote { args, images: &images, normalisation, models: &models, samples: &samples, panel };
-    let ballot = voting.collect(&path("checkpoint.safetensors"), ctx)?;
     let classes = voting.load(0, ctx)?.classes();
     let before = match &args.labels {
         Some(path) => {
@@ -175,6 +174,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         }
         None => None,
     };
+    let ballot = voting.collect(&path("checkpoint.safetensors"), ctx)?;
     let tally = ballot.tally(args.aggregate.aggregate())?;
 
     let guarantee = guarantee();

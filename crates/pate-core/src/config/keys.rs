@@ -34,6 +34,8 @@ pub enum Kind {
     Positive,
     /// A number above 0, or 0 or null for "not checked" (kept as null).
     DistanceOrNone,
+    /// A share from 0 to 1, or 0 or null for "no limit" (kept as null).
+    ShareOrNone,
     /// true or false.
     Flag,
     /// A list of class numbers.
@@ -66,6 +68,13 @@ impl Kind {
                     .filter(|x| *x >= 0.0 && x.is_finite())
                     .map(|x| if x == 0.0 { Value::Null } else { x.into() }),
             },
+            Self::ShareOrNone => match value {
+                Value::Null => Some(Value::Null),
+                _ => value
+                    .as_f64()
+                    .filter(|x| (0.0..=1.0).contains(x))
+                    .map(|x| if x == 0.0 { Value::Null } else { x.into() }),
+            },
             Self::Flag => value.is_boolean().then(|| value.clone()),
             Self::Classes => {
                 value.as_array()?.iter().all(|v| whole(v).is_some_and(|n| n < 10_000)).then(|| value.clone())
@@ -87,6 +96,7 @@ impl Kind {
             Self::Number(low, high) => json!({"type": "number", "minimum": low, "maximum": high}),
             Self::Positive => json!({"type": "number", "exclusiveMinimum": 0}),
             Self::DistanceOrNone => json!({"type": ["number", "null"], "minimum": 0}),
+            Self::ShareOrNone => json!({"type": ["number", "null"], "minimum": 0, "maximum": 1}),
             Self::Flag => json!({"type": "boolean"}),
             Self::Classes => json!({"type": "array", "items": {"type": "integer", "minimum": 0}}),
             Self::Numbers => json!({"type": "array", "items": {"type": "number"}, "minItems": 1}),
@@ -104,6 +114,7 @@ impl fmt::Display for Kind {
             Self::Number(low, high) => write!(f, "a number, {low} to {high}"),
             Self::Positive => f.write_str("a number above 0"),
             Self::DistanceOrNone => f.write_str("a number above 0, or 0 or null to switch the check off"),
+            Self::ShareOrNone => f.write_str("a share from 0 to 1, or 0 or null for no limit"),
             Self::Flag => f.write_str("true or false"),
             Self::Classes => f.write_str("a list of class numbers"),
             Self::Numbers => f.write_str("a list of numbers, one per channel"),
@@ -255,6 +266,18 @@ pub const KEYS: &[Key] = &[
         "use_for_classes_below_quota",
         Kind::Flag,
         "false switches steering off like `enabled`.",
+    ),
+    key(
+        "latent_steering",
+        "stop_confidence",
+        Kind::ShareOrNone,
+        "A latent is done once the teacher is so sure of the class; null = all steps.",
+    ),
+    key(
+        "latent_steering",
+        "starts",
+        Kind::Word(&["random", "pool"]),
+        "Where latents start: at random, or at the latents of rejected candidates that the teacher finds most like the class (pools made in the same run).",
     ),
     key("evaluation", "mean_confidence_target", Kind::Number(0.0, 1.0), "Success: mean confidence at least."),
     key(

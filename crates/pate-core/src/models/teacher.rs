@@ -123,7 +123,7 @@ impl Teacher {
     pub fn log_probs(&self, images: &Tensor) -> Result<Tensor> {
         let x = self.normalisation.apply(images);
         match &self.network {
-            TeacherNetwork::UcStub(network) => Ok(network.forward(&x, false)),
+            TeacherNetwork::UcStub(network) => Ok(network.forward(&x, None)),
             TeacherNetwork::Script(module) => {
                 let scores = module.forward_ts(&[&x])?;
                 match scores.size()[..] {

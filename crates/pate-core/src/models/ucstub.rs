@@ -1,13 +1,13 @@
 use std::path::Path;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use tensorfile::Array;
 
 use super::{missing, read_tensors, shape_in};
 use crate::data::ImageSpec;
 use crate::nn::{Conv2d, Linear, Network, Source};
 use crate::rng::{Purpose, Stream};
-use crate::{Error, Result};
+use crate::{Error, Result, tensor};
 
 /// The classifier of teachers and students.
 ///
@@ -25,6 +25,9 @@ pub struct UcStub {
 const MIN_SIDE: i64 = 6;
 
 impl UcStub {
+    /// Shares of values that the two dropouts take away.
+    const DROPOUT: [f64; 2] = [0.25, 0.5];
+
     const NAME: &str = "UCStub (conv1, conv2, fc1, fc2)";
 
     /// A fresh network for images of `spec`, initialised as PyTorch does.
@@ -110,20 +113,45 @@ impl UcStub {
         self.classes
     }
 
+    /// Factors of the two dropouts for `n` images, drawn from libtorch's generator as its own dropout draws them: 0 for what is
+    /// dropped, `1 / (1 - p)` for the rest. See [`crate::rng::TorchGenerator`].
+    ///
+    /// # Shapes
+    /// `[n, 64, (height - 4) / 2, (width - 4) / 2]`, channels-last, and `[n, 128]`, for images of `spec`.
+    ///
+    /// # Errors
+    /// Where the device has no room.
+    pub fn dropout_masks(&self, spec: ImageSpec, n: i64) -> Result<[Tensor; 2]> {
+        let device = self.fc1.device();
+        let draw = |shape: &[i64], p: f64| -> Result<Tensor> {
+            let mut mask = Tensor::f_empty(shape, (Kind::Float, device))?;
+            let _ = mask.f_bernoulli_float_(1.0 - p)?;
+            Ok(mask.f_div_scalar_(1.0 - p)?)
+        };
+        let pooled = draw(&[n, 64, (spec.height - 4) / 2, (spec.width - 4) / 2], Self::DROPOUT[0])?;
+        Ok([tensor::channels_last(&pooled), draw(&[n, 128], Self::DROPOUT[1])?])
+    }
+
     /// Log-probabilities.
     ///
-    /// With `dropout` (training) masks come from libtorch's generator; see [`crate::rng::TorchGenerator`].
+    /// With `dropout` (training) values are multiplied by factors of [`UcStub::dropout_masks`].
     ///
     /// # Shapes
     /// `[n, channels, height, width]` normalised, float32, to `[n, classes]`.
-    pub fn forward(&self, x: &Tensor, dropout: bool) -> Tensor {
+    pub fn forward(&self, x: &Tensor, dropout: Option<&[Tensor; 2]>) -> Tensor {
         let x = self.conv1.forward(x).relu(); // [n, 32, h-2, w-2]
         let x = self.conv2.forward(&x); // [n, 64, h-4, w-4]
         // ReLU and maximum commute; after the pool it touches a quarter of the values.
         let x = x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false).relu();
-        let x = if dropout { x.dropout(0.25, true) } else { x };
+        let x = match dropout {
+            Some([mask, _]) => x * mask,
+            None => x,
+        };
         let x = self.fc1.forward(&x.flatten(1, -1)).relu(); // [n, 128]
-        let x = if dropout { x.dropout(0.5, true) } else { x };
+        let x = match dropout {
+            Some([_, mask]) => x * mask,
+            None => x,
+        };
         self.fc2.forward(&x).log_softmax(-1, None)
     }
 }

@@ -28,6 +28,17 @@ impl Encoder {
         })
     }
 
+    /// The same network for another thread: its weights are these, not copies.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            conv1: self.conv1.share(),
+            conv2: self.conv2.share(),
+            fc_mu: self.fc_mu.share(),
+            fc_logvar: self.fc_logvar.share(),
+        }
+    }
+
     /// # Shapes
     /// `[n, channels, height, width]` to mean and log-variance, each `[n, latent_dim]`.
     pub fn forward(&self, x: &Tensor) -> (Tensor, Tensor) {
@@ -251,6 +262,12 @@ impl Vae {
         let encoder = Encoder::build(&mut source, spec, latent_dim)?;
         let decoder = Decoder::build(&mut source, spec, latent_dim)?;
         Ok(Self { encoder, decoder })
+    }
+
+    /// The same network for another thread: its weights are these, not copies.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { encoder: self.encoder.share(), decoder: self.decoder.share() }
     }
 }
 

@@ -1,5 +1,7 @@
 use tch::Tensor;
 
+use crate::{Result, tensor};
+
 /// Changes parameters by their gradients.
 ///
 /// Parameters are given at every step, in the same order; state is one tensor (or two) per parameter.
@@ -9,6 +11,12 @@ pub trait Optimizer {
 
     /// Sets the learning rate from the next step on.
     fn set_learning_rate(&mut self, learning_rate: f64);
+
+    /// The state: a number of tensors like the parameters, all of one kind after all of another, and the steps taken.
+    fn state(&self) -> (Vec<Tensor>, i32);
+
+    /// Goes on from a [`Optimizer::state`].
+    fn resume(&mut self, tensors: Vec<Tensor>, steps: i32);
 }
 
 /// Stochastic gradient descent with momentum and L2 regularisation, as `torch.optim.SGD`.
@@ -54,6 +62,14 @@ impl Optimizer for Sgd {
     fn set_learning_rate(&mut self, learning_rate: f64) {
         self.learning_rate = learning_rate;
     }
+
+    fn state(&self) -> (Vec<Tensor>, i32) {
+        (self.velocity.iter().map(Tensor::shallow_clone).collect(), 0)
+    }
+
+    fn resume(&mut self, tensors: Vec<Tensor>, _: i32) {
+        self.velocity = tensors;
+    }
 }
 
 /// Adam with L2 regularisation in the gradient (not decoupled), as `torch.optim.Adam`.
@@ -74,6 +90,38 @@ impl Adam {
     /// No step taken yet.
     pub fn new(learning_rate: f64, weight_decay: f64) -> Self {
         Self { learning_rate, weight_decay, step: 0, moments: Vec::new() }
+    }
+
+    /// One step of each row of `values`, rows being parameters of their own, without weight decay; `steps` counts a row's steps
+    /// with this one.
+    ///
+    /// # Shapes
+    /// `values`, the moments `mean` and `square`, and `gradient`: `[n, d]`; n `steps`.
+    ///
+    /// # Errors
+    /// Other shapes.
+    pub fn step_rows(
+        values: &mut Tensor,
+        mean: &mut Tensor,
+        square: &mut Tensor,
+        gradient: &Tensor,
+        learning_rate: f64,
+        steps: &[i32],
+    ) -> Result<()> {
+        let column = |of: &dyn Fn(i32) -> f64| {
+            let column: Vec<f32> = steps.iter().map(|&step| of(step) as f32).collect();
+            Ok::<_, crate::Error>(
+                tensor::from_f32(&column, &[column.len() as i64, 1])?.f_to_device(values.device())?,
+            )
+        };
+        let rate = column(&|step| learning_rate / (1.0 - Self::BETA_1.powi(step)))?;
+        let correction = column(&|step| (1.0 - Self::BETA_2.powi(step)).sqrt())?;
+        let _ = mean.f_lerp_(gradient, 1.0 - Self::BETA_1)?;
+        let _ = square.f_mul_scalar_(Self::BETA_2)?;
+        let _ = square.f_add_(&(gradient * gradient * (1.0 - Self::BETA_2)))?;
+        let denominator = (square.f_sqrt()? / correction).f_add_scalar(Self::EPSILON)?;
+        let _ = values.f_sub_(&(&*mean / denominator * rate))?;
+        Ok(())
     }
 }
 
@@ -107,6 +155,17 @@ impl Optimizer for Adam {
 
     fn set_learning_rate(&mut self, learning_rate: f64) {
         self.learning_rate = learning_rate;
+    }
+
+    fn state(&self) -> (Vec<Tensor>, i32) {
+        let means = self.moments.iter().map(|(mean, _)| mean.shallow_clone());
+        (means.chain(self.moments.iter().map(|(_, square)| square.shallow_clone())).collect(), self.step)
+    }
+
+    fn resume(&mut self, mut tensors: Vec<Tensor>, steps: i32) {
+        let squares = tensors.split_off(tensors.len() / 2);
+        self.moments = tensors.into_iter().zip(squares).collect();
+        self.step = steps;
     }
 }
 

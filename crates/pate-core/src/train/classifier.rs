@@ -1,15 +1,17 @@
 //! Training of the classifier: teachers on shards, students on synthetic data.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::augment::Augmentation;
-use crate::data::{Labels, Normalisation, Records};
+use crate::data::{ImageSpec, Labels, Normalisation, Records};
 use crate::models::UcStub;
 use crate::nn::{self, Adam, Optimizer, Schedule, Sgd};
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
-use crate::{Error, Result, tensor};
+use crate::train::crew;
+use crate::train::state::{KeepNothing, Keeper, Snapshot};
+use crate::{Error, Result, parallel, tensor};
 
 /// Images classified at once in validation; their activations then stay in the processor's cache.
 const VALIDATION_BATCH: usize = 64;
@@ -51,7 +53,7 @@ pub struct ClassifierPlan {
 }
 
 /// One epoch in figures.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochScore {
     /// Counted from 1.
     pub epoch: usize,
@@ -119,8 +121,7 @@ pub fn relabel(
     let mut labels = Vec::with_capacity(records.len());
     tensor::batches(records.len() as i64, VALIDATION_BATCH as i64, |first, n| {
         let x = records.images.tensor().f_narrow(0, first, n)?.f_to_device(device)?;
-        labels
-            .extend(tensor::to_i64(&network.forward(&normalisation.apply(&x), false).f_argmax(-1, false)?)?);
+        labels.extend(tensor::to_i64(&network.forward(&normalisation.apply(&x), None).f_argmax(-1, false)?)?);
         Ok(())
     })?;
     Labels::new(std::path::Path::new("the network's answers"), labels, network.classes())
@@ -144,6 +145,25 @@ pub fn train(
     device: Device,
     progress: &dyn Progress,
 ) -> Result<TrainedClassifier> {
+    train_kept(train, soft_labels, validation, plan, device, progress, &KeepNothing)
+}
+
+/// [`train`] that goes on from the state that `keeper` has, and gives it the state after every epoch but the last.
+///
+/// # Guarantee
+/// As [`train`].
+///
+/// # Errors
+/// Those of [`train`], and a state that cannot be written.
+pub fn train_kept(
+    train: &Records,
+    soft_labels: Option<&Tensor>,
+    validation: Option<&Records>,
+    plan: &ClassifierPlan,
+    device: Device,
+    progress: &dyn Progress,
+    keeper: &dyn Keeper,
+) -> Result<TrainedClassifier> {
     if train.is_empty() || plan.batch_size == 0 {
         return Err(Error::invalid(format!(
             "{} records in batches of {}: there is nothing to train on",
@@ -162,7 +182,17 @@ pub fn train(
     let targets = Targets::new(train, soft_labels, plan.label_smoothing, device)?;
     let mut history: Vec<EpochScore> = Vec::with_capacity(plan.epochs);
     let mut best: Option<(f64, usize, Vec<Tensor>)> = None;
-    for epoch in 0..plan.epochs {
+    if let Some(state) = keeper.load()
+        && let Some(resumed) = state.restore::<EpochScore>(&network, plan.epochs)?
+    {
+        history = resumed.history;
+        optimizer.resume(resumed.optimizer, state.steps);
+        best = resumed.best.and_then(|(epoch, weights)| {
+            Some((history.get(epoch - 1)?.validation_accuracy?, epoch, weights))
+        });
+        progress.advance(history.len() as u64, "");
+    }
+    for epoch in history.len()..plan.epochs {
         progress.check()?;
         let learning_rate = plan.schedule.rate(plan.learning_rate, epoch as f64, plan.epochs);
         let (train_loss, train_accuracy) =
@@ -203,6 +233,13 @@ pub fn train(
         };
         progress.advance(1, &note);
         history.push(score);
+        if epoch + 1 < plan.epochs {
+            let (tensors, steps) = optimizer.state();
+            let best = best.as_ref().map(|(_, epoch, weights)| (*epoch, &weights[..]));
+            let snapshot =
+                Snapshot { network: &network, optimizer: &tensors, steps, best, history: &history };
+            keeper.save(&snapshot.state()?)?;
+        }
     }
     let (best_epoch, best_weights) = match best {
         Some((_, epoch, weights)) => (Some(epoch), weights),
@@ -245,6 +282,41 @@ impl Targets {
     }
 }
 
+/// A part of a step: images as the network sees them, and what the loss compares with.
+struct Part {
+    x: Tensor,
+    truth: Tensor,
+    shares: Option<Tensor>,
+    dropout: [Tensor; 2],
+}
+
+/// What a part gives: gradients of its share of the loss, that share, and hits.
+struct PartResult {
+    gradients: Vec<Tensor>,
+    loss: Tensor,
+    hits: Tensor,
+}
+
+/// A step of `rows` records, cut into parts.
+struct Step {
+    parts: Vec<(Part, i64)>,
+    rows: i64,
+    learning_rate: f64,
+}
+
+fn compute(network: &UcStub, parameters: &[Tensor], part: &Part, rows: i64) -> Result<PartResult> {
+    let log_p = network.forward(&part.x, Some(&part.dropout));
+    let loss = match &part.shares {
+        None => log_p.f_nll_loss::<Tensor>(&part.truth, None, Reduction::Sum, -100)?,
+        // Cross-entropy against shares of all classes.
+        Some(shares) => -(shares * &log_p).f_sum(Kind::Float)?,
+    } / rows as f64;
+    let gradients = tensor::gradients(&loss, parameters)?;
+    let _guard = tch::no_grad_guard();
+    let hits = log_p.f_argmax(-1, false)?.f_eq_tensor(&part.truth)?.f_sum(Kind::Int64)?;
+    Ok(PartResult { gradients, loss: loss.detach(), hits })
+}
+
 fn run_epoch(
     network: &UcStub,
     parameters: &mut [Tensor],
@@ -254,40 +326,79 @@ fn run_epoch(
     plan: &ClassifierPlan,
     epoch: usize,
 ) -> Result<(f64, f64)> {
-    let n = images.size()[0];
+    let (n, device) = (images.size()[0], images.device());
+    let spec = ImageSpec {
+        channels: images.size()[1],
+        height: images.size()[2],
+        width: images.size()[3],
+        classes: network.classes(),
+    };
     let order = Stream::new(plan.seed, Purpose::Shuffle, epoch as u64).permutation(n as usize);
-    let order = tensor::from_i64(&order).f_to_device(images.device())?;
+    let order = tensor::from_i64(&order).f_to_device(device)?;
     let mut geometry = Stream::new(plan.seed, Purpose::Augmentation, epoch as u64);
     let mut generator = TorchGenerator::hold();
     generator.seed_stream(plan.seed, epoch as u64);
-    // Summed on the device; read once per epoch.
-    let mut loss_sum = Tensor::f_zeros([1], (Kind::Double, images.device()))?;
-    let mut hits = Tensor::f_zeros([1], (Kind::Int64, images.device()))?;
-    tensor::batches(n, plan.batch_size as i64, |first, rows| {
+    let batch_size = plan.batch_size as i64;
+    let mut prepare = |first: i64| -> Result<Step> {
+        let rows = batch_size.min(n - first);
         let index = order.f_narrow(0, first, rows)?;
         let mut x = images.f_index_select(0, &index)?;
         let truth = targets.labels.f_index_select(0, &index)?;
+        let shares = targets.shares.as_ref().map(|shares| shares.f_index_select(0, &index)).transpose()?;
         if let Some(augmentation) = &plan.augmentation {
             x = augmentation.apply(&x, &mut geometry)?;
         }
-        optimizer.set_learning_rate(plan.schedule.rate(
-            plan.learning_rate,
-            epoch as f64 + first as f64 / n as f64,
-            plan.epochs,
-        ));
-        let log_p = network.forward(&plan.normalisation.apply(&x), true);
-        let loss = match &targets.shares {
-            None => log_p.f_nll_loss::<Tensor>(&truth, None, Reduction::Mean, -100)?,
-            // Cross-entropy against shares of all classes.
-            Some(shares) => -(shares.f_index_select(0, &index)? * &log_p).f_sum(Kind::Float)? / rows as f64,
-        };
-        let gradients = tensor::gradients(&loss, parameters)?;
-        optimizer.step(parameters, &gradients);
-        let _guard = tch::no_grad_guard();
-        let _ = loss_sum.f_add_(&(loss.detach().to_kind(Kind::Double) * rows as f64))?;
-        let _ = hits.f_add_(&log_p.f_argmax(-1, false)?.f_eq_tensor(&truth)?.f_sum(Kind::Int64)?)?;
-        Ok(())
-    })?;
+        let x = plan.normalisation.apply(&x);
+        let [pooled, hidden] = network.dropout_masks(spec, rows)?;
+        let parts = crew::parts(rows, device)
+            .into_iter()
+            .map(|range| {
+                let part = |all: &Tensor| all.f_narrow(0, range.start, range.end - range.start);
+                let part = Part {
+                    x: part(&x)?,
+                    truth: part(&truth)?,
+                    shares: shares.as_ref().map(part).transpose()?,
+                    dropout: [part(&pooled)?, part(&hidden)?],
+                };
+                Ok((part, rows))
+            })
+            .collect::<Result<_>>()?;
+        let done = epoch as f64 + first as f64 / n as f64;
+        Ok(Step { parts, rows, learning_rate: plan.schedule.rate(plan.learning_rate, done, plan.epochs) })
+    };
+    let n_members = crew::parts(batch_size.min(n), device).len().min(parallel::workers(device));
+    let shallow = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
+    let members = (0..n_members).map(|_| (network.share(), shallow(parameters))).collect();
+    // Summed on the device; read once per epoch.
+    let mut loss_sum = Tensor::f_zeros([1], (Kind::Double, device))?;
+    let mut hits = Tensor::f_zeros([1], (Kind::Int64, device))?;
+    crew::with_crew(
+        members,
+        |(network, parameters): &mut (UcStub, Vec<Tensor>), (part, rows): (Part, i64)| {
+            compute(network, parameters, &part, rows)
+        },
+        |crew| {
+            let (mut first, mut next) = (0, Some(prepare(0)?));
+            while let Some(step) = next.take() {
+                crew.start(step.parts)?;
+                // The next batch is made while this one is computed.
+                first += step.rows;
+                if first < n {
+                    next = Some(prepare(first)?);
+                }
+                let _guard = tch::no_grad_guard();
+                let mut gradients = Vec::new();
+                for part in crew.finish()? {
+                    let _ = loss_sum.f_add_(&(part.loss.to_kind(Kind::Double) * step.rows as f64))?;
+                    let _ = hits.f_add_(&part.hits)?;
+                    gradients.push(part.gradients);
+                }
+                optimizer.set_learning_rate(step.learning_rate);
+                optimizer.step(parameters, &crew::sum(gradients)?);
+            }
+            Ok(())
+        },
+    )?;
     let loss = loss_sum.f_double_value(&[0])? / n as f64;
     let accuracy = 100.0 * hits.f_double_value(&[0])? / n as f64;
     Ok((loss, accuracy))

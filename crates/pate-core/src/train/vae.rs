@@ -1,6 +1,6 @@
 //! Training of the VAE: the public decoder, and one teacher's own.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::augment::{self, Augmentation};
@@ -9,7 +9,9 @@ use crate::models::Vae;
 use crate::nn::{self, Adam, Optimizer as _};
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
-use crate::{Error, Result, tensor};
+use crate::train::crew;
+use crate::train::state::{KeepNothing, Keeper, Snapshot};
+use crate::{Error, Result, parallel, tensor};
 
 /// Standard deviation of the pixel noise of augmentation.
 const NOISE: f64 = 0.03;
@@ -41,7 +43,7 @@ pub struct VaePlan {
 }
 
 /// One epoch in figures; losses are per image.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VaeEpoch {
     /// Counted from 1.
     pub epoch: usize,
@@ -78,6 +80,23 @@ pub fn kl_weight(epoch: usize, annealing_epochs: usize) -> f64 {
 /// # Errors
 /// No images, sides that are no multiples of 4, a loss that is not finite, a stop.
 pub fn train(images: &Images, plan: &VaePlan, device: Device, progress: &dyn Progress) -> Result<TrainedVae> {
+    train_kept(images, plan, device, progress, &KeepNothing)
+}
+
+/// [`train`] that goes on from the state that `keeper` has, and gives it the state after every epoch but the last.
+///
+/// # Guarantee
+/// As [`train`].
+///
+/// # Errors
+/// Those of [`train`], and a state that cannot be written.
+pub fn train_kept(
+    images: &Images,
+    plan: &VaePlan,
+    device: Device,
+    progress: &dyn Progress,
+    keeper: &dyn Keeper,
+) -> Result<TrainedVae> {
     if images.is_empty() || plan.batch_size == 0 {
         return Err(Error::invalid(format!(
             "{} images in batches of {}: there is nothing to train on",
@@ -92,7 +111,14 @@ pub fn train(images: &Images, plan: &VaePlan, device: Device, progress: &dyn Pro
     let mut adam = Adam::new(plan.learning_rate, plan.weight_decay);
     let images = images.tensor().f_to_device(device)?;
     let mut history = Vec::with_capacity(plan.epochs);
-    for epoch in 0..plan.epochs {
+    if let Some(state) = keeper.load()
+        && let Some(resumed) = state.restore(&network, plan.epochs)?
+    {
+        history = resumed.history;
+        adam.resume(resumed.optimizer, state.steps);
+        progress.advance(history.len() as u64, "");
+    }
+    for epoch in history.len()..plan.epochs {
         progress.check()?;
         let weight = plan.kl_weight * kl_weight(epoch, plan.kl_annealing_epochs);
         let (recon_loss, kl_loss) =
@@ -107,8 +133,42 @@ pub fn train(images: &Images, plan: &VaePlan, device: Device, progress: &dyn Pro
         }
         progress.advance(1, &format!("loss {loss:.2} (reconstruction {recon_loss:.2}, KL {kl_loss:.2})"));
         history.push(VaeEpoch { epoch: epoch + 1, loss, recon_loss, kl_loss, kl_weight: weight });
+        if epoch + 1 < plan.epochs {
+            let (tensors, steps) = adam.state();
+            let snapshot =
+                Snapshot { network: &network, optimizer: &tensors, steps, best: None, history: &history };
+            keeper.save(&snapshot.state()?)?;
+        }
     }
     Ok(TrainedVae { network, history })
+}
+
+/// A part of a step: images, and the noise of their latents.
+struct Part {
+    x: Tensor,
+    noise: Tensor,
+}
+
+/// What a part gives: gradients of its loss, and the loss's two sums.
+struct PartResult {
+    gradients: Vec<Tensor>,
+    sums: Tensor,
+}
+
+fn compute(
+    network: &Vae,
+    parameters: &[Tensor],
+    part: &Part,
+    plan: &VaePlan,
+    weight: f64,
+) -> Result<PartResult> {
+    let (mu, logvar) = network.encoder.forward(&plan.normalisation.apply(&part.x));
+    let z = &mu + (&logvar * 0.5).exp() * &part.noise;
+    let logits = network.decoder.logits(&z);
+    let recon = logits.f_binary_cross_entropy_with_logits::<Tensor>(&part.x, None, None, Reduction::Sum)?;
+    let kl = (mu.square() + logvar.exp() - 1.0 - &logvar).sum(Kind::Float) * 0.5;
+    let gradients = tensor::gradients(&(&recon + &kl * weight), parameters)?;
+    Ok(PartResult { gradients, sums: Tensor::f_stack(&[recon.detach(), kl.detach()], 0)? })
 }
 
 #[expect(clippy::too_many_arguments, reason = "the state of one loop, split for reading")]
@@ -122,36 +182,56 @@ fn run_epoch(
     weight: f64,
     progress: &dyn Progress,
 ) -> Result<(f64, f64)> {
-    let n = images.size()[0];
+    let (n, device) = (images.size()[0], images.device());
     let order = Stream::new(plan.seed, Purpose::Shuffle, epoch as u64).permutation(n as usize);
-    let order = tensor::from_i64(&order).f_to_device(images.device())?;
+    let order = tensor::from_i64(&order).f_to_device(device)?;
     let mut geometry = Stream::new(plan.seed, Purpose::Augmentation, epoch as u64);
     let mut generator = TorchGenerator::hold();
     generator.seed_stream(plan.seed, epoch as u64);
-    let mut sums = Tensor::f_zeros([2], (Kind::Double, images.device()))?;
-    tensor::batches(n, plan.batch_size as i64, |first, rows| {
-        progress.check()?;
+    let batch_size = plan.batch_size as i64;
+    let mut prepare = |first: i64| -> Result<Vec<Part>> {
+        let rows = batch_size.min(n - first);
         let mut x = images.f_index_select(0, &order.f_narrow(0, first, rows)?)?;
         if let Some(augmentation) = &plan.augmentation {
             x = augment::pixel_noise(&augmentation.apply(&x, &mut geometry)?, NOISE)?;
         }
-        let (mu, logvar) = network.encoder.forward(&plan.normalisation.apply(&x));
-        let noise = Tensor::f_randn(mu.size(), (Kind::Float, images.device()))?;
-        let z = &mu + (&logvar * 0.5).exp() * noise;
-        let recon = network.decoder.logits(&z).f_binary_cross_entropy_with_logits::<Tensor>(
-            &x,
-            None,
-            None,
-            Reduction::Sum,
-        )?;
-        let kl = (mu.square() + logvar.exp() - 1.0 - &logvar).sum(Kind::Float) * 0.5;
-        let loss = &recon + &kl * weight;
-        let gradients = tensor::gradients(&loss, parameters)?;
-        adam.step(parameters, &gradients);
-        let _guard = tch::no_grad_guard();
-        let _ = sums.f_add_(&Tensor::f_stack(&[recon.detach(), kl.detach()], 0)?.to_kind(Kind::Double))?;
-        Ok(())
-    })?;
+        let noise = Tensor::f_randn([rows, plan.latent_dim], (Kind::Float, device))?;
+        let part = |range: std::ops::Range<i64>| {
+            let part = |all: &Tensor| all.f_narrow(0, range.start, range.end - range.start);
+            Ok(Part { x: part(&x)?, noise: part(&noise)? })
+        };
+        crew::parts(rows, device).into_iter().map(part).collect()
+    };
+    let n_members = crew::parts(batch_size.min(n), device).len().min(parallel::workers(device));
+    let shallow = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
+    let members = (0..n_members).map(|_| (network.share(), shallow(parameters))).collect();
+    let mut sums = Tensor::f_zeros([2], (Kind::Double, device))?;
+    crew::with_crew(
+        members,
+        |(network, parameters): &mut (Vae, Vec<Tensor>), part: Part| {
+            compute(network, parameters, &part, plan, weight)
+        },
+        |crew| {
+            let (mut first, mut next) = (0, Some(prepare(0)?));
+            while let Some(parts) = next.take() {
+                progress.check()?;
+                crew.start(parts)?;
+                // The next batch is made while this one is computed.
+                first += batch_size;
+                if first < n {
+                    next = Some(prepare(first)?);
+                }
+                let _guard = tch::no_grad_guard();
+                let mut gradients = Vec::new();
+                for part in crew.finish()? {
+                    let _ = sums.f_add_(&part.sums.to_kind(Kind::Double))?;
+                    gradients.push(part.gradients);
+                }
+                adam.step(parameters, &crew::sum(gradients)?);
+            }
+            Ok(())
+        },
+    )?;
     Ok((sums.f_double_value(&[0])? / n as f64, sums.f_double_value(&[1])? / n as f64))
 }
 

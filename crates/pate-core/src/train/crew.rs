@@ -1,0 +1,167 @@
+//! Threads that compute the parts of a training step side by side.
+//!
+//! A batch is cut into parts by its size alone, each part's gradients are computed on one thread, and they are added in the order
+//! of the parts: weights do not depend on how many threads there are.
+
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use tch::{Device, Tensor};
+
+use crate::{Error, Result};
+
+/// Most rows of a part: their activations stay in the processor's cache.
+const MOST: i64 = 32;
+/// Fewest rows that are worth a part of their own.
+const FEWEST: i64 = 8;
+
+/// The parts of a batch of `rows`: two or more where they have at least 8 rows each, of at most 32 rows. On a GPU, one.
+pub(super) fn parts(rows: i64, device: Device) -> Vec<Range<i64>> {
+    let size = if device == Device::Cpu { ((rows + 1) / 2).clamp(FEWEST, MOST) } else { rows.max(1) };
+    (0..rows).step_by(size as usize).map(|first| first..(first + size).min(rows)).collect()
+}
+
+/// Gives libtorch its number of threads back when it is dropped.
+struct Threads(i32);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        tch::set_num_threads(self.0);
+    }
+}
+
+/// Computes parts: in the calling thread, or in threads of its own.
+pub(super) enum Crew<'a, J, P> {
+    /// Nobody else is there.
+    Alone(&'a mut dyn FnMut(J) -> Result<P>, Vec<Result<P>>),
+    /// One queue per thread; results carry the number of their part.
+    Threads { queues: Vec<Sender<(usize, J)>>, results: Receiver<(usize, Result<P>)>, waiting: usize },
+}
+
+impl<J, P> Crew<'_, J, P> {
+    /// Hands the parts out. Their results must be [taken](Crew::finish) before the next ones are started.
+    pub(super) fn start(&mut self, jobs: Vec<J>) -> Result<()> {
+        match self {
+            Self::Alone(compute, done) => done.extend(jobs.into_iter().map(compute)),
+            Self::Threads { queues, waiting, .. } => {
+                *waiting = jobs.len();
+                let n = queues.len();
+                for (part, job) in jobs.into_iter().enumerate() {
+                    queues[part % n].send((part, job)).map_err(|_| gone())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the results, in the order of the parts.
+    pub(super) fn finish(&mut self) -> Result<Vec<P>> {
+        match self {
+            Self::Alone(_, done) => done.drain(..).collect(),
+            Self::Threads { results, waiting, .. } => {
+                let mut all: Vec<Option<Result<P>>> = (0..*waiting).map(|_| None).collect();
+                for _ in 0..*waiting {
+                    let (part, result) = results.recv().map_err(|_| gone())?;
+                    all[part] = Some(result);
+                }
+                all.into_iter().map(|result| result.unwrap_or_else(|| Err(gone()))).collect()
+            }
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::invalid("a thread of the training has ended; there should be a message of it above")
+}
+
+/// Runs `lead` with as many of `members` as libtorch has threads; each computes on one thread, as does `lead`.
+///
+/// # Errors
+/// Those of `lead`.
+pub(super) fn with_crew<M: Send, J: Send, P: Send, R>(
+    mut members: Vec<M>,
+    compute: impl Fn(&mut M, J) -> Result<P> + Sync,
+    lead: impl FnOnce(&mut Crew<'_, J, P>) -> Result<R>,
+) -> Result<R> {
+    let _threads = Threads(tch::get_num_threads());
+    if members.len() < 2 {
+        let Some(mut member) = members.pop() else {
+            return Err(Error::invalid("there is nobody to compute with"));
+        };
+        return lead(&mut Crew::Alone(&mut |job| compute(&mut member, job), Vec::new()));
+    }
+    tch::set_num_threads(1);
+    let (sender, results) = channel();
+    std::thread::scope(|scope| {
+        let mut queues = Vec::new();
+        for mut member in members {
+            let (queue, jobs) = channel::<(usize, J)>();
+            queues.push(queue);
+            let (sender, compute) = (sender.clone(), &compute);
+            scope.spawn(move || {
+                tch::set_num_threads(1);
+                for (part, job) in jobs {
+                    if sender.send((part, compute(&mut member, job))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        // Dropped at the end, which ends the threads.
+        let mut crew = Crew::Threads { queues, results, waiting: 0 };
+        lead(&mut crew)
+    })
+}
+
+/// Sums of the parts' tensors, in the order of the parts.
+pub(super) fn sum(parts: Vec<Vec<Tensor>>) -> Result<Vec<Tensor>> {
+    let _guard = tch::no_grad_guard();
+    let mut parts = parts.into_iter();
+    let mut total = parts.next().unwrap_or_default();
+    for part in parts {
+        for (total, part) in total.iter_mut().zip(&part) {
+            let _ = total.f_add_(part)?;
+        }
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_a_batch_and_depend_on_its_size_alone() {
+        let sizes = |rows| parts(rows, Device::Cpu).iter().map(|r| r.end - r.start).collect::<Vec<_>>();
+        assert_eq!(sizes(64), [32, 32]);
+        assert_eq!(sizes(128), [32; 4]);
+        assert_eq!(sizes(32), [16, 16]);
+        assert_eq!(sizes(17), [9, 8]);
+        assert_eq!(sizes(8), [8]);
+        assert_eq!(sizes(9), [8, 1]);
+        assert_eq!(sizes(1), [1]);
+        assert!(sizes(0).is_empty());
+        assert_eq!(parts(500, Device::Cuda(0)), [0..500]);
+    }
+
+    #[test]
+    fn results_come_in_order_and_errors_are_passed_on() {
+        for n in 1..4 {
+            let got = with_crew(
+                vec![(); n],
+                |(), job: i64| if job == 13 { Err(Error::invalid("thirteen")) } else { Ok(job * 2) },
+                |crew| {
+                    crew.start((0..7).collect())?;
+                    let first = crew.finish()?;
+                    crew.start(vec![12, 13])?;
+                    assert!(crew.finish().is_err_and(|e| e.to_string().contains("thirteen")));
+                    crew.start(vec![5])?;
+                    assert_eq!(crew.finish()?, [10]);
+                    Ok(first)
+                },
+            );
+            assert_eq!(got.unwrap(), [0, 2, 4, 6, 8, 10, 12]);
+        }
+    }
+}

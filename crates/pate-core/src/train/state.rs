@@ -1,0 +1,162 @@
+//! The state of a training between two epochs. Every random stream starts anew with each epoch, so weights, the optimiser's
+//! tensors and the number of epochs are all of it: a training that goes on gives the bytes of one that never stopped.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tch::Tensor;
+
+use crate::nn::Network;
+use crate::{Error, Result, tensor};
+
+/// An array by name: its shape and its values, row-major.
+pub type NamedArray = (String, Vec<usize>, Vec<f32>);
+
+/// What a training needs to go on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingState {
+    /// Epochs that are done.
+    pub epochs: usize,
+    /// Steps that the optimiser has taken.
+    pub steps: i32,
+    /// Epoch of the best weights, counted from 1, where one was chosen.
+    pub best_epoch: Option<usize>,
+    /// Weights, the optimiser's tensors, and the best weights.
+    pub arrays: Vec<NamedArray>,
+    /// Scores of the epochs, JSON.
+    pub history: String,
+}
+
+/// Keeps the state of one training.
+pub trait Keeper {
+    /// The state of this training that was kept last, if any.
+    fn load(&self) -> Option<TrainingState>;
+
+    /// Replaces the state that is kept.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    fn save(&self, state: &TrainingState) -> Result<()>;
+}
+
+/// Keeps nothing: every training starts at its beginning.
+pub struct KeepNothing;
+
+impl Keeper for KeepNothing {
+    fn load(&self) -> Option<TrainingState> {
+        None
+    }
+
+    fn save(&self, _: &TrainingState) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// First parts of names.
+const WEIGHTS: &str = "weights";
+const OPTIMIZER: &str = "optimizer";
+const BEST: &str = "best";
+
+/// A training between two epochs.
+pub(super) struct Snapshot<'a, N, H> {
+    pub(super) network: &'a N,
+    pub(super) optimizer: &'a [Tensor],
+    pub(super) steps: i32,
+    pub(super) best: Option<(usize, &'a [Tensor])>,
+    pub(super) history: &'a [H],
+}
+
+impl<N: Network, H: Serialize> Snapshot<'_, N, H> {
+    pub(super) fn state(&self) -> Result<TrainingState> {
+        let mut arrays = Vec::new();
+        let mut push = |name: String, values: &Tensor| -> Result<()> {
+            arrays.push((name, tensor::shape_of(values), tensor::to_f32(values)?));
+            Ok(())
+        };
+        let parameters = self.network.parameters();
+        for (name, parameter) in &parameters {
+            push(format!("{WEIGHTS}.{name}"), parameter)?;
+        }
+        for (at, values) in self.optimizer.iter().enumerate() {
+            push(format!("{OPTIMIZER}.{at}"), values)?;
+        }
+        if let Some((_, best)) = self.best {
+            for ((name, _), values) in parameters.iter().zip(best) {
+                push(format!("{BEST}.{name}"), values)?;
+            }
+        }
+        let history = serde_json::to_string(self.history)
+            .map_err(|e| Error::invalid(format!("the history cannot be kept: {e}")))?;
+        Ok(TrainingState {
+            epochs: self.history.len(),
+            steps: self.steps,
+            best_epoch: self.best.map(|(epoch, _)| epoch),
+            arrays,
+            history,
+        })
+    }
+}
+
+/// What is read back from a state.
+pub(super) struct Resumed<H> {
+    /// In the layout of the parameters that they belong to.
+    pub(super) optimizer: Vec<Tensor>,
+    pub(super) best: Option<(usize, Vec<Tensor>)>,
+    pub(super) history: Vec<H>,
+}
+
+impl TrainingState {
+    /// Puts the weights into `network`, and gives back the rest; `None` where the state is not one of this network and number of
+    /// epochs.
+    pub(super) fn restore<H: DeserializeOwned>(
+        &self,
+        network: &impl Network,
+        epochs: usize,
+    ) -> Result<Option<Resumed<H>>> {
+        let _guard = tch::no_grad_guard();
+        let parameters = network.parameters();
+        let Some(weights) = self.like(&parameters, WEIGHTS, 0)? else { return Ok(None) };
+        let history: Option<Vec<H>> = serde_json::from_str(&self.history).ok();
+        let Some(history) = history.filter(|h| h.len() == self.epochs && self.epochs <= epochs) else {
+            return Ok(None);
+        };
+        let per_parameter = self.arrays.iter().filter(|(name, ..)| name.starts_with(OPTIMIZER)).count()
+            / parameters.len().max(1);
+        let mut optimizer = Vec::new();
+        for set in 0..per_parameter {
+            let Some(tensors) = self.like(&parameters, OPTIMIZER, set * parameters.len())? else {
+                return Ok(None);
+            };
+            optimizer.extend(tensors);
+        }
+        let best = match self.best_epoch {
+            None => None,
+            Some(epoch) => match self.like(&parameters, BEST, 0)? {
+                Some(tensors) => Some((epoch, tensors)),
+                None => return Ok(None),
+            },
+        };
+        for ((_, parameter), values) in parameters.iter().zip(&weights) {
+            parameter.detach().f_copy_(values)?;
+        }
+        Ok(Some(Resumed { optimizer, best, history }))
+    }
+
+    /// The arrays of one kind as tensors like the parameters, or `None` where one is missing or has another shape.
+    fn like(&self, parameters: &[(String, &Tensor)], kind: &str, from: usize) -> Result<Option<Vec<Tensor>>> {
+        let mut all = Vec::with_capacity(parameters.len());
+        for (at, (name, parameter)) in parameters.iter().enumerate() {
+            let wanted =
+                if kind == OPTIMIZER { format!("{kind}.{}", from + at) } else { format!("{kind}.{name}") };
+            let Some((_, shape, values)) = self.arrays.iter().find(|(name, ..)| *name == wanted) else {
+                return Ok(None);
+            };
+            if *shape != tensor::shape_of(parameter) {
+                return Ok(None);
+            }
+            let mut tensor = parameter.detach().f_empty_like()?;
+            tensor.f_copy_(&tensor::from_f32(values, &parameter.size())?)?;
+            all.push(tensor);
+        }
+        Ok(Some(all))
+    }
+}
