@@ -85,10 +85,10 @@ def steering(run: Run) -> tuple[list[float], dict]:
     torch.manual_seed(run.settings["seed"])
     how = (s["class"], s["samples"], s["steps"], s["learning_rate"], s["noise_scale"])
     seconds, images = run.timed(lambda: run.way.steer(decoder, teacher, *how))
-    confidence = run.way.probabilities(teacher, images)[:, s["class"]].mean().item()
+    run.write("steered", run.way.probabilities(teacher, images)[:, s["class"]])
     z0 = run.tensor("z0.pt")
     run.write("trajectories", run.way.trajectories(decoder, teacher, z0, s["class"], s["steps"], s["learning_rate"]))
-    return seconds, {"samples": len(images), "confidence": confidence}
+    return seconds, {"samples": len(images)}
 
 
 def diversity(run: Run) -> tuple[list[float], dict]:

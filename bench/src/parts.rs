@@ -150,15 +150,16 @@ pub(crate) fn steering(run: &Run<'_>) -> Result<Measured> {
         run.timed(|| Ok(steer::make_missing(&decoder, &teacher, &missing, plan, seed, &Silent)?))?;
     let answers = label::label(&teacher, &made.images, run.inputs.settings.batch_size, &Silent)?;
     let classes = teacher.classes() as usize;
-    let of_class = answers.probabilities.iter().skip(settings.class as usize).step_by(classes);
-    let confidence = of_class.map(|&p| f64::from(p)).sum::<f64>() / made.images.len().max(1) as f64;
+    let of_class: Vec<f32> =
+        answers.probabilities.iter().skip(settings.class as usize).step_by(classes).copied().collect();
+    outputs::floats(run.out, "steered", &of_class)?;
 
     let z0 = tensor::from_array(tensorfile::read(&run.inputs.file("z0.pt"))?.into_array()?)?;
     let wanted = tensor::from_i64(&vec![settings.class; z0.size()[0] as usize]);
     let quiet = SteeringPlan { noise_scale: 0.0, ..plan };
     let exact = steer::steer(&decoder, &teacher, &z0, &wanted, quiet, |_| Ok(None))?;
     outputs::floats(run.out, "trajectories", &tensor::to_f32(&exact.confidences)?)?;
-    Ok((seconds, json!({ "samples": made.images.len(), "confidence": confidence })))
+    Ok((seconds, json!({ "samples": made.images.len() })))
 }
 
 pub(crate) fn diversity(run: &Run<'_>) -> Result<Measured> {

@@ -136,7 +136,12 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn rounds(&self, how: How) -> usize {
         let rounds = self.options.rounds.map_or(if self.options.quick { 1 } else { 3 }, usize::from);
-        if matches!(how, How::Batch(_)) { rounds.min(BATCH_ROUNDS) } else { rounds }
+        match how {
+            How::Batch(_) => rounds.min(BATCH_ROUNDS),
+            // Memory hardly differs from run to run.
+            How::Memory => 1,
+            How::Inside(_) | How::StartUp => rounds,
+        }
     }
 
     /// Measures the machine; the best of all times counts.

@@ -70,7 +70,7 @@ enum Command {
     /// Build, then measure this project's programs against PyTorch, by turns on the same inputs, in `runs/bench/`.
     ///
     /// One column does the job the way of the original program, another is PyTorch tuned as well as we can. It takes the Python of
-    /// `interop`, about 25 minutes, and an idle machine.
+    /// `interop`, about half an hour, and an idle machine.
     Bench(bench::Options),
     /// Fetch full data sets, in the layout that torchvision uses.
     Data {

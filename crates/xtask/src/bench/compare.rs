@@ -29,15 +29,12 @@ const DISTANCE: f64 = 1e-4;
 /// Largest difference of confidences along a path without noise: Adam's first step is the sign of a gradient, which rounding
 /// turns where the gradient is next to nothing.
 const PATH: f64 = 1e-3;
-/// Largest difference of mean confidences, where random numbers differ.
-const CONFIDENCE: f64 = 0.03;
+/// Standard errors that two means may be apart, where random numbers differ.
+const STANDARD_ERRORS: f64 = 4.0;
 /// Largest relative difference of losses of trainings that start from the same weights with other random numbers.
 const LOSS: f64 = 0.2;
 /// Candidates of a thousand whose confidence or distance may sit on a threshold.
 const BORDER: f64 = 0.001;
-/// Largest relative difference of numbers of selected samples: steered samples differ by their random numbers.
-const SELECTED: f64 = 0.1;
-
 /// Compares what both sides of a part wrote and reported.
 pub(super) fn part(name: &str, ours: (&Path, &Value), theirs: (&Path, &Value)) -> Result<Vec<Check>> {
     let floats = |file: &str| -> Result<_> { Ok((read_floats(ours.0, file)?, read_floats(theirs.0, file)?)) };
@@ -58,14 +55,10 @@ pub(super) fn part(name: &str, ours: (&Path, &Value), theirs: (&Path, &Value)) -
             vec![within("pixels", &images.0, &images.1, CLOSE)]
         }
         "steering" => {
-            let (path, (a, b)) = (floats("trajectories")?, both("confidence"));
-            let off = (a - b).abs();
+            let (path, steered) = (floats("trajectories")?, floats("steered")?);
             vec![
                 within("confidences along paths without noise", &path.0, &path.1, PATH),
-                Check::new(
-                    off <= CONFIDENCE,
-                    format!("mean confidences {a:.4} and {b:.4} (at most {CONFIDENCE} apart)"),
-                ),
+                means("confidences of steered samples", &steered.0, &steered.1),
             ]
         }
         "diversity" => {
@@ -105,7 +98,8 @@ pub(super) fn batch(ours: &Value, theirs: &Value) -> Vec<Check> {
     let steered = (number(&ours["steered"], "generated"), number(theirs, "steered_generated"));
     count("steered samples", steered.0, steered.1, border);
     let selected = (number(ours, "num_selected"), number(theirs, "num_selected"));
-    let most = (SELECTED * selected.0.max(selected.1)).max(2.0);
+    // Whether a steered sample stays hangs on its random numbers: on both sides a share of them, with its standard error.
+    let most = border + STANDARD_ERRORS * (steered.0 / 2.0).sqrt();
     count("num_selected", selected.0, selected.1, most);
     checks
 }
@@ -123,6 +117,21 @@ fn within(what: &str, a: &[f32], b: &[f32], tolerance: f64) -> Check {
         ),
         None => Check::new(false, format!("{what}: {} and {} values", a.len(), b.len())),
     }
+}
+
+fn means(what: &str, a: &[f32], b: &[f32]) -> Check {
+    let ((mean_a, error_a), (mean_b, error_b)) = (mean_and_error(a), mean_and_error(b));
+    let allowed = STANDARD_ERRORS * error_a.hypot(error_b);
+    let what = format!("{what}: means {mean_a:.4} and {mean_b:.4} (at most {allowed:.4} apart)");
+    Check::new((mean_a - mean_b).abs() <= allowed, what)
+}
+
+/// The mean and its standard error; NaN for fewer than two values.
+fn mean_and_error(values: &[f32]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+    let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    (mean, (variance / n).sqrt())
 }
 
 /// `None` for different numbers of values; NaN makes it infinite.
@@ -170,6 +179,15 @@ mod tests {
         assert_eq!(largest_difference(&[1.0], &[1.0, 2.5]), None);
         assert!((share_equal(&[1, 2, 3, 4], &[1, 2, 3, 5]) - 0.75).abs() < 1e-12);
         assert!(share_equal(&[1], &[1, 2]) < 0.1);
+    }
+
+    #[test]
+    fn means_may_differ_by_their_errors() {
+        let (mean, error) = mean_and_error(&[1.0, 2.0, 3.0]);
+        assert!((mean - 2.0).abs() < 1e-12 && (error - (1.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert!(means("x", &[1.0, 2.0, 3.0], &[2.0, 3.0, 4.0]).ok);
+        assert!(!means("x", &[1.0, 1.1, 0.9], &[2.0, 2.1, 1.9]).ok);
+        assert!(!means("x", &[1.0], &[1.0]).ok, "one value has no error");
     }
 
     #[test]

@@ -18,11 +18,11 @@ pub(super) struct Sizes {
 
 impl Sizes {
     pub(super) fn pool(self) -> u64 {
-        if self.quick { 1000 } else { 20_000 }
+        if self.quick { 300 } else { 20_000 }
     }
 
     pub(super) fn small_pool(self) -> u64 {
-        if self.quick { 200 } else { 1000 }
+        if self.quick { 100 } else { 1000 }
     }
 
     pub(super) fn steps() -> u64 {
@@ -35,25 +35,25 @@ impl Sizes {
             "pool_size": self.pool(),
             "seed": POOL_SEED,
             "batch_size": 128,
-            "survivors": quick(400, 5000),
+            "survivors": quick(150, 5000),
             "max_per_class": 500,
             "min_distance": 3.0,
             "mixing_ratio": 0.3,
             "noise_scale": 0.1,
             "steering": {
-                "samples": quick(8, 100),
+                "samples": quick(4, 100),
                 "class": 3,
                 "steps": Self::steps(),
                 "learning_rate": 0.05,
                 "noise_scale": 0.1,
-                "exact_samples": 8,
+                "exact_samples": 4,
             },
             "teacher": {
-                "samples": 0, "epochs": quick(2, 20), "batch_size": 64, "learning_rate": 0.05, "momentum": 0.9,
+                "samples": 0, "epochs": quick(1, 20), "batch_size": 64, "learning_rate": 0.05, "momentum": 0.9,
                 "weight_decay": 1e-4, "train_split": 1.0,
             },
             "student": {
-                "samples": quick(600, 9000), "epochs": 1, "batch_size": 64, "learning_rate": 0.01, "momentum": 0.5,
+                "samples": quick(200, 9000), "epochs": 1, "batch_size": 64, "learning_rate": 0.01, "momentum": 0.5,
                 "weight_decay": 1e-4, "train_split": 0.8,
             },
             "decoder": {
@@ -83,7 +83,7 @@ pub(super) fn make(ctx: &Context, sizes: Sizes, threads: u16) -> Result<PathBuf>
     create_dir(&folder)?;
     write(&folder.join("settings.json"), &settings)?;
     let (dir, pool, teachers) = (dir(sizes), sizes.pool(), sizes.teachers);
-    let (teacher_epochs, decoder_epochs) = if sizes.quick { (6, 8) } else { (20, 40) };
+    let (teacher_epochs, decoder_epochs) = if sizes.quick { (3, 2) } else { (20, 40) };
     for line in [
         format!(
             "prepare-shards --mnist-dir data/mnist-subset --shard-indices data/shard_indices.json --num-teachers {teachers} --out-dir {dir}/shards"
@@ -149,8 +149,8 @@ impl Job {
         }
         if sizes.quick {
             // Few to steer: the original takes a tenth of a second for each.
-            config["filtering"]["min_per_class"] = json!(8);
-            config["filtering"]["max_per_class"] = json!(40);
+            config["filtering"]["min_per_class"] = json!(2);
+            config["filtering"]["max_per_class"] = json!(20);
         }
         if let Some(config) = config.as_object_mut() {
             config.remove("$schema");
