@@ -59,6 +59,10 @@ conformance:
 interop:
     cargo xtask interop
 
+# Measure the programs against PyTorch, by turns on the same inputs; wants an idle machine
+bench:
+    cargo xtask bench
+
 # Fetch full data sets: mnist, emnist, kmnist, fashion, all
 data +sets:
     cargo xtask data {{sets}} --root {{datasets}}

@@ -3,6 +3,7 @@
 //! It links no libtorch, so that it can fetch one, and every program that it starts is printed before it runs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal of a developer")]
 
+mod bench;
 mod check;
 mod completions;
 mod context;
@@ -66,6 +67,11 @@ enum Command {
     /// The Python is the one that `PATE_PYTHON` names (torch 2.13.0, numpy, safetensors), or one that is made once in this
     /// user's cache folder: from PyTorch's own index 1 GB on disk, from PyPI on Linux x86-64 4 GB, elsewhere less.
     Interop,
+    /// Build, then measure this project's programs against PyTorch, by turns on the same inputs, in `runs/bench/`.
+    ///
+    /// One column does the job the way of the original program, another is PyTorch tuned as well as we can. It takes the Python of
+    /// `interop`, about half an hour, and an idle machine.
+    Bench(bench::Options),
     /// Fetch full data sets, in the layout that torchvision uses.
     Data {
         #[arg(value_enum, required = true, value_name = "SET")]
@@ -114,6 +120,7 @@ fn dispatch(command: Command, ctx: &Context) -> anyhow::Result<ExitCode> {
             check::conformance(ctx, dir.as_deref()).map(|report| report.exit_code())
         }
         Command::Interop => interop::run(ctx),
+        Command::Bench(options) => bench::run(ctx, &options),
         Command::Data { sets, root } => data::run(ctx, &sets, &root).map(|()| ExitCode::SUCCESS),
         Command::Results { dir } => results::run(&dir).map(|()| ExitCode::SUCCESS),
         Command::Completions { out } => completions::run(ctx, &out).map(|()| ExitCode::SUCCESS),
@@ -139,10 +146,18 @@ mod tests {
             "xtask setup --cuda",
             "xtask data mnist fashion --root d",
             "xtask completions --out c",
+            "xtask bench --quick --part a1,b --rounds 2 --threads 1",
         ] {
             assert!(parses(line), "{line}");
         }
-        for line in ["xtask", "xtask data", "xtask data cifar", "xtask setup --cpu", "xtask help"] {
+        for line in [
+            "xtask",
+            "xtask bench --rounds 0",
+            "xtask data",
+            "xtask data cifar",
+            "xtask setup --cpu",
+            "xtask help",
+        ] {
             assert!(!parses(line), "{line}");
         }
     }
