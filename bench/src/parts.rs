@@ -13,7 +13,7 @@ use pate_core::models::{Decoder, Teacher};
 use pate_core::nn::Schedule;
 use pate_core::progress::Silent;
 use pate_core::select::diversity;
-use pate_core::steer::{self, SteeringPlan};
+use pate_core::steer::{self, StartKind, SteeringPlan};
 use pate_core::train::classifier::{self, ClassifierPlan, OptimizerKind};
 use pate_core::train::vae::{self, VaePlan};
 use pate_core::{distance, label, tensor};
@@ -143,11 +143,13 @@ pub(crate) fn steering(run: &Run<'_>) -> Result<Measured> {
         steps: settings.steps,
         learning_rate: settings.learning_rate,
         noise_scale: settings.noise_scale,
+        stop_confidence: None,
+        starts: StartKind::Random,
     };
     let missing = BTreeMap::from([(settings.class, settings.samples)]);
     let seed = run.inputs.settings.seed;
     let (seconds, made) =
-        run.timed(|| Ok(steer::make_missing(&decoder, &teacher, &missing, plan, seed, &Silent)?))?;
+        run.timed(|| Ok(steer::make_missing(&decoder, &teacher, &missing, plan, None, seed, &Silent)?))?;
     let answers = label::label(&teacher, &made.images, run.inputs.settings.batch_size, &Silent)?;
     let classes = teacher.classes() as usize;
     let of_class: Vec<f32> =

@@ -87,6 +87,7 @@ const SWITCHES: &[&str] = &[
     "--with-soft-labels",
     "--merge-identical",
     "--skip-test",
+    "--resume",
     "--private-data",
 ];
 

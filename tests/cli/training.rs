@@ -299,7 +299,7 @@ fn a_training_that_is_killed_goes_on_as_if_it_had_never_stopped() {
     let work = Work::new();
     samples(&work);
     work.mnist("mnist", 40, 10);
-    let student = "--samples s.pt --labels l.csv --epochs 40 --batch-size 4 --momentum 0.9 --augment --seed 5 --output-dir";
+    let student = "--samples s.pt --labels l.csv --epochs 40 --batch-size 8 --momentum 0.5 --augment --seed 5 --output-dir";
     let decoder =
         "--dataset mnist --data-root mnist --epochs 30 --batch-size 8 --latent-dim 4 --seed 5 --out-dir";
     for (binary, line, report, files) in [
@@ -331,5 +331,32 @@ fn a_training_that_is_killed_goes_on_as_if_it_had_never_stopped() {
         assert!(!work.path("cut/checkpoint.safetensors").exists());
         std::fs::remove_dir_all(work.path("whole")).unwrap();
         std::fs::remove_dir_all(work.path("cut")).unwrap();
+    }
+}
+
+#[test]
+fn weights_do_not_depend_on_the_number_of_threads() {
+    let work = Work::new();
+    samples(&work);
+    work.mnist("mnist", 40, 10);
+    for (binary, line, file) in [
+        (
+            "train-student",
+            "--samples s.pt --labels l.csv --epochs 3 --batch-size 20 --augment --output-dir",
+            "student_model_final.pth",
+        ),
+        (
+            "pretrain-decoder",
+            "--dataset mnist --data-root mnist --epochs 3 --batch-size 40 --latent-dim 4 --out-dir",
+            "decoder.pth",
+        ),
+    ] {
+        for threads in [1, 2, 3] {
+            let line = format!("{line} t{threads} --device cpu --quiet --threads {threads}");
+            work.run_bare(binary, &line).ok();
+        }
+        let hash = |threads| work.sha256(&format!("t{threads}/{file}"));
+        assert_eq!(hash(1), hash(2), "{binary}");
+        assert_eq!(hash(1), hash(3), "{binary}");
     }
 }

@@ -29,7 +29,7 @@ pub fn workers(device: Device) -> usize {
 /// to `take` in the order of the rows, on the calling thread.
 ///
 /// A worker holds what one thread needs; libtorch's tensors go from thread to thread, but two cannot use one at once. With one
-/// worker the calling thread does all, with libtorch's own threads.
+/// worker, or one batch, the calling thread does all.
 ///
 /// # Errors
 /// The first error of `body` or `take`, or a stop; rows before it may have been taken.
@@ -43,6 +43,8 @@ pub fn batches<W: Send, T: Send>(
 ) -> Result<()> {
     let count = if batch > 0 { (rows + batch - 1) / batch } else { 0 };
     let range = |index: i64| (index * batch, batch.min(rows - index * batch));
+    let _threads = Threads(tch::get_num_threads());
+    tch::set_num_threads(1);
     if workers.len() < 2 || count < 2 {
         let Some(worker) = workers.first_mut() else {
             return Err(Error::invalid("there is no worker to compute with"));
@@ -54,7 +56,6 @@ pub fn batches<W: Send, T: Send>(
         }
         return Ok(());
     }
-    let _threads = Threads(tch::get_num_threads());
     let (next, stop) = (AtomicI64::new(0), AtomicBool::new(false));
     // Finished batches that wait for an earlier one are at most as many as this.
     let room = workers.len() * 2;

@@ -13,9 +13,9 @@ use crate::{Error, Result};
 /// Most rows of a part: their activations stay in the processor's cache.
 const MOST: i64 = 32;
 /// Fewest rows that are worth a part of their own.
-const FEWEST: i64 = 8;
+const FEWEST: i64 = 4;
 
-/// The parts of a batch of `rows`: two or more where they have at least 8 rows each, of at most 32 rows. On a GPU, one.
+/// The parts of a batch of `rows`: two or more where they have at least 4 rows each, of at most 32 rows. On a GPU, one.
 pub(super) fn parts(rows: i64, device: Device) -> Vec<Range<i64>> {
     let size = if device == Device::Cpu { ((rows + 1) / 2).clamp(FEWEST, MOST) } else { rows.max(1) };
     (0..rows).step_by(size as usize).map(|first| first..(first + size).min(rows)).collect()
@@ -84,13 +84,13 @@ pub(super) fn with_crew<M: Send, J: Send, P: Send, R>(
     lead: impl FnOnce(&mut Crew<'_, J, P>) -> Result<R>,
 ) -> Result<R> {
     let _threads = Threads(tch::get_num_threads());
+    tch::set_num_threads(1);
     if members.len() < 2 {
         let Some(mut member) = members.pop() else {
             return Err(Error::invalid("there is nobody to compute with"));
         };
         return lead(&mut Crew::Alone(&mut |job| compute(&mut member, job), Vec::new()));
     }
-    tch::set_num_threads(1);
     let (sender, results) = channel();
     std::thread::scope(|scope| {
         let mut queues = Vec::new();
@@ -138,8 +138,10 @@ mod tests {
         assert_eq!(sizes(128), [32; 4]);
         assert_eq!(sizes(32), [16, 16]);
         assert_eq!(sizes(17), [9, 8]);
-        assert_eq!(sizes(8), [8]);
-        assert_eq!(sizes(9), [8, 1]);
+        assert_eq!(sizes(8), [4, 4]);
+        assert_eq!(sizes(9), [5, 4]);
+        assert_eq!(sizes(5), [4, 1]);
+        assert_eq!(sizes(3), [3]);
         assert_eq!(sizes(1), [1]);
         assert!(sizes(0).is_empty());
         assert_eq!(parts(500, Device::Cuda(0)), [0..500]);
