@@ -139,15 +139,16 @@ impl UcStub {
     /// # Shapes
     /// `[n, channels, height, width]` normalised, float32, to `[n, classes]`.
     pub fn forward(&self, x: &Tensor, dropout: Option<&[Tensor; 2]>) -> Tensor {
-        let x = self.conv1.forward(x).relu(); // [n, 32, h-2, w-2]
+        // In place: no convolution's gradient needs its own result.
+        let x = self.conv1.forward(x).relu_(); // [n, 32, h-2, w-2]
         let x = self.conv2.forward(&x); // [n, 64, h-4, w-4]
         // ReLU and maximum commute; after the pool it touches a quarter of the values.
-        let x = x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false).relu();
+        let x = x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false).relu_();
         let x = match dropout {
             Some([mask, _]) => x * mask,
             None => x,
         };
-        let x = self.fc1.forward(&x.flatten(1, -1)).relu(); // [n, 128]
+        let x = self.fc1.forward(&x.flatten(1, -1)).relu_(); // [n, 128]
         let x = match dropout {
             Some([_, mask]) => x * mask,
             None => x,

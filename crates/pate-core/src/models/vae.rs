@@ -42,8 +42,8 @@ impl Encoder {
     /// # Shapes
     /// `[n, channels, height, width]` to mean and log-variance, each `[n, latent_dim]`.
     pub fn forward(&self, x: &Tensor) -> (Tensor, Tensor) {
-        let x = self.conv1.forward(x).relu(); // [n, 32, h/2, w/2]
-        let x = self.conv2.forward(&x).relu().flatten(1, -1); // [n, 64 h/4 w/4]
+        let x = self.conv1.forward(x).relu_(); // [n, 32, h/2, w/2]
+        let x = self.conv2.forward(&x).relu_().flatten(1, -1); // [n, 64 h/4 w/4]
         (self.fc_mu.forward(&x), self.fc_logvar.forward(&x))
     }
 
@@ -190,8 +190,8 @@ impl Decoder {
     pub fn logits(&self, z: &Tensor) -> Tensor {
         let (h, w) = (self.spec.height / 4, self.spec.width / 4);
         let x = self.fc.forward(z).view([-1, 128, h, w]);
-        let x = self.conv_t1.forward(&x).relu(); // [n, 64, h/2, w/2]
-        let x = self.conv_t2.forward(&x).relu(); // [n, 32, h, w]
+        let x = self.conv_t1.forward(&x).relu_(); // [n, 64, h/2, w/2]
+        let x = self.conv_t2.forward(&x).relu_(); // [n, 32, h, w]
         self.conv_final.forward(&x)
     }
 

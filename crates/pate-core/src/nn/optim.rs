@@ -6,6 +6,9 @@ use crate::{Result, tensor};
 ///
 /// Parameters are given at every step, in the same order; state is one tensor (or two) per parameter.
 pub trait Optimizer {
+    /// How many threads share the work on large parameters from the next step on; their values do not depend on it.
+    fn set_threads(&mut self, threads: usize);
+
     /// One step: `parameters[i]` moves along `gradients[i]`.
     fn step(&mut self, parameters: &mut [Tensor], gradients: &[Tensor]);
 
@@ -19,6 +22,34 @@ pub trait Optimizer {
     fn resume(&mut self, tensors: Vec<Tensor>, steps: i32);
 }
 
+/// Values of a parameter that are worth a second thread.
+const LARGE: usize = 50_000;
+
+/// Runs an element-wise `update` of tensors of one shape, in rows side by side where there are many values.
+fn on_threads(threads: usize, tensors: &[Tensor], update: impl Fn(&[Tensor]) + Sync) {
+    let rows = tensors[0].size().first().copied().unwrap_or(0);
+    let parts = (threads as i64).min(rows);
+    if parts < 2 || tensors[0].numel() < LARGE {
+        update(tensors);
+        return;
+    }
+    let part = |at: i64| -> Vec<Tensor> {
+        let (first, after) = (rows * at / parts, rows * (at + 1) / parts);
+        tensors.iter().map(|tensor| tensor.narrow(0, first, after - first)).collect()
+    };
+    std::thread::scope(|scope| {
+        for at in 1..parts {
+            let (part, update) = (part(at), &update);
+            scope.spawn(move || {
+                tch::set_num_threads(1);
+                let _guard = tch::no_grad_guard();
+                update(&part);
+            });
+        }
+        update(&part(0));
+    });
+}
+
 /// Stochastic gradient descent with momentum and L2 regularisation, as `torch.optim.SGD`.
 ///
 /// `g += weight_decay p`; `b = momentum b + g` (`b = g` at the first step); `p -= lr b`.
@@ -26,36 +57,48 @@ pub struct Sgd {
     learning_rate: f64,
     momentum: f64,
     weight_decay: f64,
+    threads: usize,
     velocity: Vec<Tensor>,
 }
 
 impl Sgd {
     /// No step taken yet.
     pub fn new(learning_rate: f64, momentum: f64, weight_decay: f64) -> Self {
-        Self { learning_rate, momentum, weight_decay, velocity: Vec::new() }
+        Self { learning_rate, momentum, weight_decay, threads: 1, velocity: Vec::new() }
     }
 }
 
 impl Optimizer for Sgd {
+    fn set_threads(&mut self, threads: usize) {
+        self.threads = threads;
+    }
+
     fn step(&mut self, parameters: &mut [Tensor], gradients: &[Tensor]) {
         let _guard = tch::no_grad_guard();
-        let first = self.velocity.is_empty();
-        for (i, (parameter, gradient)) in parameters.iter_mut().zip(gradients).enumerate() {
-            let mut gradient = gradient.shallow_clone();
-            if self.weight_decay != 0.0 {
-                gradient += &*parameter * self.weight_decay;
-            }
-            if self.momentum != 0.0 {
-                if first {
-                    self.velocity.push(gradient.copy());
-                } else {
-                    let velocity = &mut self.velocity[i];
-                    let _ = velocity.g_mul_scalar_(self.momentum);
-                    let _ = velocity.g_add_(&gradient);
+        let first = self.velocity.is_empty() && self.momentum != 0.0;
+        if first {
+            self.velocity = gradients.iter().map(Tensor::zeros_like).collect();
+        }
+        let (rate, momentum, decay) = (self.learning_rate, self.momentum, self.weight_decay);
+        for (i, (parameter, gradient)) in parameters.iter().zip(gradients).enumerate() {
+            let mut tensors = vec![parameter.shallow_clone(), gradient.shallow_clone()];
+            tensors.extend(self.velocity.get(i).map(Tensor::shallow_clone));
+            on_threads(self.threads, &tensors, |tensors| {
+                let mut parameter = tensors[0].shallow_clone();
+                let mut gradient = tensors[1].shallow_clone();
+                if decay != 0.0 {
+                    gradient += &parameter * decay;
                 }
-                gradient = self.velocity[i].shallow_clone();
-            }
-            let _ = parameter.g_sub_(&(gradient * self.learning_rate));
+                if let Some(velocity) = tensors.get(2) {
+                    let mut velocity = velocity.shallow_clone();
+                    if !first {
+                        let _ = velocity.g_mul_scalar_(momentum);
+                    }
+                    let _ = velocity.g_add_(&gradient);
+                    gradient = velocity;
+                }
+                let _ = parameter.g_sub_(&(gradient * rate));
+            });
         }
     }
 
@@ -78,6 +121,7 @@ impl Optimizer for Sgd {
 pub struct Adam {
     learning_rate: f64,
     weight_decay: f64,
+    threads: usize,
     step: i32,
     moments: Vec<(Tensor, Tensor)>,
 }
@@ -89,7 +133,7 @@ impl Adam {
 
     /// No step taken yet.
     pub fn new(learning_rate: f64, weight_decay: f64) -> Self {
-        Self { learning_rate, weight_decay, step: 0, moments: Vec::new() }
+        Self { learning_rate, weight_decay, threads: 1, step: 0, moments: Vec::new() }
     }
 
     /// One step of each row of `values`, rows being parameters of their own, without weight decay; `steps` counts a row's steps
@@ -126,6 +170,10 @@ impl Adam {
 }
 
 impl Optimizer for Adam {
+    fn set_threads(&mut self, threads: usize) {
+        self.threads = threads;
+    }
+
     fn step(&mut self, parameters: &mut [Tensor], gradients: &[Tensor]) {
         let _guard = tch::no_grad_guard();
         if self.moments.is_empty() {
@@ -134,22 +182,23 @@ impl Optimizer for Adam {
         self.step += 1;
         let correction_1 = 1.0 - Self::BETA_1.powi(self.step);
         let correction_2 = (1.0 - Self::BETA_2.powi(self.step)).sqrt();
-        for ((parameter, gradient), (mean, square)) in
-            parameters.iter_mut().zip(gradients).zip(&mut self.moments)
-        {
-            let gradient = if self.weight_decay == 0.0 {
-                gradient.shallow_clone()
-            } else {
-                gradient + &*parameter * self.weight_decay
-            };
-            let _ = mean.lerp_(&gradient, 1.0 - Self::BETA_1);
-            let _ = square.g_mul_scalar_(Self::BETA_2);
-            let _ = square.g_add_(&(&gradient * &gradient * (1.0 - Self::BETA_2)));
-            let mut denominator = square.sqrt();
-            let _ = denominator.g_div_scalar_(correction_2);
-            let _ = denominator.g_add_scalar_(Self::EPSILON);
-            let update = &*mean / denominator * (self.learning_rate / correction_1);
-            let _ = parameter.g_sub_(&update);
+        let (rate, decay) = (self.learning_rate, self.weight_decay);
+        for ((parameter, gradient), (mean, square)) in parameters.iter().zip(gradients).zip(&self.moments) {
+            let tensors = [parameter, gradient, mean, square].map(Tensor::shallow_clone);
+            on_threads(self.threads, &tensors, |tensors| {
+                let [parameter, gradient, mean, square] = tensors else { return };
+                let (mut parameter, mut square) = (parameter.shallow_clone(), square.shallow_clone());
+                let gradient =
+                    if decay == 0.0 { gradient.shallow_clone() } else { gradient + &parameter * decay };
+                let _ = mean.shallow_clone().lerp_(&gradient, 1.0 - Self::BETA_1);
+                let _ = square.g_mul_scalar_(Self::BETA_2);
+                let _ = square.g_add_(&(&gradient * &gradient * (1.0 - Self::BETA_2)));
+                let mut denominator = square.sqrt();
+                let _ = denominator.g_div_scalar_(correction_2);
+                let _ = denominator.g_add_scalar_(Self::EPSILON);
+                let update = mean / denominator * (rate / correction_1);
+                let _ = parameter.g_sub_(&update);
+            });
         }
     }
 

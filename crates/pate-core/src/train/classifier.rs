@@ -368,6 +368,7 @@ fn run_epoch(
     };
     let n_members = crew::parts(batch_size.min(n), device).len().min(parallel::workers(device));
     let shallow = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
+    optimizer.set_threads(n_members);
     let members = (0..n_members).map(|_| (network.share(), shallow(parameters))).collect();
     // Summed on the device; read once per epoch.
     let mut loss_sum = Tensor::f_zeros([1], (Kind::Double, device))?;

@@ -204,6 +204,7 @@ fn run_epoch(
     };
     let n_members = crew::parts(batch_size.min(n), device).len().min(parallel::workers(device));
     let shallow = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
+    adam.set_threads(n_members);
     let members = (0..n_members).map(|_| (network.share(), shallow(parameters))).collect();
     let mut sums = Tensor::f_zeros([2], (Kind::Double, device))?;
     crew::with_crew(

@@ -126,7 +126,10 @@ pub(super) enum Job {
 }
 
 /// Confidence at which a steered sample is done, in [`Job::NineKEarly`].
-const STOP_CONFIDENCE: f64 = 0.95;
+const STOP_CONFIDENCE: f64 = 0.9;
+
+/// Adam's rate there: latents that stop in time may take large steps.
+const EARLY_RATE: f64 = 0.2;
 
 impl Job {
     /// The configuration, out of the repository's presets.
@@ -145,6 +148,7 @@ impl Job {
         };
         if self == Self::NineKEarly {
             config["latent_steering"]["stop_confidence"] = json!(STOP_CONFIDENCE);
+            config["latent_steering"]["learning_rate"] = json!(EARLY_RATE);
             config["latent_steering"]["starts"] = json!("pool");
         }
         if sizes.quick {
