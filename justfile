@@ -119,6 +119,10 @@ evaluate-synthetic id="0":
 combine percentage="0.1":
     {{step}} combine -- --teachers-dir {{out}}/teachers --percentage {{percentage}} --output {{out}}/combined --seed {{seed}} {{common}}
 
+# Label the combined samples anew by the vote of all teachers, 50 of them on each
+vote-label:
+    {{step}} vote-label -- --samples {{out}}/combined/combined_synthetic_samples.pt --labels {{out}}/combined/combined_synthetic_labels.csv --teachers-dir {{nets}} --panel 50 --config {{config}} --output {{out}}/combined --seed {{seed}} {{common}}
+
 # Train a student on the combined samples
 train-student:
     {{step}} train-student -- --samples {{out}}/combined/combined_synthetic_samples.pt --labels {{out}}/combined/combined_synthetic_labels.csv --epochs 20 --batch-size 64 --learning-rate 0.01 --config {{config}} --output-dir {{out}}/student --seed {{seed}} {{common}}
@@ -158,9 +162,8 @@ full-seed s pools:
     {{step}} pretrain-decoder -- --dataset digits --config config/best.json --out-dir runs/full/seed_{{s}}/decoder --seed {{s}} {{common}}
     {{step}} batch-label-filter -- --generate-candidates-per-teacher --discard-candidates --decoder-path runs/full/seed_{{s}}/decoder/decoder.pth --latents runs/full/seed_{{s}}/decoder/latents.pt --teachers-dir {{best_nets}} --teacher-shard-base {{shards}} --shard-metadata-base {{shards}} --num-teachers 250 --quota false --config config/best.json --output-dir runs/full/seed_{{s}}/teachers --seed {{pools}} {{common}}
     {{step}} combine -- --teachers-dir runs/full/seed_{{s}}/teachers --output runs/full/seed_{{s}}/combined --seed {{s}} {{common}}
-    {{step}} vote-label -- --samples runs/full/seed_{{s}}/combined/combined_synthetic_samples.pt --labels runs/full/seed_{{s}}/combined/combined_synthetic_labels.csv --teachers-dir {{best_nets}} --panel 50 --config config/best.json --output runs/full/seed_{{s}}/combined --seed {{s}} {{common}}
-    {{step}} train-student -- --samples runs/full/seed_{{s}}/combined/combined_synthetic_samples.pt --labels runs/full/seed_{{s}}/combined/voted_labels.csv --config config/best.json --output-dir runs/full/seed_{{s}}/student --seed {{s}} {{common}}
-    {{step}} train-student -- --public-control --dataset digits --epochs 88 --config config/best.json --output-dir runs/full/seed_{{s}}/public_control --seed {{s}} {{common}}
+    {{step}} train-student -- --samples runs/full/seed_{{s}}/combined/combined_synthetic_samples.pt --labels runs/full/seed_{{s}}/combined/combined_synthetic_labels.csv --config config/best.json --output-dir runs/full/seed_{{s}}/student --seed {{s}} {{common}}
+    {{step}} train-student -- --public-control --dataset digits --config config/public_control.json --output-dir runs/full/seed_{{s}}/public_control --seed {{s}} {{common}}
     {{step}} train-student -- --samples runs/full/seed_{{s}}/combined/combined_synthetic_samples.pt --labels runs/full/seed_{{s}}/combined/combined_synthetic_labels.csv --relabel-with runs/full/seed_{{s}}/public_control/student_model_final.pth --config config/best.json --output-dir runs/full/seed_{{s}}/relabelled_control --seed {{s}} {{common}}
     {{step}} evaluate-student -- --model runs/full/seed_{{s}}/student/student_model_final.pth --public-control-model runs/full/seed_{{s}}/public_control/student_model_final.pth --relabelled-control-model runs/full/seed_{{s}}/relabelled_control/student_model_final.pth --mnist-dir {{datasets}} --config config/best.json --output runs/full/seed_{{s}}/student/evaluation_report.json {{common}}
 

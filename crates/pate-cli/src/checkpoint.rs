@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(state.array("x").unwrap().to_f32(), [1.0, 2.0]);
         assert_eq!(state.text("epoch"), Some("3"));
         assert!(of(2).load().is_none());
-        std::fs::write(&path, "not a state").unwrap();
+        artifact::write_bytes(&path, Access::Private, b"not a state").unwrap();
         assert!(of(1).load().is_none());
         of(1).remove();
         assert!(!path.exists());

@@ -222,7 +222,7 @@ pub fn pool(
 }
 
 /// Rows that go through the decoder at once; its activations then stay in the processor's cache.
-const DECODE_ROWS: i64 = 64;
+const DECODE_ROWS: i64 = 32;
 
 /// Images of latents, in cache-sized batches.
 ///

@@ -27,6 +27,9 @@ impl Labelled {
     }
 }
 
+/// Images that one processor core takes at once.
+const CPU_BATCH: i64 = 64;
+
 /// Labels images in `[0, 1]`.
 ///
 /// # Shapes
@@ -47,7 +50,10 @@ pub fn label(
     let whole = |teacher| (teacher, images.tensor().shallow_clone());
     let shares: Option<Vec<_>> =
         (0..parallel::workers(teacher.device())).map(|_| teacher.share().map(whole)).collect();
-    let (rows, batch) = (images.len() as i64, batch_size as i64);
+    let rows = images.len() as i64;
+    // What an image gets does not depend on its batch; on the CPU small ones stay in the cache.
+    let most = if teacher.device() == tch::Device::Cpu { CPU_BATCH } else { i64::MAX };
+    let batch = (batch_size as i64).min(most);
     match shares {
         Some(workers) => parallel::batches(
             rows,

@@ -41,7 +41,7 @@ pub enum StartKind {
 const LATENT_LIMIT: f64 = 3.0;
 
 /// Latents steered at once; their activations stay in the processor's cache.
-const GROUP: i64 = 64;
+const GROUP: i64 = 32;
 
 /// What steering found, one row per latent.
 pub struct Steered {
@@ -203,9 +203,10 @@ fn steer_until(
                 left.push(at as i64);
             }
         }
-        let gradient = match left.is_empty() {
-            true => None,
-            false => Some(tensor::gradients(&-log_p.f_sum(Kind::Float)?, &[&z])?.remove(0)),
+        let gradient = if left.is_empty() {
+            None
+        } else {
+            Some(tensor::gradients(&-log_p.f_sum(Kind::Float)?, &[&z])?.remove(0))
         };
         let _guard = tch::no_grad_guard();
         if !better.is_empty() {

@@ -85,7 +85,7 @@ impl Teacher {
         let TeacherNetwork::UcStub(network) = &self.network else { return None };
         Some(Self {
             path: self.path.clone(),
-            format: self.format.clone(),
+            format: self.format,
             network: TeacherNetwork::UcStub(network.share()),
             normalisation: self.normalisation.clone(),
             classes: self.classes,
