@@ -49,7 +49,7 @@ CHAIN = [
     " --save-soft-labels --output-dir teachers",
     "train-teacher-vae --teacher-id 1 --shard-path shards/teacher_1/shard.pt --epochs 3 --lr 0.0001 --no-augmentation --out-dir vaes",
     "generate-candidates --decoder-path vaes/teacher_{id}/decoder.pth --teacher-id 1 --rng torch --seed 123 --pool-size 300 --out pools/vae_{id}.pt",
-    "combine --teachers-dir teachers --output combined --soft-labels --format npz,safetensors",
+    "combine --teachers-dir teachers --output combined --with-soft-labels --format npz,safetensors",
     "combine --teachers-dir teachers --percentage 0.4 --output combined_40 --seed 7",
     f"{STUDENT} --learning-rate 0.05 --output-dir student",
     f"{STUDENT} --learning-rate 0.001 --output-dir replayed/student",
