@@ -8,29 +8,11 @@
 
 use tch::{Kind, Tensor};
 
+use crate::parallel::OneThread;
 use crate::{Error, Result, tensor};
 
 /// Rows of a block: 1,024 x 1,024 float32 are 4 MB.
 const BLOCK: i64 = 1024;
-
-/// Holds libtorch to one thread, and gives the others back when it is dropped.
-pub(crate) struct OneThread {
-    before: i32,
-}
-
-impl OneThread {
-    pub(crate) fn hold() -> Self {
-        let before = tch::get_num_threads();
-        tch::set_num_threads(1);
-        Self { before }
-    }
-}
-
-impl Drop for OneThread {
-    fn drop(&mut self) {
-        tch::set_num_threads(self.before);
-    }
-}
 
 /// Squared distances, at least 0. To be called under [`OneThread`].
 ///

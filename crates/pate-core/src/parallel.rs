@@ -11,12 +11,22 @@ use tch::Device;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// Gives libtorch its number of threads back when it is dropped.
-struct Threads(i32);
+/// Holds libtorch to one thread, and gives the others back when it is dropped.
+pub(crate) struct OneThread {
+    before: i32,
+}
 
-impl Drop for Threads {
+impl OneThread {
+    pub(crate) fn hold() -> Self {
+        let before = tch::get_num_threads();
+        tch::set_num_threads(1);
+        Self { before }
+    }
+}
+
+impl Drop for OneThread {
     fn drop(&mut self) {
-        tch::set_num_threads(self.0);
+        tch::set_num_threads(self.before);
     }
 }
 
@@ -43,8 +53,7 @@ pub fn batches<W: Send, T: Send>(
 ) -> Result<()> {
     let count = if batch > 0 { (rows + batch - 1) / batch } else { 0 };
     let range = |index: i64| (index * batch, batch.min(rows - index * batch));
-    let _threads = Threads(tch::get_num_threads());
-    tch::set_num_threads(1);
+    let _threads = OneThread::hold();
     if workers.len() < 2 || count < 2 {
         let Some(worker) = workers.first_mut() else {
             return Err(Error::invalid("there is no worker to compute with"));

@@ -27,9 +27,10 @@ pub fn panel_rows(images: usize, teacher: usize, teachers: usize, panel: usize) 
 /// Votes and probabilities of the teachers that were asked so far, per image and class.
 ///
 /// # Guarantee
-/// None: counts are exact. One private record is in the shard of one teacher, so between neighbouring data sets (a record
-/// added, removed or replaced) one vote per image moves from a class to another (L1 sensitivity 2, L2 sensitivity the square
-/// root of 2); a mechanism that adds noise to the counts could start from that. Nothing here does.
+/// None: counts are exact. One private record is in the shard of one teacher, so between data sets that differ in one
+/// replaced record one vote per image moves from a class to another (L1 sensitivity 2, L2 sensitivity the square root of 2);
+/// for a record added or removed this holds only where a record's shard does not hang on the others (keyed hashes). A
+/// mechanism that adds noise to the counts could start from that. Nothing here does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ballot {
     classes: usize,

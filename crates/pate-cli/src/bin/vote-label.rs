@@ -27,7 +27,7 @@ use tensorfile::View;
 /// Label samples anew by the vote of all teachers
 ///
 /// Every teacher labels every sample, whoever's it is; the class with most votes becomes the label. For combined samples:
-/// one teacher alone errs more often than many do, and images of which it is not sure need not be thrown away. Counts are exact, without the noise that would make PATE's vote private:
+/// one teacher alone errs more often than many do. Counts are exact, without the noise that would make PATE's vote private:
 /// no formal guarantee. A stopped run goes on where it was.
 #[derive(Parser)]
 #[command(
@@ -119,7 +119,7 @@ const BATCH: usize = 64;
 fn guarantee() -> Guarantee {
     Guarantee::none(
         "labels are exact counts of the answers of teachers that were trained on private shards; one private record can \
-         move one vote per sample (L1 sensitivity 2 under adding, removing or replacing a record), and no noise covers that",
+         move one vote per sample (L1 sensitivity 2 under replacing a record), and no noise covers that",
     )
 }
 
@@ -174,7 +174,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         }
         None => None,
     };
-    let ballot = voting.collect(&path("checkpoint.safetensors"), ctx)?;
+    let ballot = voting.collect(&path("checkpoint.safetensors"), classes, ctx)?;
     let tally = ballot.tally(args.aggregate.aggregate())?;
 
     let guarantee = guarantee();
@@ -257,8 +257,7 @@ impl Vote<'_> {
     }
 
     /// Asks every teacher; state is kept after each.
-    fn collect(&self, state: &std::path::Path, ctx: &Context) -> Result<Ballot> {
-        let classes = self.load(0, ctx)?.classes();
+    fn collect(&self, state: &std::path::Path, classes: i64, ctx: &Context) -> Result<Ballot> {
         let hashes: Vec<&str> = self.models.iter().map(|model| model.sha256.as_str()).collect();
         let identity = json!({
             "samples": self.samples.sha256, "teachers": hashes, "normalisation": format!("{:?}", self.normalisation),

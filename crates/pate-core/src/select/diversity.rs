@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use crate::distance;
+use crate::parallel::OneThread;
 use crate::{Result, tensor};
 
 /// Samples decided at once; their distances to the kept ones are one matrix product.
@@ -19,7 +20,7 @@ const BLOCK: i64 = 256;
 /// Where `rows` is no matrix.
 pub fn greedy(rows: &Tensor, min_distance: f64) -> Result<Vec<bool>> {
     let _guard = tch::no_grad_guard();
-    let _threads = distance::OneThread::hold();
+    let _threads = OneThread::hold();
     let n = rows.size()[0];
     let limit = (min_distance * min_distance) as f32;
     let mut keep = vec![false; n as usize];

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tch::{Device, Tensor};
 
+use crate::parallel::OneThread;
 use crate::{Error, Result};
 
 /// Most rows of a part: their activations stay in the processor's cache.
@@ -19,15 +20,6 @@ const FEWEST: i64 = 4;
 pub(super) fn parts(rows: i64, device: Device) -> Vec<Range<i64>> {
     let size = if device == Device::Cpu { ((rows + 1) / 2).clamp(FEWEST, MOST) } else { rows.max(1) };
     (0..rows).step_by(size as usize).map(|first| first..(first + size).min(rows)).collect()
-}
-
-/// Gives libtorch its number of threads back when it is dropped.
-struct Threads(i32);
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        tch::set_num_threads(self.0);
-    }
 }
 
 /// Computes parts: in the calling thread, or in threads of its own.
@@ -83,8 +75,7 @@ pub(super) fn with_crew<M: Send, J: Send, P: Send, R>(
     compute: impl Fn(&mut M, J) -> Result<P> + Sync,
     lead: impl FnOnce(&mut Crew<'_, J, P>) -> Result<R>,
 ) -> Result<R> {
-    let _threads = Threads(tch::get_num_threads());
-    tch::set_num_threads(1);
+    let _threads = OneThread::hold();
     if members.len() < 2 {
         let Some(mut member) = members.pop() else {
             return Err(Error::invalid("there is nobody to compute with"));
