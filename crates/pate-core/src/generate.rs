@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 use crate::augment::Augmentation;
 use crate::data::Images;
 use crate::models::Decoder;
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::rng::{Purpose, Stream, TorchGenerator};
 use crate::{Error, Result, parallel, tensor};
 
@@ -194,41 +194,48 @@ pub fn pool(
     if let Some(torch) = &mut torch {
         torch.seed_raw(seed as i64);
     }
-    let pool = Tensor::f_empty(decoder.spec().batch(pool_size as i64), (Kind::Float, Device::Cpu))?;
+    let batch_idx = |first: i64| first_batch + (first / BATCH) as u64;
     let all = Tensor::f_empty([pool_size as i64, decoder.latent_dim()], (Kind::Float, Device::Cpu))?;
-    let mut batch_idx = first_batch;
     tensor::batches(pool_size as i64, BATCH, |first, n| {
-        progress.check()?;
         let mut stream;
         let draw: &mut dyn Draw = if let Some(torch) = &mut torch {
             torch
         } else {
-            stream = Stream::new(seed, Purpose::Latents, batch_idx);
+            stream = Stream::new(seed, Purpose::Latents, batch_idx(first));
             &mut stream
         };
-        let z = latents(from, decoder.latent_dim(), n, batch_idx, draw)?;
-        all.f_narrow(0, first, n)?.f_copy_(&z)?;
-        let mut images = decode(decoder, &z)?;
-        if let Some(augmentation) = &plan.augmentation {
-            images = augmentation
-                .apply(&images, &mut Stream::new(seed, Purpose::CandidateAugmentation, batch_idx))?;
-        }
-        pool.f_narrow(0, first, n)?.f_copy_(&images)?;
-        batch_idx += 1;
-        progress.advance(n as u64, "");
-        Ok(())
+        let z = latents(from, decoder.latent_dim(), n, batch_idx(first), draw)?;
+        Ok(all.f_narrow(0, first, n)?.f_copy_(&z)?)
     })?;
-    Ok(Pool { images: Images::trusted(pool), latents: all })
+    let images = decode(decoder, &all, progress)?;
+    if let Some(augmentation) = &plan.augmentation {
+        let workers = (0..parallel::workers(Device::Cpu)).map(|_| images.shallow_clone()).collect();
+        parallel::batches(
+            pool_size as i64,
+            BATCH,
+            workers,
+            &Silent,
+            |images, first, n| {
+                let _guard = tch::no_grad_guard();
+                let batch = images.f_narrow(0, first, n)?;
+                let mut stream = Stream::new(seed, Purpose::CandidateAugmentation, batch_idx(first));
+                batch.shallow_clone().f_copy_(&augmentation.apply(&batch, &mut stream)?)?;
+                Ok(())
+            },
+            |_, _, ()| progress.check(),
+        )?;
+    }
+    Ok(Pool { images: Images::trusted(images), latents: all })
 }
 
 /// Rows that go through the decoder at once; its activations then stay in the processor's cache.
 const DECODE_ROWS: i64 = 32;
 
-/// Images of latents, in cache-sized batches.
+/// Images of latents, in cache-sized batches, of which `progress` hears.
 ///
 /// # Shapes
 /// `[n, latent_dim]` to `[n, channels, height, width]`, on the CPU.
-pub(crate) fn decode(decoder: &Decoder, z: &Tensor) -> Result<Tensor> {
+pub(crate) fn decode(decoder: &Decoder, z: &Tensor, progress: &dyn Progress) -> Result<Tensor> {
     let n = z.size()[0];
     let images = Tensor::f_empty(decoder.spec().batch(n), (Kind::Float, Device::Cpu))?;
     let workers = (0..parallel::workers(decoder.device()))
@@ -238,7 +245,7 @@ pub(crate) fn decode(decoder: &Decoder, z: &Tensor) -> Result<Tensor> {
         n,
         DECODE_ROWS,
         workers,
-        &crate::progress::Silent,
+        progress,
         |(decoder, z, images), first, rows| {
             let _guard = tch::no_grad_guard();
             let part = z.f_narrow(0, first, rows)?.f_to_device(decoder.device())?;

@@ -8,7 +8,7 @@ use crate::data::Images;
 use crate::generate::decode;
 use crate::models::{Decoder, Teacher};
 use crate::nn::{Adam, Optimizer as _};
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::rng::{Purpose, Stream};
 use crate::{Result, parallel, tensor};
 
@@ -344,7 +344,7 @@ pub fn make_missing(
             Ok(())
         })?,
     }
-    let images = decode(decoder, &Tensor::f_cat(&best, 0)?)?;
+    let images = decode(decoder, &Tensor::f_cat(&best, 0)?, &Silent)?;
     Ok(SteeredImages { images: Images::trusted(images), wanted })
 }
 
@@ -353,7 +353,6 @@ mod tests {
     use super::*;
     use crate::data::{ImageSpec, Normalisation};
     use crate::models::{UcStub, Vae};
-    use crate::progress::Silent;
 
     const SPEC: ImageSpec = ImageSpec { channels: 1, height: 28, width: 28, classes: 10 };
     const PLAN: SteeringPlan = SteeringPlan {
@@ -414,7 +413,8 @@ mod tests {
         let (decoder, _) = networks();
         let row = tensor::from_i64(&[150]);
         let expected =
-            decode(&decoder, &latents.index_select(0, &row).clamp(-LATENT_LIMIT, LATENT_LIMIT)).unwrap();
+            decode(&decoder, &latents.index_select(0, &row).clamp(-LATENT_LIMIT, LATENT_LIMIT), &Silent)
+                .unwrap();
         let distance = (made.images.tensor().narrow(0, 0, 1) - expected).abs().max().double_value(&[]);
         assert!(distance < 1e-6, "{distance}");
         // Without a pool they start at random.
