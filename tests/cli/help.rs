@@ -87,6 +87,7 @@ const SWITCHES: &[&str] = &[
     "--with-soft-labels",
     "--merge-identical",
     "--skip-test",
+    "--relabel-soft",
     "--resume",
     "--private-data",
 ];

@@ -102,6 +102,11 @@ fn a_student_of_other_labels_is_that_of_a_file_of_those_labels() {
     assert!(report["formal_guarantee"].is_null());
     let inputs: Vec<&Value> = report["inputs"].as_array().unwrap().iter().map(|i| &i["path"]).collect();
     assert!(inputs.contains(&&json!("teacher.pth")), "{inputs:?}");
+    let soft = "soft --labels wrong.csv --relabel-with teacher.pth --relabel-soft";
+    work.run("train-student", &format!("{line} {soft}")).ok();
+    assert_eq!(work.json("soft/training_report.json")["relabelled_soft"], true);
+    assert_ne!(work.bytes("soft/student_model_final.pth"), work.bytes("again/student_model_final.pth"));
+    work.run("train-student", &format!("{line} soft --labels wrong.csv --relabel-soft")).ends_with(2);
 }
 
 #[test]

@@ -52,6 +52,9 @@ struct Args {
     /// any teacher's label
     #[arg(long, value_name = "FILE", value_parser = parse_path, conflicts_with = "public_control", help_heading = "Samples")]
     relabel_with: Option<PathBuf>,
+    /// Take that student's probabilities of all classes for soft labels, not its most probable class alone
+    #[arg(long, requires = "relabel_with", help_heading = "Samples")]
+    relabel_soft: bool,
     /// Number of classes; labels are 0..N-1
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i64).range(2..=10_000), help_heading = "Samples")]
     classes: i64,
@@ -154,25 +157,25 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     if let Some(smoothing) = args.label_smoothing {
         plan.label_smoothing = smoothing;
     }
-    if let Some(path) = &args.relabel_with {
+    let soft_labels = if let Some(path) = &args.relabel_with {
         let network =
             UcStub::load(path, records.spec(), ctx.device).context("cannot use the labels' network")?;
-        records.labels = classifier::relabel(&network, &plan.normalisation, &records, ctx.device)?;
-    }
-    let soft_labels = match &args.soft_labels {
-        Some(path) => {
-            let soft = SoftLabels::load(path, args.classes).context("cannot use the soft labels")?;
-            if soft.len() != records.len() {
-                return Err(pate_core::Error::content(
-                    path,
-                    format!("{} rows for {} samples", soft.len(), records.len()),
-                    "give the files of one run",
-                )
-                .into());
-            }
-            Some(soft)
+        let (labels, soft) = classifier::relabel(&network, &plan.normalisation, &records, ctx.device)?;
+        records.labels = labels;
+        args.relabel_soft.then_some(soft)
+    } else if let Some(path) = &args.soft_labels {
+        let soft = SoftLabels::load(path, args.classes).context("cannot use the soft labels")?;
+        if soft.len() != records.len() {
+            return Err(pate_core::Error::content(
+                path,
+                format!("{} rows for {} samples", soft.len(), records.len()),
+                "give the files of one run",
+            )
+            .into());
         }
-        None => None,
+        Some(soft)
+    } else {
+        None
     };
     let train_split = args.train_split.unwrap_or(loaded.config.student.train_split);
     let (train_rows, validation_rows) = classifier::split(records.len(), train_split, ctx.seed)?;
@@ -186,7 +189,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let files: Vec<PathBuf> = records.files.iter().chain(&others).cloned().collect();
     let work = json!({
         "plan": format!("{plan:?}"), "data": records.name, "listing": records.listing, "train_split": train_split,
-        "soft_labels": args.soft_labels.is_some(), "relabel": args.relabel_with.is_some(),
+        "soft_labels": soft_labels.is_some(), "relabel": args.relabel_with.is_some(),
     });
     let checkpoint = args.resume.checkpoint(&args.output_dir, &work, &files, access, ctx)?;
     let progress = ctx.progress();
@@ -223,6 +226,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("label_smoothing", plan.label_smoothing)?
         .field("soft_labels", &args.soft_labels)?
         .field("relabelled_with", &args.relabel_with)?
+        .field("relabelled_soft", args.relabel_soft)?
         .field("normalize", !args.no_normalize)?
         .field("train_split", train_split)?
         .field("seed", ctx.seed)?

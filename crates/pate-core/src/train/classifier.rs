@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::augment::Augmentation;
-use crate::data::{ImageSpec, Labels, Normalisation, Records};
+use crate::data::{ImageSpec, Labels, Normalisation, Records, SoftLabels};
 use crate::models::UcStub;
 use crate::nn::{self, Adam, Optimizer, Schedule, Sgd};
 use crate::progress::Progress;
@@ -99,7 +99,8 @@ pub fn split(n: usize, train_split: f64, seed: u64) -> Result<(Vec<i64>, Vec<i64
     Ok((order, validation))
 }
 
-/// The labels that `network` gives the images of `records`, instead of their own.
+/// What `network` says about the images of `records`, instead of their own labels: the most probable class, and the
+/// probabilities of all.
 ///
 /// # Errors
 /// Another number of classes, other shapes.
@@ -108,7 +109,7 @@ pub fn relabel(
     normalisation: &Normalisation,
     records: &Records,
     device: Device,
-) -> Result<Labels> {
+) -> Result<(Labels, SoftLabels)> {
     if network.classes() != records.labels.classes() {
         return Err(Error::invalid(format!(
             "the network tells {} classes apart, and the samples have {}",
@@ -118,13 +119,16 @@ pub fn relabel(
     }
     normalisation.check_channels(records.spec().channels)?;
     let _guard = tch::no_grad_guard();
-    let mut labels = Vec::with_capacity(records.len());
+    let (mut labels, mut shares) = (Vec::with_capacity(records.len()), Vec::new());
     tensor::batches(records.len() as i64, VALIDATION_BATCH as i64, |first, n| {
         let x = records.images.tensor().f_narrow(0, first, n)?.f_to_device(device)?;
-        labels.extend(tensor::to_i64(&network.forward(&normalisation.apply(&x), None).f_argmax(-1, false)?)?);
+        let log_p = network.forward(&normalisation.apply(&x), None);
+        labels.extend(tensor::to_i64(&log_p.f_argmax(-1, false)?)?);
+        shares.extend(tensor::to_f32(&log_p.f_exp()?)?);
         Ok(())
     })?;
-    Labels::new(std::path::Path::new("the network's answers"), labels, network.classes())
+    let (source, classes) = (std::path::Path::new("the network's answers"), network.classes());
+    Ok((Labels::new(source, labels, classes)?, SoftLabels::new(source, shares, classes)?))
 }
 
 /// Trains a fresh classifier on `train`, and measures it on `validation` after every epoch.
