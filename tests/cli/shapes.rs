@@ -78,7 +78,7 @@ const STEPS: &[(&str, &str)] = &[
     (
         "train-student",
         "--samples combined/combined_synthetic_samples.pt --labels combined/combined_synthetic_labels.csv --classes 4 \
-         --epochs 6 --lr 0.02 --momentum 0.9 --batch-size 16 --output-dir student --config c.json",
+         --epochs 12 --lr 0.02 --momentum 0.9 --batch-size 16 --output-dir student --config c.json",
     ),
     (
         "evaluate-student",

@@ -203,7 +203,8 @@ mod tests {
                 stride: 1,
                 padding: k / 2,
             };
-            let x = random(&[2, 4, 6, 7]).set_requires_grad(true);
+            // Channels last, as a transposed convolution leaves them.
+            let x = random(&[2, 6, 7, 4]).permute([0, 3, 1, 2]).set_requires_grad(true);
             let inputs = [&x, &layer.weight, &layer.bias];
             let expected = x.conv2d(&layer.weight, Some(&layer.bias), [1; 2], [k / 2; 2], [1, 1], 1);
             let taps = layer.forward(&x);
