@@ -6,11 +6,11 @@ use std::path::PathBuf;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     // As in the programs that are measured.
-    let startup = "../crates/pate-cli/src/startup.c";
-    println!("cargo::rerun-if-changed={startup}");
+    let malloc = "../crates/pate-cli/src/malloc.c";
+    println!("cargo::rerun-if-changed={malloc}");
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
     if is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu") {
-        for object in cc::Build::new().file(startup).compile_intermediates() {
+        for object in cc::Build::new().file(malloc).compile_intermediates() {
             println!("cargo::rustc-link-arg-bins={}", object.display());
         }
     }

@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use crate::augment::Augmentation;
 use crate::data::Images;
 use crate::models::Decoder;
+use crate::parallel::OneThread;
 use crate::progress::{Progress, Silent};
 use crate::rng::{Purpose, Stream, TorchGenerator};
 use crate::{Error, Result, parallel, tensor};
@@ -196,6 +197,8 @@ pub fn pool(
     }
     let batch_idx = |first: i64| first_batch + (first / BATCH) as u64;
     let all = Tensor::f_empty([pool_size as i64, decoder.latent_dim()], (Kind::Float, Device::Cpu))?;
+    // Drawing gains nothing from a second thread, and libgomp's turns in a loop after every operation that it helped with.
+    let threads = OneThread::hold();
     tensor::batches(pool_size as i64, BATCH, |first, n| {
         let mut stream;
         let draw: &mut dyn Draw = if let Some(torch) = &mut torch {
@@ -207,6 +210,7 @@ pub fn pool(
         let z = latents(from, decoder.latent_dim(), n, batch_idx(first), draw)?;
         Ok(all.f_narrow(0, first, n)?.f_copy_(&z)?)
     })?;
+    drop(threads);
     let images = decode(decoder, &all, progress)?;
     if let Some(augmentation) = &plan.augmentation {
         let workers = (0..parallel::workers(Device::Cpu)).map(|_| images.shallow_clone()).collect();

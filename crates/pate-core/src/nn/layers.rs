@@ -113,7 +113,7 @@ impl ConvTranspose2d {
 
     /// `[n, n_in, h, w]` to `[n, n_out, h', w']` with `h' = (h - 1) stride - 2 padding + k`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        // oneDNN adds a transposed convolution's bias with reference code, which takes a third of the layer's time.
+        // oneDNN adds a transposed convolution's bias with reference code, which takes up to a third of the layer's time.
         let mut y = x.conv_transpose2d(
             &self.weight,
             None::<Tensor>,
