@@ -7,6 +7,7 @@
 mod layers;
 mod optim;
 mod source;
+mod winograd;
 
 pub use layers::{Conv2d, ConvTranspose2d, Linear};
 pub use optim::{Adam, Optimizer, Schedule, Sgd};

@@ -69,7 +69,9 @@ pub fn shape_of(tensor: &Tensor) -> Vec<usize> {
 /// # Shapes
 /// `[n, c, h, w]` in and out.
 pub fn channels_last(tensor: &Tensor) -> Tensor {
-    tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+    let last = tensor.permute([0, 2, 3, 1]);
+    // Through a flat view: with one channel either layout is contiguous, and strides that were kept would say the other one.
+    last.reshape([-1]).view(last.size().as_slice()).permute([0, 3, 1, 2])
 }
 
 /// Gradients of a scalar with respect to `inputs`.
@@ -149,6 +151,10 @@ mod tests {
         let y = channels_last(&x);
         assert_eq!(y.stride(), [60, 1, 15, 3]);
         assert!(x.equal(&y));
+        // One channel: the same places in memory, but layers follow what the strides say.
+        let x = x.reshape([6, 1, 4, 5]);
+        assert_eq!(channels_last(&x).stride(), [20, 1, 5, 1]);
+        assert!(x.equal(&channels_last(&x)));
     }
 
     #[test]

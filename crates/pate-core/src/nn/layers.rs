@@ -1,6 +1,6 @@
 use tch::{Device, Tensor};
 
-use super::Source;
+use super::{Source, winograd};
 use crate::Result;
 
 /// 2-D convolution with bias.
@@ -40,6 +40,26 @@ impl Conv2d {
             return self.sum_of_taps(x);
         }
         x.conv2d(&self.weight, Some(&self.bias), [self.stride; 2], [self.padding; 2], [1, 1], 1)
+    }
+
+    /// The convolution, then 2x2 maximum pooling, then ReLU.
+    ///
+    /// # Shapes
+    /// `[n, n_in, h, w]` to `[n, n_out, h' / 2, w' / 2]`, rounded down.
+    pub fn relu_pool(&self, x: &Tensor) -> Tensor {
+        // Who asks for gradients gets libtorch's convolution: the other way writes over what they would need.
+        let weight = self.weight.permute([0, 1, 2, 3]);
+        let (size, shape) = (x.size(), self.weight.size());
+        let recorded = weight.requires_grad() || x.requires_grad();
+        let small = shape[2..] == [3, 3] && (self.stride, self.padding) == (1, 0);
+        let mut pooled =
+            if !recorded && small && x.device() == Device::Cpu && winograd::takes(size[2], size[3]) {
+                winograd::pooled(x, &weight, &self.bias)
+            } else {
+                self.forward(x).max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
+            };
+        // ReLU and maximum commute; after the pool it touches a quarter of the values. In place: no gradient needs its input.
+        pooled.relu_()
     }
 
     /// The convolution as one matrix product over channels, which gives a plane for each of the kernel's `k k` taps, and the sum of
