@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -204,7 +205,9 @@ class Augmented(Dataset):
         return (moved + torch.randn_like(moved) * self.noise).clamp(0, 1)[0]
 
 
-def train_vae(network: VAE, images: Tensor, settings: dict) -> float:
+def train_vae(
+    network: VAE, images: Tensor, settings: dict, encoder_sees: Callable[[Tensor], Tensor] = normalise
+) -> float:
     """Trains by Adam with KL annealing over 10 epochs; the reconstruction loss per image of the last epoch."""
     loader = DataLoader(Augmented(images), batch_size=settings["batch_size"], shuffle=True)
     optimizer = torch.optim.Adam(
@@ -217,7 +220,7 @@ def train_vae(network: VAE, images: Tensor, settings: dict) -> float:
         recon_sum, kl_sum = 0.0, 0.0
         for x in loader:
             optimizer.zero_grad()
-            output, mu, logvar = network(normalise(x))
+            output, mu, logvar = network(encoder_sees(x))
             recon = F.binary_cross_entropy(output, x, reduction="sum")
             kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
             loss = recon + weight * kl

@@ -145,6 +145,21 @@ def decoder_epoch(run: Run) -> tuple[list[float], dict]:
     return [each / settings["epochs"] for each in seconds], {"images": len(images), "loss": loss}
 
 
+def teacher_vaes(run: Run) -> tuple[list[float], dict]:
+    """One VAE after the other, as the original trains them."""
+    images, settings = run.tensor(f"{SHARD}/shard.pt"), run.settings["teacher_vaes"]
+
+    def train() -> float:
+        losses = []
+        for seed in range(settings["networks"]):
+            torch.manual_seed(seed)
+            losses.append(run.way.train_vae(networks.VAE(settings["latent_dim"]), images, settings, encoder_sees=lambda x: x))
+        return sum(losses) / len(losses)
+
+    seconds, loss = run.timed(train)
+    return seconds, {"images": len(images), "networks": settings["networks"], "loss": loss}
+
+
 def pool_files(run: Run) -> tuple[list[float], dict]:
     pool, path = run.tensor("pool.pt"), run.out / "pool_written.pt"
 
@@ -176,6 +191,8 @@ PARTS = {
     "diversity": diversity,
     "memorisation": memorisation,
     "teacher-training": teacher_training,
+    "teacher-vaes": teacher_vaes,
+    "teacher-vaes-grouped": teacher_vaes,
     "decoder-epoch": decoder_epoch,
     "student-epoch": student_epoch,
     "pool-files": pool_files,

@@ -278,7 +278,9 @@ def augment(x: Tensor, degrees: float = 10.0, pixels: float = 2.0, noise: float 
     return moved.add_(torch.randn_like(moved), alpha=noise).clamp_(0, 1)
 
 
-def train_vae(network: VAE, images: Tensor, settings: dict) -> float:
+def train_vae(
+    network: VAE, images: Tensor, settings: dict, encoder_sees: Callable[[Tensor], Tensor] = normalise
+) -> float:
     """Trains by Adam with KL annealing over 10 epochs; the reconstruction loss per image of the last epoch."""
     network = network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(
@@ -291,7 +293,7 @@ def train_vae(network: VAE, images: Tensor, settings: dict) -> float:
         for rows in torch.randperm(len(images)).split(settings["batch_size"]):
             x = augment(images[rows])
             optimizer.zero_grad(set_to_none=True)
-            mu, logvar = network.encoder(channels_last(normalise(x)))
+            mu, logvar = network.encoder(channels_last(encoder_sees(x)))
             z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
             recon = F.binary_cross_entropy_with_logits(logits(network.decoder, z), x, reduction="sum")
             kl = -0.5 * torch.sum(1 + logvar - mu.square() - logvar.exp())

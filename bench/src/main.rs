@@ -49,6 +49,8 @@ enum Part {
     TeacherTraining,
     DecoderEpoch,
     StudentEpoch,
+    TeacherVaes,
+    TeacherVaesGrouped,
     PoolFiles,
     Sgemm,
 }
@@ -72,6 +74,8 @@ fn main() -> Result<()> {
         Part::TeacherTraining => parts::teacher_training(&run)?,
         Part::DecoderEpoch => parts::decoder_epoch(&run)?,
         Part::StudentEpoch => parts::student_epoch(&run)?,
+        Part::TeacherVaes => parts::teacher_vaes(&run, 1)?,
+        Part::TeacherVaesGrouped => parts::teacher_vaes(&run, usize::MAX)?,
         Part::PoolFiles => parts::pool_files(&run)?,
         Part::Sgemm => parts::sgemm(&run)?,
     };

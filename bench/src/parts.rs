@@ -15,13 +15,13 @@ use pate_core::progress::Silent;
 use pate_core::select::diversity;
 use pate_core::steer::{self, StartKind, SteeringPlan};
 use pate_core::train::classifier::{self, ClassifierPlan, OptimizerKind};
-use pate_core::train::vae::{self, VaePlan};
-use pate_core::{distance, label, tensor};
+use pate_core::train::vae::{self, GroupJob, VaePlan};
+use pate_core::{distance, label, parallel, tensor};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 use crate::outputs;
-use crate::settings::{Classifier, Settings};
+use crate::settings::{Classifier, Settings, Vae as VaeSettings};
 
 /// The teacher's shard, below the folder of inputs.
 pub(crate) const SHARD: &str = "shards/teacher_0/shard.pt";
@@ -226,7 +226,14 @@ pub(crate) fn student_epoch(run: &Run<'_>) -> Result<Measured> {
 pub(crate) fn decoder_epoch(run: &Run<'_>) -> Result<Measured> {
     let settings = &run.inputs.settings.decoder;
     let images = run.inputs.images("digits.pt")?;
-    let plan = VaePlan {
+    let plan = vae_plan(settings, Normalisation::mnist(), run.inputs.settings.seed);
+    let (seconds, trained) = run.timed(|| Ok(vae::train(&images, &plan, Device::Cpu, &Silent)?))?;
+    let last = trained.history.last().map(|epoch| epoch.recon_loss);
+    Ok((per_epoch(seconds, plan.epochs), json!({ "images": images.len(), "loss": last })))
+}
+
+fn vae_plan(settings: &VaeSettings, normalisation: Normalisation, seed: u64) -> VaePlan {
+    VaePlan {
         latent_dim: settings.latent_dim,
         epochs: settings.epochs,
         batch_size: settings.batch_size,
@@ -235,12 +242,40 @@ pub(crate) fn decoder_epoch(run: &Run<'_>) -> Result<Measured> {
         kl_annealing_epochs: 10,
         kl_weight: 1.0,
         augmentation: Some(Augmentation::Basic(Geometry::DECODER)),
-        normalisation: Normalisation::mnist(),
-        seed: run.inputs.settings.seed,
-    };
-    let (seconds, trained) = run.timed(|| Ok(vae::train(&images, &plan, Device::Cpu, &Silent)?))?;
-    let last = trained.history.last().map(|epoch| epoch.recon_loss);
-    Ok((per_epoch(seconds, plan.epochs), json!({ "images": images.len(), "loss": last })))
+        normalisation,
+        seed,
+    }
+}
+
+/// Seconds of the VAEs of several teachers, `group` of them as one network, groups side by side.
+pub(crate) fn teacher_vaes(run: &Run<'_>, group: usize) -> Result<Measured> {
+    let settings = &run.inputs.settings.teacher_vaes;
+    let images = run.inputs.images(SHARD)?;
+    let seeds: Vec<u64> = (0..settings.networks).collect();
+    let groups: Vec<&[u64]> = seeds.chunks(group.min(seeds.len())).collect();
+    let (seconds, losses) = run.timed(|| {
+        let n = parallel::workers(Device::Cpu).min(groups.len());
+        let workers = (0..n).map(|_| run.inputs.images(SHARD)).collect::<Result<Vec<_>>>()?;
+        let mut losses = Vec::new();
+        let train = |images: &mut Images, group: usize| {
+            let plans: Vec<VaePlan> = groups[group]
+                .iter()
+                .map(|seed| vae_plan(&settings.vae, Normalisation::identity(), *seed))
+                .collect();
+            if let [plan] = &plans[..] {
+                return Ok(vec![vae::train(images, plan, Device::Cpu, &Silent)?]);
+            }
+            let jobs: Vec<GroupJob<'_>> = plans.iter().map(|plan| GroupJob { images, plan }).collect();
+            vae::train_group(&jobs, Device::Cpu, &Silent)?.into_iter().collect()
+        };
+        parallel::jobs(groups.len(), workers, &Silent, train, |_, trained| {
+            losses.extend(trained.iter().filter_map(|one| one.history.last()).map(|epoch| epoch.recon_loss));
+            Ok(())
+        })?;
+        Ok(losses)
+    })?;
+    let mean = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
+    Ok((seconds, json!({ "images": images.len(), "networks": seeds.len(), "loss": mean })))
 }
 
 fn per_epoch(seconds: Vec<f64>, epochs: usize) -> Vec<f64> {

@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) student: Classifier,
     /// Training of the decoder.
     pub(crate) decoder: Vae,
+    /// Training of several teachers' VAEs.
+    pub(crate) teacher_vaes: TeacherVaes,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,6 +60,13 @@ pub(crate) struct Classifier {
     pub(crate) weight_decay: f64,
     /// Share of the samples that trains; 1: all of them, without validation.
     pub(crate) train_split: f64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct TeacherVaes {
+    pub(crate) networks: u64,
+    #[serde(flatten)]
+    pub(crate) vae: Vae,
 }
 
 #[derive(Debug, Deserialize)]

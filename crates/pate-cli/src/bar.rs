@@ -27,9 +27,27 @@ impl Bar {
         Self { quiet, terminal: std::io::stderr().is_terminal(), stop, phase: RefCell::new(None) }
     }
 
+    /// Learns of a request to stop, and shows nothing.
+    pub(crate) fn watch(&self) -> StopOnly {
+        StopOnly(Arc::clone(&self.stop))
+    }
+
     fn line(text: &str) {
         // A closed pipe is no reason to stop working.
         let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+/// Passes a request to stop on, from any thread, and shows nothing.
+pub struct StopOnly(Arc<AtomicBool>);
+
+impl Progress for StopOnly {
+    fn start(&self, _: &str, _: u64) {}
+    fn advance(&self, _: u64, _: &str) {}
+    fn finish(&self) {}
+    fn say(&self, _: &str) {}
+    fn stop_requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

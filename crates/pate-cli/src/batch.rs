@@ -23,7 +23,6 @@ use crate::Context;
 use crate::args::{FilterArgs, LatentArgs, LoadedConfig, for_teacher, has_id};
 use crate::pool::{self, DecoderOrigin, PoolOrigin};
 use crate::teacher_run::{self, ANY_CLASSES, LoadedTeacher, REPORT, ReportExtras, TeacherFiles};
-use crate::teacher_training::StopOnly;
 
 /// What became of a teacher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -270,7 +269,7 @@ impl Batch<'_> {
                 ctx.say(note);
             }
         }
-        let watch = StopOnly(ctx.progress());
+        let watch = ctx.watch();
         let pool = match (&shared.pool, own_pool) {
             (Some((path, images, record)), _) => Pool {
                 images: images.to_device(tch::Device::Cpu)?,

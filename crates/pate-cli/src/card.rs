@@ -373,7 +373,7 @@ mod tests {
         let with = |guarantee| Decoder {
             dataset: Some(("emnist".to_owned(), Some(112_800))),
             guarantee: Some(guarantee),
-            basis: None,
+            ..Decoder::default()
         };
         assert!(
             decoder(&with(Guarantee::Public))
@@ -381,8 +381,12 @@ mod tests {
         );
         assert!(decoder(&with(Guarantee::none("shard"))).contains("(not public)"));
         assert!(!decoder(&Decoder::default()).contains("public"));
-        let pool =
-            Decoder { basis: Some("taken".to_owned()), guarantee: Some(Guarantee::Public), dataset: None };
+        let pool = Decoder {
+            basis: Some("taken".to_owned()),
+            guarantee: Some(Guarantee::Public),
+            dataset: None,
+            ..Decoder::default()
+        };
         assert!(decoder(&pool).contains("labelled public on this basis: taken"), "{}", decoder(&pool));
     }
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use tch::Device;
 
 use crate::args::RunArgs;
-use crate::bar::Bar;
+use crate::bar::{Bar, StopOnly};
 use crate::exit::{Exit, Outcome};
 
 /// The libtorch that this program is bound to.
@@ -168,6 +168,16 @@ impl Context {
     /// Where progress goes.
     pub fn progress(&self) -> &dyn Progress {
         &self.bar
+    }
+
+    /// For work inside the work that progress is shown of, on any thread: learns of a request to stop, and shows nothing.
+    pub fn watch(&self) -> StopOnly {
+        self.bar.watch()
+    }
+
+    /// The command line, for locks.
+    pub fn command(&self) -> &str {
+        &self.command
     }
 
     /// Tells the user something, on standard error.

@@ -3,6 +3,7 @@
 //! A binary parses its arguments into a plain struct, resolves them with the configuration into the settings of
 //! `pate-core`, calls it once, and saves what comes back. [`run`] does everything around that.
 
+pub mod approaches;
 pub mod args;
 mod bar;
 pub mod batch;
@@ -19,7 +20,10 @@ pub mod provenance;
 pub mod public_data;
 pub mod teacher_run;
 pub mod teacher_training;
+pub mod teacher_vae;
+pub mod teacher_vae_batch;
 pub mod training;
 
+pub use bar::StopOnly;
 pub use context::{Context, Step, run};
 pub use exit::{Exit, Outcome};

@@ -71,6 +71,21 @@ pub fn class_sheet(
     write(&picture, path, access)
 }
 
+/// Named rows of images, each image with a caption.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn rows(
+    title: &str,
+    images: &Images,
+    rows: &[(String, Vec<Sample>)],
+    path: &Path,
+    access: Access,
+) -> Result<FileRecord> {
+    let pixels = images.to_vec()?;
+    write(&picture::class_sheet(title, &layout(images, &pixels), rows)?, path, access)
+}
+
 /// Counts of true and predicted classes.
 ///
 /// # Errors

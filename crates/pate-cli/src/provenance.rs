@@ -50,6 +50,8 @@ pub struct Decoder {
     pub guarantee: Option<Guarantee>,
     /// On what the pools' label rests.
     pub basis: Option<String>,
+    /// Seconds of its training, summed over threads.
+    pub core_seconds: Option<f64>,
 }
 
 impl Provenance {
@@ -136,6 +138,8 @@ impl Provenance {
         decoder.guarantee = Some(about.guarantee());
         let text = |name: &str| about.fields.get(name).and_then(Value::as_str).map(str::to_owned);
         let count = |name: &str| about.fields.get(name).and_then(Value::as_u64);
+        let seconds = about.fields.get("training_seconds").and_then(Value::as_f64);
+        decoder.core_seconds = seconds.zip(count("training_threads")).map(|(s, threads)| s * threads as f64);
         decoder.dataset = match text("dataset") {
             Some(dataset) => Some((dataset, count("dataset_size"))),
             None if about.fields.contains_key("shard_source") => {

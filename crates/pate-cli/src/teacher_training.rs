@@ -9,8 +9,7 @@ use pate_core::evaluate::{self, ClassifierScore};
 use pate_core::models::{self, UcStub};
 use pate_core::progress::{Progress, Silent};
 use pate_core::train::classifier::{self, ClassifierPlan};
-
-use crate::Context;
+use tch::Device;
 
 /// A teacher to train.
 pub struct TeacherJob<'a> {
@@ -36,7 +35,8 @@ impl TeacherJob<'_> {
         &self,
         train: &Records,
         test_set: Option<&Records>,
-        ctx: &Context,
+        device: Device,
+        watch: &dyn Progress,
     ) -> Result<(Option<ClassifierScore>, bool)> {
         let normalisation = &self.plan.normalisation;
         let shard = train.select(self.rows)?;
@@ -44,17 +44,15 @@ impl TeacherJob<'_> {
         let mark_path = self.path.with_extension("fingerprint");
         let kept = !self.force && self.path.is_file() && self.is_marked(&mark_path, &mark);
         let network = if kept {
-            UcStub::load(self.path, shard.spec(), ctx.device)?
+            UcStub::load(self.path, shard.spec(), device)?
         } else {
-            let watch = StopOnly(ctx.progress());
-            let trained = classifier::train(&shard, None, None, self.plan, ctx.device, &watch)
+            let trained = classifier::train(&shard, None, None, self.plan, device, watch)
                 .with_context(|| format!("cannot train {}", self.path.display()))?;
             let record = models::save(&trained.network, self.path, Access::Private)?;
             write_bytes(&mark_path, Access::Private, format!("{mark}\n{}\n", record.sha256).as_bytes())?;
             trained.network
         };
-        let test =
-            |test| evaluate::classifier(&network, normalisation, test, ctx.device, TEST_BATCH, &Silent);
+        let test = |test| evaluate::classifier(&network, normalisation, test, device, TEST_BATCH, &Silent);
         let score = test_set.map(test).transpose()?;
         Ok((score, kept))
     }
@@ -76,18 +74,5 @@ impl TeacherJob<'_> {
         let mut lines = text.lines();
         let same = lines.next() == Some(mark);
         same && FileRecord::of(self.path).is_ok_and(|record| lines.next() == Some(&record.sha256))
-    }
-}
-
-/// Passes a request to stop on, and shows nothing.
-pub struct StopOnly<'a>(pub &'a dyn Progress);
-
-impl Progress for StopOnly<'_> {
-    fn start(&self, _: &str, _: u64) {}
-    fn advance(&self, _: u64, _: &str) {}
-    fn finish(&self) {}
-    fn say(&self, _: &str) {}
-    fn stop_requested(&self) -> bool {
-        self.0.stop_requested()
     }
 }

@@ -127,10 +127,27 @@ pub fn decoder_plan(args: &VaeArgs, config: &Config, seed: u64) -> Result<VaePla
     })
 }
 
+/// Defaults of a teacher's VAE, for the help.
+pub const TEACHER_VAE_DEFAULTS: &[(&str, &str)] = &[
+    ("latent_dim", "32, or teacher_vae.latent_dim"),
+    ("epochs", "100, or teacher_vae.epochs"),
+    ("batch_size", "32 or the whole shard, or teacher_vae.batch_size"),
+    ("lr", "0.001, or teacher_vae.lr"),
+    ("weight_decay", "0.00001, or teacher_vae.weight_decay"),
+    ("kl_annealing_epochs", "20, or teacher_vae.kl_annealing_epochs"),
+    ("kl_weight", "1"),
+    ("augmentation", "basic"),
+];
+
+/// Images per step that were asked for, for a teacher's VAE.
+pub fn teacher_vae_batch(args: &VaeArgs, config: &Config) -> usize {
+    args.batch_size.map_or(config.teacher_vae.batch_size, |n| n as usize)
+}
+
 /// Settings of one teacher's VAE, for a shard of `shard_size` images.
 pub fn teacher_vae_plan(args: &VaeArgs, config: &Config, seed: u64, shard_size: usize) -> VaePlan {
     let vae = &config.teacher_vae;
-    let batch_size = args.batch_size.map_or(vae.batch_size, |n| n as usize);
+    let batch_size = teacher_vae_batch(args, config);
     VaePlan {
         latent_dim: args.latent_dim.map_or(vae.latent_dim, i64::from),
         epochs: args.epochs.map_or(vae.epochs, |n| n as usize),

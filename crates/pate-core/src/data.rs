@@ -204,6 +204,20 @@ impl Records {
         Ok(files.chain(self.listing.clone().map(Ok)).collect::<Result<_, artifact::Error>>()?)
     }
 
+    /// The same records for another thread: the images are these, not copies.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            images: Images::trusted(self.images.tensor().shallow_clone()),
+            labels: self.labels.clone(),
+            name: self.name.clone(),
+            privacy: self.privacy,
+            class_names: self.class_names.clone(),
+            files: self.files.clone(),
+            listing: self.listing.clone(),
+        }
+    }
+
     /// The records at `rows`, in that order.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ pub use latent_bank::LatentBank;
 use tch::{Device, Kind, Tensor};
 
 use crate::augment::Augmentation;
-use crate::data::Images;
-use crate::models::Decoder;
+use crate::data::{Images, Normalisation};
+use crate::models::{Decoder, Vae};
 use crate::parallel::OneThread;
 use crate::progress::{Progress, Silent};
 use crate::rng::{Purpose, Stream, TorchGenerator};
@@ -131,6 +131,49 @@ impl Pool {
         let latents: Vec<&Tensor> = pools.iter().map(|pool| &pool.latents).collect();
         Ok(Self { images: Images::trusted(Tensor::f_cat(&images, 0)?), latents: Tensor::f_cat(&latents, 0)? })
     }
+}
+
+/// Images of latents from N(0, I), neither mixed nor noisy.
+///
+/// # Guarantee
+/// That of the decoder.
+///
+/// # Errors
+/// As [`pool`].
+pub fn samples(decoder: &Decoder, n: usize, seed: u64, progress: &dyn Progress) -> Result<Images> {
+    let plan = LatentPlan { mixing_ratio: 0.0, noise_scale: 0.0, augmentation: None };
+    let draw = LatentDraw { plan, rng: LatentRng::ChaCha, bank: None };
+    candidates(decoder, n, seed, &draw, 0, progress)
+}
+
+/// The first `n` images, and what the VAE makes of the means of their latents: rows of `per_row` images, each above its
+/// reconstructions. `normalisation` is what the encoder sees.
+///
+/// # Guarantee
+/// None, where the images are private.
+///
+/// # Errors
+/// Images of another shape.
+pub fn reconstructions(
+    network: &Vae,
+    normalisation: &Normalisation,
+    images: &Images,
+    per_row: i64,
+    n: i64,
+) -> Result<Images> {
+    let _guard = tch::no_grad_guard();
+    let n = n.min(images.len() as i64);
+    let originals = images.tensor().f_narrow(0, 0, n)?;
+    let device = network.decoder.device();
+    let (mu, _) = network.encoder.forward(&normalisation.apply(&originals.f_to_device(device)?));
+    let made = network.decoder.forward(&mu).f_to_device(Device::Cpu)?;
+    let mut rows = Vec::new();
+    tensor::batches(n, per_row, |first, n| {
+        rows.push(originals.f_narrow(0, first, n)?);
+        rows.push(made.f_narrow(0, first, n)?);
+        Ok(())
+    })?;
+    Ok(Images::trusted(Tensor::f_cat(&rows, 0)?))
 }
 
 /// The images of [`pool`].

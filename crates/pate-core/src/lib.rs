@@ -11,6 +11,7 @@
 
 pub mod augment;
 pub mod combine;
+pub mod compare;
 pub mod config;
 pub mod data;
 pub mod distance;

@@ -6,7 +6,7 @@ mod vae;
 
 pub use teacher::Teacher;
 pub use ucstub::UcStub;
-pub use vae::{Decoder, Encoder, Vae};
+pub use vae::{Decoder, Encoder, GroupedVae, Vae};
 
 use artifact::{Access, AtomicFile, FileRecord};
 use std::path::Path;

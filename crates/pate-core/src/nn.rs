@@ -4,6 +4,7 @@
 //! Weights come from a [`Source`]: fresh from a random stream, or given by name from a file, checked name by name and
 //! shape by shape. Optimisers keep their state in the open, so that a run can be stored and several networks can share one.
 
+pub(crate) mod grouped;
 mod layers;
 mod optim;
 mod source;

@@ -110,6 +110,37 @@ pub fn batches<W: Send, T: Send>(
     })
 }
 
+/// Runs `body` for every number below `count`, each on one thread that computes alone, and hands the results to `take` in order, on
+/// the calling thread. With one worker, or one job, the calling thread does all, with every thread of libtorch.
+///
+/// # Errors
+/// As [`batches`].
+pub fn jobs<W: Send, T: Send>(
+    count: usize,
+    mut workers: Vec<W>,
+    progress: &dyn Progress,
+    body: impl Fn(&mut W, usize) -> Result<T> + Sync,
+    mut take: impl FnMut(usize, T) -> Result<()>,
+) -> Result<()> {
+    match &mut workers[..] {
+        [worker, rest @ ..] if rest.is_empty() || count < 2 => {
+            for job in 0..count {
+                progress.check()?;
+                take(job, body(worker, job)?)?;
+            }
+            Ok(())
+        }
+        _ => batches(
+            count as i64,
+            1,
+            workers,
+            progress,
+            |worker, job, _| body(worker, job as usize),
+            |job, _, result| take(job as usize, result),
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +204,22 @@ mod tests {
         );
         assert!(result.is_err_and(|e| e.to_string().contains("full")));
         assert!(batches(9, 2, Vec::<()>::new(), &Silent, |(), _, _| Ok(()), |_, _, ()| Ok(())).is_err());
+    }
+
+    #[test]
+    fn jobs_come_in_order_and_one_worker_keeps_its_threads() {
+        for workers in 1..4 {
+            let mut seen = Vec::new();
+            let threads = tch::get_num_threads();
+            let body = |(): &mut (), job: usize| Ok((job * 3, tch::get_num_threads()));
+            jobs(7, vec![(); workers], &Silent, body, |job, value| {
+                seen.push((job, value.0));
+                assert_eq!(value.1, if workers == 1 { threads } else { 1 });
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(seen, (0..7).map(|job| (job, job * 3)).collect::<Vec<_>>());
+        }
     }
 
     #[test]

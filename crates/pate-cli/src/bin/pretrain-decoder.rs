@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 use artifact::{Guarantee, Report};
@@ -14,8 +15,7 @@ use pate_cli::checkpoint::ResumeArgs;
 use pate_cli::public_data::{self, PublicDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::Privacy;
-use pate_core::generate::LatentBank;
-use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
+use pate_core::generate::{self, LatentBank};
 use pate_core::models;
 use pate_core::train::vae;
 use serde_json::json;
@@ -92,8 +92,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let checkpoint = args.resume.checkpoint(&args.out_dir, &work, &records.files, access, ctx)?;
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);
+    let start = Instant::now();
     let trained = vae::train_kept(&records.images, &plan, ctx.device, progress, &checkpoint)?;
     progress.finish();
+    let seconds = start.elapsed().as_secs_f64();
 
     let decoder_path = args.out_dir.join("decoder.pth");
     let decoder = models::save(&trained.network.decoder, &decoder_path, access)?;
@@ -103,15 +105,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         &args.out_dir.join("training_curves.png"),
         access,
     )?;
-    let latents = LatentPlan { mixing_ratio: 0.0, noise_scale: 0.0, augmentation: None };
-    let samples = generate::candidates(
-        &trained.network.decoder,
-        64,
-        ctx.seed,
-        &LatentDraw { plan: latents, rng: LatentRng::ChaCha, bank: None },
-        0,
-        &pate_core::progress::Silent,
-    )?;
+    let samples = generate::samples(&trained.network.decoder, 64, ctx.seed, &pate_core::progress::Silent)?;
     let bank = LatentBank::encode(
         &trained.network.encoder,
         &records.images,
@@ -143,6 +137,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("decoder_path", &decoder_path)?
         .field("decoder_hash", &decoder.sha256)?
         .field("training_history", &trained.history)?
+        .field("training_seconds", (seconds * 1000.0).round() / 1000.0)?
+        .field("training_threads", pate_core::parallel::workers(ctx.device))?
         .field("use_augmentation", plan.augmentation.is_some())?
         .field("augmentation", plan.augmentation.map(|a| format!("{a:?}")))?;
     if let Some(basis) = args.data.basis(&records) {

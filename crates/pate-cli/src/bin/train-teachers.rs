@@ -15,9 +15,10 @@ use pate_cli::public_data::{self, MNIST_DIR, PrivateDataArgs, shard_indices};
 use pate_cli::teacher_training::TeacherJob;
 use pate_cli::{Context, Outcome, Step, training};
 use pate_core::data::{Assignment, Records, ShardIndices, Split};
-use pate_core::models;
+use pate_core::evaluate::ClassifierScore;
 use pate_core::nn::Schedule;
 use pate_core::train::classifier::ClassifierPlan;
+use pate_core::{models, parallel};
 use serde_json::json;
 
 /// Train one classifier per private shard
@@ -171,28 +172,54 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let mut accuracies = Vec::new();
     let progress = ctx.progress();
     progress.start("teacher", n_models);
-    for teacher_id in args.start_id..end_id {
-        progress.check()?;
-        let path = args.output_dir.join(teacher_id.to_string()).join("model.pth");
-        let rows = indices.rows(args.shard_indices.as_ref().unwrap_or(&args.save_shards), teacher_id)?;
-        let plan = ClassifierPlan { seed: ctx.seed.wrapping_add(teacher_id), ..plan.clone() };
-        let job = TeacherJob { path: &path, rows, plan: &plan, force: args.force };
-        let (score, kept) = job.run(&train, test.as_ref(), ctx)?;
+    let indices_path = args.shard_indices.as_ref().unwrap_or(&args.save_shards);
+    let paths = |teacher_id: u64| args.output_dir.join(teacher_id.to_string()).join("model.pth");
+    // Every core trains another teacher: the parts of one teacher's small batches would wait for each other.
+    let n_workers = parallel::workers(ctx.device).min(n_models as usize);
+    let workers = (0..n_workers).map(|_| (train.share(), test.as_ref().map(Records::share))).collect();
+    let (device, seed, watch) = (ctx.device, ctx.seed, ctx.watch());
+    let job = |(train, test): &mut (Records, Option<Records>), at: usize| {
+        let teacher_id = args.start_id + at as u64;
+        let work = || {
+            let rows = indices.rows(indices_path, teacher_id)?;
+            let plan = ClassifierPlan { seed: seed.wrapping_add(teacher_id), ..plan.clone() };
+            let job = TeacherJob { path: &paths(teacher_id), rows, plan: &plan, force: args.force };
+            let (score, kept) = job.run(train, test.as_ref(), device, &watch)?;
+            Ok((score, kept, rows.len()))
+        };
+        Ok(work())
+    };
+    let mut failed: Option<anyhow::Error> = None;
+    parallel::jobs(n_models as usize, workers, &watch, job, |at, trained: Result<_>| {
+        let teacher_id = args.start_id + at as u64;
+        let (score, kept, shard_size) = match trained {
+            Ok(trained) => trained,
+            Err(error) => {
+                failed = Some(error);
+                // The first failure ends the run; what it was, the caller tells.
+                return Err(pate_core::Error::Stopped);
+            }
+        };
+        let score: Option<ClassifierScore> = score;
         let note = match &score {
             Some(score) => format!("teacher {teacher_id}: {:.2}% of the test images", score.overall_accuracy),
             None => format!("teacher {teacher_id}: not tested"),
         };
         progress.advance(1, &if kept { format!("{note} (kept)") } else { note });
-        report.output(FileRecord::of(&path)?);
         accuracies.extend(score.as_ref().map(|score| score.overall_accuracy));
         entries.push(json!({
             "teacher_id": teacher_id,
-            "shard_size": rows.len(),
+            "shard_size": shard_size,
             "test_accuracy": score.as_ref().map(|score| score.overall_accuracy),
             "test_loss": score.as_ref().map(|score| score.average_loss),
-            "seed": plan.seed,
-            "model_path": path,
+            "seed": seed.wrapping_add(teacher_id),
+            "model_path": paths(teacher_id),
         }));
+        Ok(())
+    })
+    .map_err(|error| failed.take().unwrap_or_else(|| error.into()))?;
+    for teacher_id in args.start_id..end_id {
+        report.output(FileRecord::of(&paths(teacher_id))?);
     }
     progress.finish();
     let mean = (!accuracies.is_empty()).then(|| accuracies.iter().sum::<f64>() / accuracies.len() as f64);

@@ -13,7 +13,6 @@ use clap::{Parser, ValueEnum};
 use pate_cli::args::{ConfigArgs, RunArgs, parse_path};
 use pate_cli::batch::find_teachers;
 use pate_cli::checkpoint::Checkpoint;
-use pate_cli::teacher_training::StopOnly;
 use pate_cli::{Context, Outcome, Step, training};
 use pate_core::data::{
     Images, LabelColumn, Normalisation, RangeRule, class_counts, read_label_csv, write_csv,
@@ -290,7 +289,7 @@ impl Vote<'_> {
             let rows = panel_rows(self.images.len(), index, self.models.len(), self.panel);
             let asked = if rows.len() == self.images.len() { None } else { Some(self.images.select(&rows)?) };
             let images = asked.as_ref().unwrap_or(self.images);
-            ballot.add(&rows, &label(&teacher, images, BATCH, &StopOnly(progress))?)?;
+            ballot.add(&rows, &label(&teacher, images, BATCH, &ctx.watch())?)?;
             let counts = ballot.counts();
             checkpoint.save(
                 &[("counts", View::f32(&[counts.len()], &counts)?)],

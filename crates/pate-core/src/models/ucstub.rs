@@ -139,6 +139,19 @@ impl UcStub {
     /// # Shapes
     /// `[n, channels, height, width]` normalised, float32, to `[n, classes]`.
     pub fn forward(&self, x: &Tensor, dropout: Option<&[Tensor; 2]>) -> Tensor {
+        let x = self.hidden(x, dropout);
+        let x = match dropout {
+            Some([_, mask]) => x * mask,
+            None => x,
+        };
+        self.fc2.forward(&x).log_softmax(-1, None)
+    }
+
+    /// What the last hidden layer makes of images, before the second dropout.
+    ///
+    /// # Shapes
+    /// `[n, channels, height, width]` normalised, float32, to `[n, 128]`, at least 0.
+    pub fn hidden(&self, x: &Tensor, dropout: Option<&[Tensor; 2]>) -> Tensor {
         // In place: no convolution's gradient needs its own result.
         let x = self.conv1.forward(x).relu_(); // [n, 32, h-2, w-2]
         let x = self.conv2.relu_pool(&x); // [n, 64, (h-4)/2, (w-4)/2]
@@ -146,12 +159,7 @@ impl UcStub {
             Some([mask, _]) => x * mask,
             None => x,
         };
-        let x = self.fc1.forward(&x.flatten(1, -1)).relu_(); // [n, 128]
-        let x = match dropout {
-            Some([_, mask]) => x * mask,
-            None => x,
-        };
-        self.fc2.forward(&x).log_softmax(-1, None)
+        self.fc1.forward(&x.flatten(1, -1)).relu_()
     }
 }
 

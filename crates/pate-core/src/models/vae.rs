@@ -5,7 +5,7 @@ use tensorfile::Array;
 
 use super::{missing, read_tensors, shape_in};
 use crate::data::{ImageSize, ImageSpec};
-use crate::nn::{Conv2d, ConvTranspose2d, Linear, Network, Source};
+use crate::nn::{self, Conv2d, ConvTranspose2d, Linear, Network, Source, grouped};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -281,5 +281,117 @@ impl Network for Vae {
 
     fn architecture(&self) -> &'static str {
         "the VAE (encoder, decoder)"
+    }
+}
+
+/// Several VAEs of one shape side by side, each with weights of its own.
+pub struct GroupedVae {
+    /// One tensor per parameter of a VAE, in its order, network after network: `[networks, ...]`.
+    parameters: Vec<Tensor>,
+    spec: ImageSpec,
+}
+
+impl GroupedVae {
+    /// Copies of `networks` in one.
+    ///
+    /// # Errors
+    /// No networks, or networks of different shapes.
+    pub fn new(networks: &[Vae]) -> Result<Self> {
+        let Some(first) = networks.first() else {
+            return Err(Error::invalid("a group needs at least one network"));
+        };
+        let all: Vec<Vec<Tensor>> = networks.iter().map(nn::snapshot).collect();
+        let parameters = (0..first.parameters().len())
+            .map(|at| {
+                let same: Vec<&Tensor> = all.iter().map(|one| &one[at]).collect();
+                Ok(Tensor::f_stack(&same, 0)?.set_requires_grad(true))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { parameters, spec: first.decoder.spec })
+    }
+
+    /// Shallow clones of the parameters of all, in the order of [`Vae`]'s.
+    pub fn parameters(&self) -> Vec<Tensor> {
+        self.parameters.iter().map(Tensor::shallow_clone).collect()
+    }
+
+    /// Puts the weights of network `at` into `network`.
+    ///
+    /// # Errors
+    /// A network of another shape.
+    pub fn copy_to(&self, at: i64, network: &Vae) -> Result<()> {
+        let own: Vec<Tensor> = self.parameters.iter().map(|all| all.detach().get(at)).collect();
+        nn::restore(network, &own)
+    }
+
+    /// Images before the sigmoid, and the mean and log-variance of their latents, by network; `noise` is standard normal.
+    ///
+    /// # Shapes
+    /// `[g, n, channels, height, width]` and `[g, n, latent_dim]` to an image's shape and twice that of the noise.
+    pub fn forward(&self, x: &Tensor, noise: &Tensor) -> (Tensor, Tensor, Tensor) {
+        let groups = x.size()[0];
+        let layer = |at: usize| (&self.parameters[2 * at], &self.parameters[2 * at + 1]);
+        let conv = |x: &Tensor, at, geometry| {
+            let (weight, bias) = layer(at);
+            grouped::conv2d(x, weight, bias, geometry)
+        };
+        let deconv = |x: &Tensor, at, geometry| {
+            let (weight, bias) = layer(at);
+            grouped::conv_transpose2d(x, weight, bias, geometry)
+        };
+        let linear = |x: &Tensor, at| {
+            let (weight, bias) = layer(at);
+            grouped::linear(x, weight, bias)
+        };
+        let ImageSpec { channels, height, width, .. } = self.spec;
+        // The order of Vae's parameters: the encoder's conv1, conv2, fc_mu and fc_logvar, the decoder's fc, conv_t1, conv_t2 and
+        // conv_final.
+        let images = grouped::to_channels(x, (channels, height, width));
+        let hidden = conv(&conv(&images, 0, (2, 1)).relu_(), 1, (2, 1)).relu_();
+        let hidden = grouped::to_rows(&hidden, groups);
+        let (mu, logvar) = (linear(&hidden, 2), linear(&hidden, 3));
+        let z = &mu + (&logvar * 0.5).exp() * noise;
+        let hidden = grouped::to_channels(&linear(&z, 4), (128, height / 4, width / 4));
+        let hidden = deconv(&hidden, 5, (2, 1)).relu_();
+        let hidden = deconv(&hidden, 6, (2, 1)).relu_();
+        let logits = grouped::to_rows(&conv(&hidden, 7, (1, 1)), groups);
+        (logits.reshape(x.size()), mu, logvar)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    #[test]
+    fn a_group_gives_what_its_networks_give() {
+        let spec = ImageSpec { channels: 3, height: 8, width: 12, classes: 2 };
+        let networks: Vec<Vae> = (0..3).map(|seed| Vae::new(spec, 5, seed, Device::Cpu).unwrap()).collect();
+        let grouped = GroupedVae::new(&networks).unwrap();
+        let x = Tensor::rand([3, 4, 3, 8, 12], (Kind::Float, Device::Cpu));
+        let noise = Tensor::randn([3, 4, 5], (Kind::Float, Device::Cpu));
+        let (logits, mu, logvar) = grouped.forward(&x, &noise);
+        let close = |a: &Tensor, b: &Tensor| {
+            assert_eq!(a.size(), b.size());
+            let difference = (a - b).abs().max().double_value(&[]);
+            assert!(difference < 1e-5, "{difference}");
+        };
+        for (at, network) in networks.iter().enumerate() {
+            let at = at as i64;
+            let (own_mu, own_logvar) = network.encoder.forward(&x.get(at));
+            let z = &own_mu + (&own_logvar * 0.5).exp() * noise.get(at);
+            close(&mu.get(at), &own_mu);
+            close(&logvar.get(at), &own_logvar);
+            close(&logits.get(at), &network.decoder.logits(&z));
+        }
+        // Weights come back as they were.
+        let other = Vae::new(spec, 5, 9, Device::Cpu).unwrap();
+        grouped.copy_to(1, &other).unwrap();
+        for ((name, a), (_, b)) in other.parameters().iter().zip(networks[1].parameters()) {
+            assert!(a.equal(b), "{name}");
+        }
+        assert!(GroupedVae::new(&[]).is_err());
     }
 }

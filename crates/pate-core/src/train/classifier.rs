@@ -9,6 +9,7 @@ use crate::models::UcStub;
 use crate::nn::{self, Adam, Optimizer, Schedule, Sgd};
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
+use crate::train::ahead::Batches;
 use crate::train::crew;
 use crate::train::state::{KeepNothing, Keeper, Snapshot};
 use crate::{Error, Result, parallel, tensor};
@@ -343,8 +344,7 @@ fn run_epoch(
     let mut generator = TorchGenerator::hold();
     generator.seed_stream(plan.seed, epoch as u64);
     let batch_size = plan.batch_size as i64;
-    let mut prepare = |first: i64| -> Result<Step> {
-        let rows = batch_size.min(n - first);
+    let mut batches = Batches::new(n, batch_size, generator, |first, rows| {
         let index = order.f_narrow(0, first, rows)?;
         let mut x = images.f_index_select(0, &index)?;
         let truth = targets.labels.f_index_select(0, &index)?;
@@ -369,7 +369,7 @@ fn run_epoch(
             .collect::<Result<_>>()?;
         let done = epoch as f64 + first as f64 / n as f64;
         Ok(Step { parts, rows, learning_rate: plan.schedule.rate(plan.learning_rate, done, plan.epochs) })
-    };
+    })?;
     let n_members = crew::parts(batch_size.min(n), device).len().min(parallel::workers(device));
     let shallow = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
     optimizer.set_threads(n_members);
@@ -383,14 +383,10 @@ fn run_epoch(
             compute(network, parameters, &part, rows)
         },
         |crew| {
-            let (mut first, mut next) = (0, Some(prepare(0)?));
-            while let Some(step) = next.take() {
+            while let Some(step) = batches.take() {
                 crew.start(step.parts)?;
                 // The next batch is made while this one is computed.
-                first += step.rows;
-                if first < n {
-                    next = Some(prepare(first)?);
-                }
+                batches.make_next()?;
                 let _guard = tch::no_grad_guard();
                 let mut gradients = Vec::new();
                 for part in crew.finish()? {

@@ -1,14 +1,17 @@
 //! Training of the VAE: the public decoder, and one teacher's own.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::augment::{self, Augmentation};
 use crate::data::{Images, Normalisation};
-use crate::models::Vae;
+use crate::models::{GroupedVae, Vae};
 use crate::nn::{self, Adam, Optimizer as _};
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
+use crate::train::ahead::Batches;
 use crate::train::crew;
 use crate::train::state::{KeepNothing, Keeper, Snapshot};
 use crate::{Error, Result, parallel, tensor};
@@ -97,14 +100,7 @@ pub fn train_kept(
     progress: &dyn Progress,
     keeper: &dyn Keeper,
 ) -> Result<TrainedVae> {
-    if images.is_empty() || plan.batch_size == 0 {
-        return Err(Error::invalid(format!(
-            "{} images in batches of {}: there is nothing to train on",
-            images.len(),
-            plan.batch_size
-        )));
-    }
-    plan.normalisation.check_channels(images.spec(1).channels)?;
+    check(images, plan)?;
     // The number of classes means nothing to a VAE.
     let network = Vae::new(images.spec(1), plan.latent_dim, plan.seed, device)?;
     let mut parameters = nn::trainable(&network);
@@ -123,16 +119,10 @@ pub fn train_kept(
         let weight = plan.kl_weight * kl_weight(epoch, plan.kl_annealing_epochs);
         let (recon_loss, kl_loss) =
             run_epoch(&network, &mut parameters, &mut adam, &images, plan, epoch, weight, progress)?;
-        let loss = recon_loss + weight * kl_loss;
-        if !loss.is_finite() {
-            return Err(Error::invalid(format!(
-                "the loss became {loss} in epoch {}; lower the learning rate ({})",
-                epoch + 1,
-                plan.learning_rate
-            )));
-        }
-        progress.advance(1, &format!("loss {loss:.2} (reconstruction {recon_loss:.2}, KL {kl_loss:.2})"));
-        history.push(VaeEpoch { epoch: epoch + 1, loss, recon_loss, kl_loss, kl_weight: weight });
+        let score = score(epoch, recon_loss, kl_loss, weight, plan)?;
+        progress
+            .advance(1, &format!("loss {:.2} (reconstruction {recon_loss:.2}, KL {kl_loss:.2})", score.loss));
+        history.push(score);
         if epoch + 1 < plan.epochs {
             let (tensors, steps) = adam.state();
             let snapshot =
@@ -143,10 +133,163 @@ pub fn train_kept(
     Ok(TrainedVae { network, history })
 }
 
-/// A part of a step: images, and the noise of their latents.
-struct Part {
+fn check(images: &Images, plan: &VaePlan) -> Result<()> {
+    if images.is_empty() || plan.batch_size == 0 {
+        return Err(Error::invalid(format!(
+            "{} images in batches of {}: there is nothing to train on",
+            images.len(),
+            plan.batch_size
+        )));
+    }
+    plan.normalisation.check_channels(images.spec(1).channels)
+}
+
+/// An epoch, counted from 0, in figures.
+fn score(epoch: usize, recon_loss: f64, kl_loss: f64, kl_weight: f64, plan: &VaePlan) -> Result<VaeEpoch> {
+    let (epoch, loss) = (epoch + 1, recon_loss + kl_weight * kl_loss);
+    if loss.is_finite() {
+        return Ok(VaeEpoch { epoch, loss, recon_loss, kl_loss, kl_weight });
+    }
+    Err(Error::invalid(format!(
+        "the loss became {loss} in epoch {epoch}; lower the learning rate ({})",
+        plan.learning_rate
+    )))
+}
+
+/// A VAE to train in a group.
+pub struct GroupJob<'a> {
+    /// What it learns from.
+    pub images: &'a Images,
+    /// How; plans of a group differ in their seeds alone.
+    pub plan: &'a VaePlan,
+}
+
+impl GroupJob<'_> {
+    /// Whether both can be in one group: the same shape of network, the same number of batches of the same sizes.
+    pub fn fits(&self, other: &Self) -> bool {
+        let seedless = |plan: &VaePlan| format!("{:?}", VaePlan { seed: 0, ..plan.clone() });
+        self.images.tensor().size() == other.images.tensor().size()
+            && seedless(self.plan) == seedless(other.plan)
+    }
+}
+
+/// Trains VAEs of one shape as one network in groups: each has its own weights, optimiser state, losses and random streams, and
+/// ends as [`train`] would end it, but for rounding. One whose loss is no longer finite ends with an error and leaves the others alone.
+///
+/// # Guarantee
+/// As [`train`]; no VAE depends on another one's images.
+///
+/// # Errors
+/// No jobs, jobs that do not fit each other, what [`train`] says before its first step, a stop.
+pub fn train_group(
+    jobs: &[GroupJob<'_>],
+    device: Device,
+    progress: &dyn Progress,
+) -> Result<Vec<Result<TrainedVae>>> {
+    let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+    if !jobs.iter().all(|job| job.fits(first)) {
+        return Err(Error::invalid(
+            "the trainings of a group need as many images, and the same settings but for seeds",
+        ));
+    }
+    let plan = first.plan;
+    check(first.images, plan)?;
+    let networks = jobs
+        .iter()
+        .map(|job| Vae::new(job.images.spec(1), plan.latent_dim, job.plan.seed, device))
+        .collect::<Result<Vec<_>>>()?;
+    let images =
+        jobs.iter().map(|job| Ok(job.images.tensor().f_to_device(device)?)).collect::<Result<Vec<_>>>()?;
+    let grouped = GroupedVae::new(&networks)?;
+    let mut parameters = grouped.parameters();
+    let mut adam = Adam::new(plan.learning_rate, plan.weight_decay);
+    let mut ended: Vec<Result<Vec<VaeEpoch>>> = jobs.iter().map(|_| Ok(Vec::new())).collect();
+    for epoch in 0..plan.epochs {
+        progress.check()?;
+        let weight = plan.kl_weight * kl_weight(epoch, plan.kl_annealing_epochs);
+        let mut batches = jobs
+            .iter()
+            .zip(&images)
+            .map(|(job, images)| batches(images, job.plan, epoch)?.all())
+            .collect::<Result<Vec<_>>>()?;
+        let mut sums = Tensor::f_zeros([2, jobs.len() as i64], (Kind::Double, device))?;
+        while let Some(parts) = batches.iter_mut().map(VecDeque::pop_front).collect::<Option<Vec<Batch>>>() {
+            progress.check()?;
+            let stack =
+                |of: fn(&Batch) -> &Tensor| Tensor::f_stack(&parts.iter().map(of).collect::<Vec<_>>(), 0);
+            let (x, noise) = (stack(|batch| &batch.x)?, stack(|batch| &batch.noise)?);
+            let seen = plan.normalisation.apply(&x.flatten(0, 1)).reshape(x.size());
+            let (logits, mu, logvar) = grouped.forward(&seen, &noise);
+            let by_network =
+                |values: Tensor| values.flatten(1, -1).sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
+            let recon = by_network(logits.f_binary_cross_entropy_with_logits::<Tensor>(
+                &x,
+                None,
+                None,
+                Reduction::None,
+            )?);
+            let kl = by_network(mu.square() + logvar.exp() - 1.0 - &logvar) * 0.5;
+            let gradients = tensor::gradients(&(&recon + &kl * weight).sum(Kind::Float), &parameters)?;
+            let _guard = tch::no_grad_guard();
+            let _ = sums.f_add_(&Tensor::f_stack(&[recon, kl], 0)?.to_kind(Kind::Double))?;
+            adam.step(&mut parameters, &gradients);
+        }
+        // Read once per epoch.
+        let sums = Vec::<f64>::try_from(sums.f_to_device(Device::Cpu)?.f_flatten(0, -1)?)?;
+        let n = first.images.len() as f64;
+        for (at, ended) in ended.iter_mut().enumerate() {
+            let Ok(history) = ended else { continue };
+            match score(epoch, sums[at] / n, sums[jobs.len() + at] / n, weight, plan) {
+                Ok(score) => history.push(score),
+                Err(error) => *ended = Err(error),
+            }
+        }
+        if ended.iter().all(Result::is_err) {
+            break;
+        }
+    }
+    let finish = |((at, network), ended): ((usize, Vae), Result<Vec<VaeEpoch>>)| {
+        ended.and_then(|history| {
+            grouped.copy_to(at as i64, &network)?;
+            Ok(TrainedVae { network, history })
+        })
+    };
+    Ok(networks.into_iter().enumerate().zip(ended).map(finish).collect())
+}
+
+/// Images, and the noise of their latents.
+struct Batch {
     x: Tensor,
     noise: Tensor,
+}
+
+impl Batch {
+    fn part(&self, range: std::ops::Range<i64>) -> Result<Self> {
+        let part = |all: &Tensor| all.f_narrow(0, range.start, range.end - range.start);
+        Ok(Self { x: part(&self.x)?, noise: part(&self.noise)? })
+    }
+}
+
+/// The batches of an epoch.
+fn batches<'a>(
+    images: &'a Tensor,
+    plan: &'a VaePlan,
+    epoch: usize,
+) -> Result<Batches<impl FnMut(i64, i64) -> Result<Batch> + use<'a>, Batch>> {
+    let (n, device) = (images.size()[0], images.device());
+    let order = Stream::new(plan.seed, Purpose::Shuffle, epoch as u64).permutation(n as usize);
+    let order = tensor::from_i64(&order).f_to_device(device)?;
+    let mut geometry = Stream::new(plan.seed, Purpose::Augmentation, epoch as u64);
+    let mut generator = TorchGenerator::hold();
+    generator.seed_stream(plan.seed, epoch as u64);
+    Batches::new(n, plan.batch_size as i64, generator, move |first, rows| {
+        let mut x = images.f_index_select(0, &order.f_narrow(0, first, rows)?)?;
+        if let Some(augmentation) = &plan.augmentation {
+            x = augment::pixel_noise(&augmentation.apply(&x, &mut geometry)?, NOISE)?;
+        }
+        let noise = Tensor::f_randn([rows, plan.latent_dim], (Kind::Float, device))?;
+        Ok(Batch { x, noise })
+    })
 }
 
 /// What a part gives: gradients of its loss, and the loss's two sums.
@@ -158,7 +301,7 @@ struct PartResult {
 fn compute(
     network: &Vae,
     parameters: &[Tensor],
-    part: &Part,
+    part: &Batch,
     plan: &VaePlan,
     weight: f64,
 ) -> Result<PartResult> {
@@ -183,25 +326,8 @@ fn run_epoch(
     progress: &dyn Progress,
 ) -> Result<(f64, f64)> {
     let (n, device) = (images.size()[0], images.device());
-    let order = Stream::new(plan.seed, Purpose::Shuffle, epoch as u64).permutation(n as usize);
-    let order = tensor::from_i64(&order).f_to_device(device)?;
-    let mut geometry = Stream::new(plan.seed, Purpose::Augmentation, epoch as u64);
-    let mut generator = TorchGenerator::hold();
-    generator.seed_stream(plan.seed, epoch as u64);
     let batch_size = plan.batch_size as i64;
-    let mut prepare = |first: i64| -> Result<Vec<Part>> {
-        let rows = batch_size.min(n - first);
-        let mut x = images.f_index_select(0, &order.f_narrow(0, first, rows)?)?;
-        if let Some(augmentation) = &plan.augmentation {
-            x = augment::pixel_noise(&augmentation.apply(&x, &mut geometry)?, NOISE)?;
-        }
-        let noise = Tensor::f_randn([rows, plan.latent_dim], (Kind::Float, device))?;
-        let part = |range: std::ops::Range<i64>| {
-            let part = |all: &Tensor| all.f_narrow(0, range.start, range.end - range.start);
-            Ok(Part { x: part(&x)?, noise: part(&noise)? })
-        };
-        crew::parts(rows, device).into_iter().map(part).collect()
-    };
+    let mut batches = batches(images, plan, epoch)?;
     let n_members = crew::parts(batch_size.min(n), device).len().min(parallel::workers(device));
     let shallow = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
     adam.set_threads(n_members);
@@ -209,19 +335,17 @@ fn run_epoch(
     let mut sums = Tensor::f_zeros([2], (Kind::Double, device))?;
     crew::with_crew(
         members,
-        |(network, parameters): &mut (Vae, Vec<Tensor>), part: Part| {
+        |(network, parameters): &mut (Vae, Vec<Tensor>), part: Batch| {
             compute(network, parameters, &part, plan, weight)
         },
         |crew| {
-            let (mut first, mut next) = (0, Some(prepare(0)?));
-            while let Some(parts) = next.take() {
+            while let Some(batch) = batches.take() {
                 progress.check()?;
-                crew.start(parts)?;
+                let rows = batch.x.size()[0];
+                let parts = crew::parts(rows, device).into_iter().map(|range| batch.part(range));
+                crew.start(parts.collect::<Result<_>>()?)?;
                 // The next batch is made while this one is computed.
-                first += batch_size;
-                if first < n {
-                    next = Some(prepare(first)?);
-                }
+                batches.make_next()?;
                 let _guard = tch::no_grad_guard();
                 let mut gradients = Vec::new();
                 for part in crew.finish()? {

@@ -72,7 +72,7 @@ pub(super) fn part(name: &str, ours: (&Path, &Value), theirs: (&Path, &Value)) -
             let nearest = floats("nearest")?;
             vec![within("distances", &nearest.0, &nearest.1, DISTANCE)]
         }
-        "teacher-training" | "decoder-epoch" | "student-epoch" => {
+        "teacher-training" | "decoder-epoch" | "student-epoch" | "teacher-vaes" | "teacher-vaes-grouped" => {
             let (a, b) = both("loss");
             let apart = LOSS * a.max(b).max(SMALL_LOSS);
             let ok = (a - b).abs() <= apart;

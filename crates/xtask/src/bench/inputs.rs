@@ -59,6 +59,10 @@ impl Sizes {
             "decoder": {
                 "latent_dim": 32, "epochs": quick(1, 3), "batch_size": 128, "learning_rate": 1e-3, "weight_decay": 1e-5,
             },
+            "teacher_vaes": {
+                "networks": 4, "latent_dim": 32, "epochs": quick(1, 20), "batch_size": 32, "learning_rate": 1e-3,
+                "weight_decay": 1e-5,
+            },
         })
     }
 }

@@ -41,6 +41,8 @@ pub(super) const PARTS: &[Part] = &[
     part("g1", "training a teacher", Some((1.5, 2.0)), How::Inside("teacher-training")),
     part("g2", "a decoder epoch", Some((1.5, 2.0)), How::Inside("decoder-epoch")),
     part("g3", "a student epoch", Some((1.5, 2.0)), How::Inside("student-epoch")),
+    part("g4", "four teachers' VAEs", Some((1.5, 2.0)), How::Inside("teacher-vaes")),
+    part("g5", "the same as one network in groups", None, How::Inside("teacher-vaes-grouped")),
     part("h", "start-up", Some((5.0, 8.0)), How::StartUp),
     part("i", "write and read a pool", None, How::Inside("pool-files")),
     part("j", "peak memory of a1", None, How::Memory),

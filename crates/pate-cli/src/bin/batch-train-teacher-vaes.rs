@@ -1,0 +1,119 @@
+//! `batch-train-teacher-vaes`: train-teacher-vae for many teachers, side by side in one process.
+//!
+//! Reads: shards, or shard indices and MNIST. Writes: `teacher_<id>/` as train-teacher-vae does, `batch_report_<first>-<last>.json`.
+//! Privacy: no formal guarantee; each VAE is a function of its shard and may have memorised it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use artifact::Report;
+use clap::Parser;
+use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
+use pate_cli::teacher_vae::{self, IndexArgs};
+use pate_cli::teacher_vae_batch::{Status, VaeBatch, table};
+use pate_cli::{Context, Outcome, Step, training};
+use tch::Device;
+
+/// Train a VAE on every teacher's private shard
+///
+/// Teacher t is trained with seed + t, and gets what train-teacher-vae with that seed gives. On a CPU every core trains another
+/// teacher; on a GPU --group-size teachers are trained as one network. A run that was stopped goes on: a teacher whose
+/// files are there, made from the same shard with the same settings, is skipped. One that fails is reported, and the others go on.
+#[derive(Parser)]
+#[command(
+    name = env!("CARGO_BIN_NAME"),
+    version,
+    after_help = "\
+Examples:
+  batch-train-teacher-vaes --num-teachers 250 --shard-base teachers --epochs 100 \\
+    --out-dir teacher_vaes
+  batch-train-teacher-vaes --start-id 100 --num-teachers 50 \\
+    --shard-indices shard_indices.json --mnist-data-dir datasets
+
+Exit codes: 0 done, 1 a teacher failed, 2 arguments, 3 files, 130 stopped."
+)]
+struct Args {
+    /// Number of teachers
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Private data")]
+    num_teachers: u64,
+    /// Id of the first teacher
+    #[arg(long, value_name = "ID", default_value_t = 0, help_heading = "Private data")]
+    start_id: u64,
+    /// Folder with teacher_<id>/shard.pt, made by prepare-shards; a teacher without one there gets its shard from
+    /// --shard-indices
+    #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Private data")]
+    shard_base: Option<PathBuf>,
+    #[command(flatten)]
+    indices: IndexArgs,
+    #[command(flatten)]
+    training: VaeArgs,
+    /// Teachers that are trained as one network, each with its own weights; their shards must have the same size [default: 1 on
+    /// a CPU, 25 on a GPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Training")]
+    group_size: Option<u32>,
+    /// Folder for the teacher_<id> folders
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "teacher_vaes", help_heading = "Output")]
+    out_dir: PathBuf,
+    /// Train teachers again that are there already
+    #[arg(long, help_heading = "Output")]
+    force: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Step for Args {
+    const DEFAULTS: &[(&str, &str)] = training::TEACHER_VAE_DEFAULTS;
+
+    fn run_args(&self) -> &RunArgs {
+        &self.run
+    }
+}
+
+fn main() -> ExitCode {
+    pate_cli::run::<Args>(command)
+}
+
+/// Teachers trained as one network on a GPU, which small layers of one network would leave idle.
+const GPU_GROUP: usize = 25;
+
+fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
+    let loaded = args.config.load(ctx)?;
+    let Some(end) = args.start_id.checked_add(args.num_teachers) else {
+        bail!("--start-id is {}; with {} teachers it is too large", args.start_id, args.num_teachers);
+    };
+    let otherwise = if ctx.device == Device::Cpu { 1 } else { GPU_GROUP };
+    let batch = VaeBatch {
+        ids: args.start_id..end,
+        shard_base: args.shard_base.clone(),
+        indices: args.indices.clone(),
+        training: args.training.clone(),
+        group_size: args.group_size.map_or(otherwise, |n| n as usize),
+        out_dir: args.out_dir.clone(),
+        force: args.force,
+        config: &loaded,
+    };
+    let report_path = args.out_dir.join(format!("batch_report_{}-{}.json", args.start_id, end - 1));
+    let _lock = ctx.lock_file(&report_path)?;
+    let results = batch.run(ctx)?;
+    let mut report = Report::new(teacher_vae::guarantee());
+    let count = |status: Status| results.iter().filter(|r| r.status == status).count();
+    report
+        .field("num_teachers", results.len())?
+        .field("start_id", args.start_id)?
+        .field("done", count(Status::Done))?
+        .field("skipped", count(Status::Skipped))?
+        .field("failed", count(Status::Failed))?
+        .field("group_size", batch.group_size)?
+        .field("seed", ctx.seed)?
+        .field("teachers", &results)?;
+    loaded.describe(&mut report)?;
+    ctx.write_report(&report, &report_path)?;
+    ctx.print(&table(&results))?;
+    match count(Status::Failed) {
+        0 => Ok(Outcome::Done),
+        n => Ok(Outcome::No(format!("{n} of {} teachers failed", results.len()))),
+    }
+}

@@ -1,0 +1,224 @@
+//! One teacher's VAE, from its shard to files: what `train-teacher-vae` does once and `batch-train-teacher-vaes` for many.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use artifact::{Access, FileRecord, Guarantee, Report};
+use clap::Args;
+use pate_core::data::{Images, Records, Shard, ShardIndices, Split};
+use pate_core::generate;
+use pate_core::models::{self, Vae};
+use pate_core::train::vae::{TrainedVae, VaePlan};
+use serde_json::{Value, json};
+
+use crate::args::{LoadedConfig, parse_path};
+use crate::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
+use crate::{Context, pictures};
+
+/// The report of a teacher's VAE. It is written last: where it is, all is.
+pub const REPORT: &str = "training_report.json";
+
+/// Where shards come from that no file of their own holds.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Private data")]
+pub struct IndexArgs {
+    /// Rows of MNIST's training set by teacher, JSON
+    #[arg(long, value_name = "FILE", value_parser = parse_path, default_value = SHARD_INDICES)]
+    pub shard_indices: PathBuf,
+    /// Folder of MNIST, for --shard-indices
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR)]
+    pub mnist_data_dir: PathBuf,
+}
+
+/// Shards by row numbers in MNIST's training set.
+pub struct IndexedShards {
+    records: Records,
+    indices: ShardIndices,
+    path: PathBuf,
+    files: Vec<FileRecord>,
+}
+
+impl IndexArgs {
+    /// Reads MNIST and the indices.
+    ///
+    /// # Errors
+    /// A missing or damaged file, rows that do not exist.
+    pub fn load(&self) -> Result<IndexedShards> {
+        let records = mnist(&self.mnist_data_dir, Split::Train)?;
+        let indices = shard_indices(&self.shard_indices, records.len())?;
+        let mut files = vec![FileRecord::of(&self.shard_indices)?];
+        files.extend(records.inputs()?);
+        Ok(IndexedShards { records, indices, path: self.shard_indices.clone(), files })
+    }
+}
+
+impl IndexedShards {
+    /// The same shards for another thread: the images are these, not copies.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            records: self.records.share(),
+            indices: self.indices.clone(),
+            path: self.path.clone(),
+            files: self.files.clone(),
+        }
+    }
+
+    /// One teacher's shard.
+    ///
+    /// # Errors
+    /// A teacher that has none.
+    pub fn shard(&self, teacher_id: u64) -> Result<TeacherShard> {
+        let images = self.records.select(self.indices.rows(&self.path, teacher_id)?)?.images;
+        Ok(TeacherShard { images, files: self.files.clone() })
+    }
+}
+
+/// A teacher's private images.
+pub struct TeacherShard {
+    /// `[n, channels, height, width]`.
+    pub images: Images,
+    /// The files that they came from; the first one is what the report calls their source.
+    pub files: Vec<FileRecord>,
+}
+
+impl TeacherShard {
+    /// Reads `shard.pt`.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn load(path: &Path) -> Result<Self> {
+        let images = Shard::load(path).context("cannot use the shard")?.images;
+        Ok(Self { images, files: vec![FileRecord::of(path)?] })
+    }
+
+    /// Checks that a VAE can take the images.
+    ///
+    /// # Errors
+    /// Names the file, and what fits.
+    pub fn check(&self) -> Result<()> {
+        let source = self.files.first().map_or(Path::new("the shard"), |file| &file.path);
+        Ok(Vae::check_images(source, self.images.spec(1))?)
+    }
+}
+
+/// A teacher's VAE and how it came about.
+pub struct TeacherVae<'a> {
+    /// Which teacher.
+    pub teacher_id: u64,
+    /// What it learnt from.
+    pub shard: &'a TeacherShard,
+    /// How.
+    pub plan: &'a VaePlan,
+    /// The result.
+    pub trained: &'a TrainedVae,
+    /// Seconds of the training, on each of `threads` threads.
+    pub seconds: f64,
+    /// Threads that computed.
+    pub threads: usize,
+    /// VAEs that were trained as one network, with this one.
+    pub group: usize,
+}
+
+/// The label of a teacher's VAE and of all that it draws.
+pub fn guarantee() -> Guarantee {
+    Guarantee::none("the VAE was trained on a private shard without a privacy mechanism")
+}
+
+/// What decides a teacher's VAE, as one hash.
+///
+/// # Errors
+/// Where the images cannot be read back.
+pub fn fingerprint(teacher_id: u64, shard: &TeacherShard, plan: &VaePlan) -> Result<String> {
+    let mut bytes = format!(
+        "{} teacher {teacher_id} {plan:?} {:?}",
+        env!("CARGO_PKG_VERSION"),
+        shard.images.tensor().size()
+    )
+    .into_bytes();
+    bytes.extend(shard.images.to_vec()?.into_iter().flat_map(f32::to_le_bytes));
+    Ok(artifact::sha256_bytes(&bytes))
+}
+
+/// The report in `dir`, where it has this fingerprint and its files are as it says.
+pub fn finished(dir: &Path, fingerprint: &str) -> Option<Value> {
+    let text = std::fs::read_to_string(dir.join(REPORT)).ok()?;
+    let report: Value = serde_json::from_str(&text).ok()?;
+    if report["fingerprint"] != fingerprint {
+        return None;
+    }
+    for output in report["outputs"].as_array()? {
+        let record = FileRecord::of(Path::new(output["path"].as_str()?)).ok()?;
+        if output["sha256"] != record.sha256.as_str() {
+            return None;
+        }
+    }
+    Some(report)
+}
+
+impl TeacherVae<'_> {
+    /// Writes weights, pictures and the report into `dir`.
+    ///
+    /// # Errors
+    /// Where a file cannot be written.
+    pub fn save(&self, dir: &Path, config: &LoadedConfig, ctx: &Context) -> Result<FileRecord> {
+        let guarantee = guarantee();
+        let access = Context::access(&guarantee);
+        let (decoder_path, full_path) = (dir.join("decoder.pth"), dir.join("vae_full.pth"));
+        let network = &self.trained.network;
+        let decoder = models::save(&network.decoder, &decoder_path, access)?;
+        let full = models::save(network, &full_path, access)?;
+        let plan = self.plan;
+        let last = self.trained.history.last();
+        let mut report = Report::new(guarantee);
+        report
+            .field("teacher_id", self.teacher_id)?
+            .field("latent_dim", plan.latent_dim)?
+            .field("epochs", plan.epochs)?
+            .field("batch_size", plan.batch_size)?
+            .field("learning_rate", plan.learning_rate)?
+            .field("weight_decay", plan.weight_decay)?
+            .field("kl_annealing_epochs", plan.kl_annealing_epochs)?
+            .field("seed", plan.seed)?
+            .field("shard_size", self.shard.images.len())?
+            .field("shard_source", self.shard.files.first().map(|file| &file.path))?
+            .field("use_augmentation", plan.augmentation.is_some())?
+            .field("final_loss", last.map(|e| e.loss))?
+            .field("final_recon_loss", last.map(|e| e.recon_loss))?
+            .field("final_kl_loss", last.map(|e| e.kl_loss))?
+            .field("decoder_path", &decoder_path)?
+            .field("full_vae_path", &full_path)?
+            .field("decoder_hash", &decoder.sha256)?
+            .field("training_history", &self.trained.history)?
+            .field("training_seconds", (self.seconds * 1000.0).round() / 1000.0)?
+            .field("training_threads", self.threads)?
+            .field("group_size", self.group)?
+            .field("fingerprint", fingerprint(self.teacher_id, self.shard, plan)?)?;
+        config.describe(&mut report)?;
+        for file in &self.shard.files {
+            report.input(file.clone());
+        }
+        report.output(decoder).output(full);
+        for picture in self.pictures(dir, access, ctx)? {
+            report.output(picture);
+        }
+        ctx.write_report(&report, &dir.join(REPORT))
+    }
+
+    /// Loss curves, images of the shard above what the VAE makes of them, and images of random latents.
+    fn pictures(&self, dir: &Path, access: Access, ctx: &Context) -> Result<Vec<FileRecord>> {
+        let network = &self.trained.network;
+        let title = format!("VAE of teacher {}", self.teacher_id);
+        let curves =
+            pictures::vae_curves(&title, &self.trained.history, &dir.join("training_curves.png"), access)?;
+        let pairs = generate::reconstructions(network, &self.plan.normalisation, &self.shard.images, 8, 32)?;
+        let reconstructions = pictures::grid(&pairs, &dir.join("reconstructions.png"), access)?;
+        let drawn = generate::samples(&network.decoder, 64, self.plan.seed, &ctx.watch())?;
+        Ok(vec![curves, reconstructions, pictures::grid(&drawn, &dir.join("samples.png"), access)?])
+    }
+}
+
+/// What the identity of a run's checkpoint says about the work.
+pub fn work(teacher_id: u64, plan: &VaePlan) -> Value {
+    json!({ "plan": format!("{plan:?}"), "teacher_id": teacher_id })
+}
