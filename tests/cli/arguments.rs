@@ -67,6 +67,8 @@ const REFUSED_BY_THE_PARSER: &[Case] = &[
     ("train-student", "--samples s.pt --labels l.csv --classes 1", &["--classes", "2..=10000"]),
     ("train-teachers", "--optimizer rmsprop", &["--optimizer", "rmsprop", "sgd, adam"]),
     ("train-teacher-vae", "--shard-path s.pt", &["--teacher-id <ID>", "required"]),
+    ("batch-train-teacher-vaes", "--group-size 0", &["--group-size", "1..=1000"]),
+    ("compare-approaches", "--approach vae --teacher-shard-base s", &["--approach", "NAME=FOLDER"]),
     ("combine", "--teachers-dir t", &["--output <DIR>", "required"]),
     (
         "vote-label",
@@ -328,6 +330,13 @@ const UNDERSTOOD: &[(&str, &str, &str)] = &[
         "none.pt",
     ),
     ("train-teacher-vae", "--teacher-id 0 --shard-path none.pt --epochs 100 --no-augmentation", "none.pt"),
+    (
+        "batch-train-teacher-vaes",
+        "--num-teachers 250 --start-id 0 --shard-indices none.json --mnist-data-dir m --latent-dim 32 --epochs 100 --batch-size 32 \
+         --out-dir teacher_vaes --seed 42",
+        "m",
+    ),
+    ("compare-approaches", "--approach a=none --approach b=none --teacher-shard-base s", "none"),
     ("prepare-shards", "--mnist-dir none --num-teachers 250 --assignment keyed-hash", "none"),
 ];
 

@@ -95,7 +95,9 @@ const SWITCHES: &[&str] = &[
 /// Options whose absence is no value: what needs them is off, or the step refuses to start.
 const WITHOUT_DEFAULT: &[(&str, &[&str])] = &[
     ("batch-label-filter", &["--candidates", "--decoder-path", "--teacher-shard-base"]),
+    ("batch-train-teacher-vaes", &["--shard-base"]),
     ("combine", &["--output"]),
+    ("compare-approaches", &["--approach", "--teacher-shard-base"]),
     ("evaluate-student", &["--model", "--output", "--public-control-model", "--relabelled-control-model"]),
     ("evaluate-synthetic", &["--samples", "--shard", "--teacher-id"]),
     ("generate-candidates", &["--decoder-path", "--teacher-id"]),
@@ -149,7 +151,7 @@ fn every_text_keeps_the_rules() {
             let value =
                 flags.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(name, _)| name);
             let value = value.unwrap_or_else(|| panic!("{what} shows no value: {flags}"));
-            assert!(value.chars().all(|c| c.is_ascii_uppercase()), "{what} shows <{value}>");
+            assert!(value.chars().all(|c| c.is_ascii_uppercase() || c == '='), "{what} shows <{value}>");
             let has_default = text.contains("[default: ");
             assert_eq!(
                 !has_default,

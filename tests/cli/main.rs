@@ -21,5 +21,6 @@ mod means;
 mod pools;
 mod shapes;
 mod support;
+mod teacher_vaes;
 mod training;
 mod voting;

@@ -17,7 +17,7 @@ type Case =
     (&'static str, &'static str, &'static [(&'static str, &'static str)], i32, &'static [&'static str]);
 
 /// A line of every binary that succeeds, writing below `out`.
-pub(crate) const GOOD: [(&str, &str); 12] = [
+pub(crate) const GOOD: [(&str, &str); 14] = [
     ("prepare-shards", "--mnist-dir mnist --num-teachers 2 --out-dir out"),
     (
         "train-teachers",
@@ -30,6 +30,11 @@ pub(crate) const GOOD: [(&str, &str); 12] = [
     (
         "train-teacher-vae",
         "--teacher-id 0 --shard-path shards/teacher_0/shard.pt --epochs 2 --batch-size 4 --latent-dim 4 --out-dir out --config c.json",
+    ),
+    (
+        "batch-train-teacher-vaes",
+        "--num-teachers 2 --shard-indices two.json --mnist-data-dir mnist --epochs 2 --batch-size 4 --latent-dim 4 --out-dir out \
+         --config c.json",
     ),
     (
         "generate-candidates",
@@ -58,6 +63,11 @@ pub(crate) const GOOD: [(&str, &str); 12] = [
     (
         "evaluate-synthetic",
         "--samples s.pt --labels l.csv --shard shards/teacher_0/shard.pt --out out/report.json --config c.json",
+    ),
+    (
+        "compare-approaches",
+        "--approach a=sets --approach b=sets --teacher-shard-base shards --feature-model nets/0/model.pth --output-dir out \
+         --config c.json",
     ),
 ];
 
@@ -500,6 +510,24 @@ const CASES: &[Case] = &[
         3,
         &["taken/report.json", "it is a folder"],
     ),
+    ("batch-train-teacher-vaes", "path", &[("two.json", "gone.json")], 3, &["gone.json"]),
+    ("batch-train-teacher-vaes", "format", &[("two.json", "text")], 3, &["text", "no list of shards"]),
+    ("batch-train-teacher-vaes", "lengths", &[("-dir mnist", "-dir gone")], 3, &["gone"]),
+    (
+        "batch-train-teacher-vaes",
+        "config",
+        &[("c.json", "range.json")],
+        3,
+        &["range.json", "decoder.batch_size"],
+    ),
+    ("batch-train-teacher-vaes", "output", &[("-dir out", "-dir file")], 3, &["cannot write", "file"]),
+    ("compare-approaches", "path", &[("b=sets", "b=gone")], 3, &["\"b\"", "gone"]),
+    ("compare-approaches", "path", &[("-base shards", "-base gone")], 3, &["gone"]),
+    ("compare-approaches", "format", &[("nets/0/model.pth", "text")], 3, &["--feature-model", "text"]),
+    ("compare-approaches", "shape", &[("nets/0/model.pth", "short_net/0/model.pth")], 3, &["fc2.bias"]),
+    ("compare-approaches", "empty", &[("b=sets", "b=mnist")], 3, &["no complete teacher_<id>"]),
+    ("compare-approaches", "config", &[("c.json", "unknown.json")], 3, &["unknown.json", "student.epoch"]),
+    ("compare-approaches", "output", &[("-dir out", "-dir file")], 3, &["cannot write", "file"]),
     ("vote-label", "path", &[("pool.pt", "gone.pt")], 3, &["cannot use the samples", "gone.pt"]),
     ("vote-label", "path", &[("-dir nets", "-dir gone")], 3, &["teachers' folder", "gone"]),
     ("vote-label", "format", &[("pool.pt", "text")], 3, &["cannot use the samples", "text"]),

@@ -10,9 +10,11 @@ use tempfile::TempDir;
 use tensorfile::View;
 
 /// Name and path of every binary.
-pub(crate) const BINARIES: [(&str, &str); 12] = [
+pub(crate) const BINARIES: [(&str, &str); 14] = [
     ("batch-label-filter", env!("CARGO_BIN_EXE_batch-label-filter")),
+    ("batch-train-teacher-vaes", env!("CARGO_BIN_EXE_batch-train-teacher-vaes")),
     ("combine", env!("CARGO_BIN_EXE_combine")),
+    ("compare-approaches", env!("CARGO_BIN_EXE_compare-approaches")),
     ("evaluate-student", env!("CARGO_BIN_EXE_evaluate-student")),
     ("evaluate-synthetic", env!("CARGO_BIN_EXE_evaluate-synthetic")),
     ("generate-candidates", env!("CARGO_BIN_EXE_generate-candidates")),
@@ -237,6 +239,11 @@ impl Work {
         self.put(name, region_decoder());
     }
 
+    /// A decoder that draws one image, whatever the latents are: it has memorised it.
+    pub(crate) fn copying_decoder(&self, name: &str, image: &Image) {
+        self.put(name, copying_decoder(image));
+    }
+
     /// A small MNIST in torchvision's layout: `train` and `test` images, class i mod 10.
     pub(crate) fn mnist(&self, root: &str, train: usize, test: usize) {
         for (split, n) in [("train", train), ("t10k", test)] {
@@ -400,6 +407,49 @@ fn region_decoder() -> Vec<u8> {
     }
     weights.set("conv_final.weight", &[0, 0, 1, 1], 4.0);
     weights.set("conv_final.bias", &[0], -4.0);
+    weights.file()
+}
+
+/// A VAE decoder of two latents whose only output is `image`. The 28x28 pixels lie in 16 channels of the first 7x7 layer,
+/// one per place in a block of 4x4, and each transposed convolution puts four channels into the places of 2x2 pixels.
+fn copying_decoder(image: &Image) -> Vec<u8> {
+    // Logits of pixels are between -7 and 7; ReLU lets through what is not negative.
+    const SHIFT: f32 = 7.0;
+    let mut weights = Weights::of(&[
+        ("fc.weight", &[6272, 2]),
+        ("fc.bias", &[6272]),
+        ("conv_t1.weight", &[128, 64, 4, 4]),
+        ("conv_t1.bias", &[64]),
+        ("conv_t2.weight", &[64, 32, 4, 4]),
+        ("conv_t2.bias", &[32]),
+        ("conv_final.weight", &[1, 32, 3, 3]),
+        ("conv_final.bias", &[1]),
+    ]);
+    for row in 0..SIDE {
+        for column in 0..SIDE {
+            let pixel = image[row * SIDE + column].clamp(0.001, 0.999);
+            let channel = row % 4 * 4 + column % 4;
+            weights.set(
+                "fc.bias",
+                &[channel * 49 + row / 4 * 7 + column / 4],
+                (pixel / (1.0 - pixel)).ln() + SHIFT,
+            );
+        }
+    }
+    // Of stride 2 and padding 1, tap 1 writes the even and tap 2 the odd pixels.
+    for row in 0..4 {
+        for column in 0..4 {
+            let (from, to) = (row * 4 + column, row % 2 * 2 + column % 2);
+            weights.set("conv_t1.weight", &[from, to, 1 + row / 2, 1 + column / 2], 1.0);
+        }
+    }
+    for row in 0..2 {
+        for column in 0..2 {
+            weights.set("conv_t2.weight", &[row * 2 + column, 0, 1 + row, 1 + column], 1.0);
+        }
+    }
+    weights.set("conv_final.weight", &[0, 0, 1, 1], 1.0);
+    weights.set("conv_final.bias", &[0], -SHIFT);
     weights.file()
 }
 

@@ -186,7 +186,12 @@ impl VaeBatch<'_> {
             for (ready, trained) in together.into_iter().zip(trained) {
                 done.push(match trained {
                     // What each one took of the time of all.
-                    Ok(trained) => Work::Trained { ready, trained: Box::new(trained), seconds: seconds / group as f64, group },
+                    Ok(trained) => Work::Trained {
+                        ready,
+                        trained: Box::new(trained),
+                        seconds: seconds / group as f64,
+                        group,
+                    },
                     Err(pate_core::Error::Stopped) => return Err(pate_core::Error::Stopped),
                     Err(error) => Work::Failed { teacher_id: ready.teacher_id, reason: error.to_string() },
                 });

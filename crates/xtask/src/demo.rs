@@ -274,7 +274,9 @@ fn digest(dir: &Path) -> Result<String> {
             let mut value: Value =
                 serde_json::from_slice(&bytes).with_context(|| format!("{} is no JSON", path.display()))?;
             if let Some(report) = value.as_object_mut() {
-                report.remove("wall_seconds");
+                for field in ["wall_seconds", "training_seconds"] {
+                    report.remove(field);
+                }
             }
             bytes = serde_json::to_vec(&value)?;
         }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use artifact::Report;
+use artifact::{FileRecord, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
 use pate_cli::teacher_vae::{self, IndexArgs};
@@ -110,6 +110,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("seed", ctx.seed)?
         .field("teachers", &results)?;
     loaded.describe(&mut report)?;
+    for result in results.iter().filter(|result| result.status != Status::Failed) {
+        let dir = args.out_dir.join(format!("teacher_{}", result.teacher_id));
+        for name in ["decoder.pth", "vae_full.pth"] {
+            report.output(FileRecord::of(&dir.join(name))?);
+        }
+    }
     ctx.write_report(&report, &report_path)?;
     ctx.print(&table(&results))?;
     match count(Status::Failed) {

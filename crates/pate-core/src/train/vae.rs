@@ -157,6 +157,7 @@ fn score(epoch: usize, recon_loss: f64, kl_loss: f64, kl_weight: f64, plan: &Vae
 }
 
 /// A VAE to train in a group.
+#[derive(Clone, Copy)]
 pub struct GroupJob<'a> {
     /// What it learns from.
     pub images: &'a Images,
@@ -363,6 +364,78 @@ fn run_epoch(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Network as _;
+    use crate::progress::Silent;
+
+    fn plan(seed: u64) -> VaePlan {
+        VaePlan {
+            latent_dim: 3,
+            epochs: 4,
+            batch_size: 8,
+            learning_rate: 1e-3,
+            weight_decay: 1e-5,
+            kl_annealing_epochs: 2,
+            kl_weight: 1.0,
+            augmentation: Some(Augmentation::Basic(augment::Geometry::DECODER)),
+            normalisation: Normalisation::identity(),
+            seed,
+        }
+    }
+
+    fn images(n: i64, seed: u64) -> Images {
+        let values = Stream::new(seed, Purpose::Latents, 0).uniform((n * 144) as usize, 0.0, 1.0);
+        Images::trusted(tensor::from_f32(&values, &[n, 1, 12, 12]).unwrap())
+    }
+
+    #[test]
+    fn a_group_trains_each_as_alone_and_one_that_diverges_harms_nobody() {
+        let device = Device::Cpu;
+        let shards: Vec<Images> = (0..3).map(|seed| images(20, seed)).collect();
+        let plans: Vec<VaePlan> = (5..8).map(plan).collect();
+        let train = |shards: &[Images]| {
+            let jobs: Vec<GroupJob<'_>> =
+                shards.iter().zip(&plans).map(|(images, plan)| GroupJob { images, plan }).collect();
+            train_group(&jobs, device, &Silent).unwrap()
+        };
+        let alone: Vec<TrainedVae> = shards
+            .iter()
+            .zip(&plans)
+            .map(|(images, plan)| super::train(images, plan, device, &Silent).unwrap())
+            .collect();
+        let same = |grouped: &TrainedVae, alone: &TrainedVae| {
+            assert_eq!(grouped.history.len(), alone.history.len());
+            for (a, b) in grouped.history.iter().zip(&alone.history) {
+                assert!((a.loss - b.loss).abs() < 1e-4 * b.loss, "{a:?} {b:?}");
+            }
+            let parameters = grouped.network.parameters();
+            for ((name, a), (_, b)) in parameters.iter().zip(alone.network.parameters()) {
+                let difference = (*a - b).abs().max().double_value(&[]);
+                assert!(difference < 1e-3, "{name}: {difference}");
+            }
+        };
+        for (grouped, alone) in train(&shards).iter().zip(&alone) {
+            same(grouped.as_ref().unwrap(), alone);
+        }
+        // Pixels that no image has, of the second one.
+        let mut broken = shards;
+        broken[1] = Images::trusted(broken[1].tensor() * f64::NAN);
+        let ended = train(&broken);
+        let error = ended[1].as_ref().err().unwrap().to_string();
+        assert!(error.contains("the loss became") && error.contains("epoch"), "{error}");
+        for at in [0, 2] {
+            same(ended[at].as_ref().unwrap(), &alone[at]);
+        }
+        // Other settings or shapes do not go together.
+        let (other, larger) = (VaePlan { epochs: 5, ..plan(1) }, images(21, 1));
+        let job = GroupJob { images: &broken[0], plan: &plans[0] };
+        for wrong in
+            [GroupJob { images: &broken[0], plan: &other }, GroupJob { images: &larger, plan: &plans[0] }]
+        {
+            assert!(!job.fits(&wrong));
+            assert!(train_group(&[job, wrong], device, &Silent).is_err());
+        }
+        assert!(train_group(&[], device, &Silent).unwrap().is_empty());
+    }
 
     #[test]
     fn the_kl_weight_rises_to_one() {
