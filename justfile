@@ -18,6 +18,13 @@ nets := "runs/mnist250/trained_nets"
 best_nets := "runs/mnist250/best_nets"
 decoder := "runs/decoder_emnist"
 digits_decoder := "runs/decoder_digits"
+# The student of public digits and their own labels, which stands beside students.
+control := "runs/public_control"
+# Where the two ways of the comparison put theirs.
+base := "runs"
+vaes := base / "teacher_vae/teacher_vaes"
+teachers := "250"
+vae_epochs := "100"
 # Where the steps put their results when they are called one by one.
 out := "runs/pipeline"
 
@@ -81,11 +88,11 @@ data-fashion: (data "fashion")
 
 # Cut MNIST's training set into 250 private shards
 prepare-shards:
-    {{step}} prepare-shards -- --mnist-dir {{datasets}} --num-teachers 250 --out-dir {{shards}} --seed {{seed}} {{common}}
+    {{step}} prepare-shards -- --mnist-dir {{datasets}} --num-teachers {{teachers}} --out-dir {{shards}} --seed {{seed}} {{common}}
 
 # Train a teacher on every shard; goes on where it was stopped
 train-teachers:
-    {{step}} train-teachers -- --data-dir {{datasets}} --shard-indices {{shards}}/shard_indices.json --num-models 250 --epochs 20 --lr 0.05 --momentum 0.9 --config {{config}} --output-dir {{nets}} --seed {{seed}} {{common}}
+    {{step}} train-teachers -- --data-dir {{datasets}} --shard-indices {{shards}}/shard_indices.json --num-models {{teachers}} --epochs 20 --lr 0.05 --momentum 0.9 --config {{config}} --output-dir {{nets}} --seed {{seed}} {{common}}
 
 # Train the decoder on EMNIST
 pretrain-decoder:
@@ -98,6 +105,10 @@ pretrain-decoder-digits:
 # Train a VAE on one teacher's shard: `just train-teacher-vae 3`
 train-teacher-vae id="0":
     {{step}} train-teacher-vae -- --teacher-id {{id}} --shard-path {{shards}}/teacher_{{id}}/shard.pt --epochs 100 --config {{config}} --out-dir {{out}}/teacher_vaes --seed {{seed}} {{common}}
+
+# Train a VAE on every teacher's shard; goes on where it was stopped
+batch-train-teacher-vaes:
+    {{step}} batch-train-teacher-vaes -- --num-teachers {{teachers}} --shard-base {{shards}} --epochs {{vae_epochs}} --config {{config}} --out-dir {{vaes}} --seed {{seed}} {{common}}
 
 # Make one pool of 20,000 candidates for all teachers
 generate-candidates:
@@ -143,11 +154,33 @@ completions:
 pipeline: build prepare-shards train-teachers pretrain-decoder batch-label-filter evaluate-synthetic combine train-student evaluate-student
 
 # 36 samples of each of 250 teachers out of 1,000 candidates: 9,000 in all, and a student (needs data-mnist, data-emnist)
-nine-k: build prepare-shards train-teachers pretrain-decoder
+nine-k: build prepare-shards train-teachers pretrain-decoder public-control
     {{step}} batch-label-filter -- --generate-candidates-per-teacher --candidates-dir runs/nine_k/candidates --decoder-path {{decoder}}/decoder.pth --teachers-dir {{nets}} --teacher-shard-base {{shards}} --num-teachers 250 --pool-size 1000 --quota False --target-samples 36 --config config/nine_k.json --output-dir runs/nine_k/teachers --seed {{pool_seed}} {{common}}
     {{step}} combine -- --teachers-dir runs/nine_k/teachers --output runs/nine_k/combined --seed {{seed}} {{common}}
     {{step}} train-student -- --samples runs/nine_k/combined/combined_synthetic_samples.pt --labels runs/nine_k/combined/combined_synthetic_labels.csv --config config/nine_k.json --output-dir runs/nine_k/student --seed {{seed}} {{common}}
-    {{step}} evaluate-student -- --model runs/nine_k/student/student_model_best.pth --mnist-dir {{datasets}} --config config/nine_k.json --output runs/nine_k/student/evaluation_report.json {{common}}
+    {{step}} evaluate-student -- --model runs/nine_k/student/student_model_best.pth --public-control-model {{control}}/student_model_final.pth --mnist-dir {{datasets}} --config config/nine_k.json --output runs/nine_k/student/evaluation_report.json {{common}}
+
+# Train the control: the student that no private data reaches
+public-control:
+    {{step}} train-student -- --public-control --dataset digits --config config/public_control.json --output-dir {{control}} --seed {{seed}} {{common}}
+
+# One VAE per teacher in place of the decoder, else as nine-k: `just vae_epochs=50 teacher-vae-pipeline` (needs data-mnist)
+teacher-vae-pipeline: build prepare-shards train-teachers public-control batch-train-teacher-vaes
+    {{step}} batch-label-filter -- --generate-candidates-per-teacher --discard-candidates --decoder-path "{{vaes}}/teacher_{id}/decoder.pth" --teachers-dir {{nets}} --teacher-shard-base {{shards}} --num-teachers {{teachers}} --pool-size 1000 --quota False --target-samples 36 --config config/nine_k.json --output-dir {{base}}/teacher_vae/teachers --seed {{pool_seed}} {{common}}
+    {{step}} combine -- --teachers-dir {{base}}/teacher_vae/teachers --output {{base}}/teacher_vae/combined --seed {{seed}} {{common}}
+    {{step}} train-student -- --samples {{base}}/teacher_vae/combined/combined_synthetic_samples.pt --labels {{base}}/teacher_vae/combined/combined_synthetic_labels.csv --config config/nine_k.json --output-dir {{base}}/teacher_vae/student --seed {{seed}} {{common}}
+    {{step}} evaluate-student -- --model {{base}}/teacher_vae/student/student_model_best.pth --public-control-model {{control}}/student_model_final.pth --mnist-dir {{datasets}} --config config/nine_k.json --output {{base}}/teacher_vae/student/evaluation_report.json {{common}}
+
+# A public decoder of the embedded digits in place of EMNIST's, else as nine-k, with the control of public data (needs data-mnist)
+nine-k-digits: build prepare-shards train-teachers pretrain-decoder-digits public-control
+    {{step}} batch-label-filter -- --generate-candidates-per-teacher --discard-candidates --decoder-path {{digits_decoder}}/decoder.pth --teachers-dir {{nets}} --teacher-shard-base {{shards}} --num-teachers {{teachers}} --pool-size 1000 --quota False --target-samples 36 --config config/nine_k.json --output-dir {{base}}/nine_k_digits/teachers --seed {{pool_seed}} {{common}}
+    {{step}} combine -- --teachers-dir {{base}}/nine_k_digits/teachers --output {{base}}/nine_k_digits/combined --seed {{seed}} {{common}}
+    {{step}} train-student -- --samples {{base}}/nine_k_digits/combined/combined_synthetic_samples.pt --labels {{base}}/nine_k_digits/combined/combined_synthetic_labels.csv --config config/nine_k.json --output-dir {{base}}/nine_k_digits/student --seed {{seed}} {{common}}
+    {{step}} evaluate-student -- --model {{base}}/nine_k_digits/student/student_model_best.pth --public-control-model {{control}}/student_model_final.pth --mnist-dir {{datasets}} --config config/nine_k.json --output {{base}}/nine_k_digits/student/evaluation_report.json {{common}}
+
+# Put run folders beside each other: a public decoder and one VAE per teacher (after nine-k-digits and teacher-vae-pipeline)
+compare-approaches:
+    {{step}} compare-approaches -- --approach "public-decoder={{base}}/nine_k_digits" --approach "teacher-vae={{base}}/teacher_vae" --teacher-shard-base {{shards}} --output-dir {{base}}/comparison --seed {{seed}} {{common}}
 
 # The best preset at full size: 250 teachers on full MNIST, public digits alone, three seeds, controls, a table (needs data-mnist)
 full: build prepare-shards best-teachers (full-seed "42" "123") (full-seed "43" "124") (full-seed "44" "125")
