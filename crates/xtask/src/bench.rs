@@ -34,6 +34,8 @@ const PEER: &str = "bench/peer";
 /// Seconds that the original program took for one teacher on 2 idle cores, and by how much the peer may differ.
 const ORIGINAL_SECONDS: [(Job, f64); 2] = [(Job::Default, 46.0), (Job::NineK, 128.0)];
 const ORIGINAL_SPREAD: f64 = 0.2;
+/// Matrix rate of the 2 cores that took those seconds, in GFLOP/s.
+const ORIGINAL_SGEMM: f64 = 330.0;
 /// What one process of ours may take in all, in bytes.
 const MEMORY_LIMIT: f64 = 600e6;
 /// Share of the machine's own rate that the teacher network is to reach.
@@ -586,10 +588,17 @@ impl Bench<'_> {
         for (job, expected) in ORIGINAL_SECONDS {
             let id = if job == Job::Default { "a1" } else { "a2" };
             if let Some(seconds) = median(self.seconds(id, Side::Original)) {
-                let near = (seconds / expected - 1.0).abs() <= ORIGINAL_SPREAD;
-                println!(
-                    "{id}: the original program took {expected:.0} s for a teacher on 2 idle cores; the peer {seconds:.1} s ({})",
+                let near = |seconds: f64| {
+                    let near = (seconds / expected - 1.0).abs() <= ORIGINAL_SPREAD;
                     if near { "within 20%" } else { "NOT within 20%" }
+                };
+                let own = self.sgemm.values().copied().fold(0.0, f64::max);
+                let scaled = seconds * own / ORIGINAL_SGEMM;
+                println!(
+                    "{id}: the original program took {expected:.0} s for a teacher on 2 idle cores of {ORIGINAL_SGEMM:.0} GFLOP/s; the peer \
+                     {seconds:.1} s here ({}), which is {scaled:.1} s at that rate ({})",
+                    near(seconds),
+                    near(scaled)
                 );
             }
         }
