@@ -112,8 +112,6 @@ fn ten_teachers(work: &Work) {
     for id in 0..10 {
         work.teacher(&format!("nets/{id}/model.pth"));
         work.images(&format!("shards/teacher_{id}/shard.pt"), &shard(id));
-        let labels: Vec<i64> = (0..10).collect();
-        work.labels(&format!("shards/teacher_{id}/shard_labels.csv"), &labels);
     }
 }
 
@@ -198,4 +196,49 @@ fn a_comparison_takes_the_teachers_that_all_have_and_the_reports_that_are_there(
     ] {
         work.run("compare-approaches", &format!("{approaches} {common}")).ends_with(2).says(&[words]);
     }
+}
+
+#[test]
+fn decoders_are_counted_and_their_trainings_timed_by_their_reports() {
+    let work = shards();
+    let decoder =
+        "--dataset mnist --data-root mnist --epochs 1 --batch-size 16 --latent-dim 4 --out-dir decoder";
+    work.run("pretrain-decoder", decoder).ok();
+    work.run(
+        "batch-train-teacher-vaes",
+        &format!("--num-teachers 3 --shard-base shards {TRAINING} --out-dir vaes"),
+    )
+    .ok();
+    for id in 0..3 {
+        work.teacher(&format!("nets/{id}/model.pth"));
+    }
+    // Every candidate passes; steering is off, and the pools are not kept.
+    work.put("c.json", r#"{"latent_steering": {"enabled": false}}"#);
+    let filter = "--generate-candidates-per-teacher --discard-candidates --teachers-dir nets --quota false --min-nn-distance 0 \
+                  --disable-diversity --confidence 0 --min-per-class 0 --pool-size 12 --config c.json";
+    for (decoder, out) in [("decoder/decoder.pth", "public"), ("vaes/teacher_{id}/decoder.pth", "own")] {
+        work.run("batch-label-filter", &format!("{filter} --decoder-path {decoder} --output-dir {out}")).ok();
+    }
+    let line = "--approach public=public --approach own=own --teacher-shard-base shards --feature-model nets/0/model.pth \
+                --output-dir out";
+    work.run("compare-approaches", line).ok();
+    let report = work.json("out/comparison.json");
+    let [public, own] = [0, 1].map(|at| report["approaches"][at].clone());
+    assert_eq!((number(&public["num_models"]), number(&own["num_models"])), (1, 3));
+    assert_eq!(own["training_data"], serde_json::json!([["a teacher's private shard", [10, 12]]]));
+    assert_eq!(public["training_data"][0][1], serde_json::json!([32, 32]));
+    for approach in [&public, &own] {
+        assert!(approach["training_core_seconds"].as_f64().unwrap() > 0.0, "{approach}");
+        assert!(
+            approach["histogram_l1"].is_number() && approach["frechet_distance"].is_number(),
+            "{approach}"
+        );
+    }
+    let seconds: f64 = (0..3)
+        .map(|id| work.json(&format!("vaes/teacher_{id}/training_report.json")))
+        .map(|report| {
+            report["training_seconds"].as_f64().unwrap() * number(&report["training_threads"]) as f64
+        })
+        .sum();
+    assert!((own["training_core_seconds"].as_f64().unwrap() - seconds).abs() < 1e-9);
 }

@@ -399,7 +399,11 @@ impl Batch<'_> {
         let (images, latents) = (made.images, Some(made.latents));
         let Some(path) = path else {
             let path = format!("not kept; {} candidates of seed {seed}", images.len());
-            return Ok(Pool { images, latents, labelled: Some(labelled), records: Vec::new(), path });
+            // In place of the pool, what it was made from; steering names the decoder anyway.
+            let decoder = plan.steering.is_none().then_some(decoder_path.as_path());
+            let made_from = decoder.into_iter().chain(self.latent_args.bank_path());
+            let records = made_from.map(FileRecord::of).collect::<Result<_, _>>()?;
+            return Ok(Pool { images, latents, labelled: Some(labelled), records, path });
         };
         let own = self.decoder.as_ref().is_some_and(|path| has_id(path)).then_some(teacher_id);
         let mut guarantee = self.origin.guarantee(own);
