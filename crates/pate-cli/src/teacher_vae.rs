@@ -8,6 +8,7 @@ use clap::Args;
 use pate_core::data::{Images, Records, Shard, ShardIndices, Split};
 use pate_core::generate;
 use pate_core::models::{self, Vae};
+use pate_core::progress::Silent;
 use pate_core::train::vae::{TrainedVae, VaePlan};
 use serde_json::{Value, json};
 
@@ -199,21 +200,22 @@ impl TeacherVae<'_> {
             report.input(file.clone());
         }
         report.output(decoder).output(full);
-        for picture in self.pictures(dir, access, ctx)? {
+        for picture in self.pictures(dir, access)? {
             report.output(picture);
         }
         ctx.write_report(&report, &dir.join(REPORT))
     }
 
     /// Loss curves, images of the shard above what the VAE makes of them, and images of random latents.
-    fn pictures(&self, dir: &Path, access: Access, ctx: &Context) -> Result<Vec<FileRecord>> {
+    fn pictures(&self, dir: &Path, access: Access) -> Result<Vec<FileRecord>> {
         let network = &self.trained.network;
         let title = format!("VAE of teacher {}", self.teacher_id);
         let curves =
             pictures::vae_curves(&title, &self.trained.history, &dir.join("training_curves.png"), access)?;
         let pairs = generate::reconstructions(network, &self.plan.normalisation, &self.shard.images, 8, 32)?;
         let reconstructions = pictures::grid(&pairs, &dir.join("reconstructions.png"), access)?;
-        let drawn = generate::samples(&network.decoder, 64, self.plan.seed, &ctx.watch())?;
+        // A request to stop comes too late for a teacher that is trained: its files are written.
+        let drawn = generate::samples(&network.decoder, 64, self.plan.seed, &Silent)?;
         Ok(vec![curves, reconstructions, pictures::grid(&drawn, &dir.join("samples.png"), access)?])
     }
 }
