@@ -380,10 +380,10 @@ fn region_teacher() -> Vec<u8> {
     weights.file()
 }
 
-/// A VAE decoder of ten latents that enlarges a 7x7 picture, in which latent `c` fills the region of class `c`.
-fn region_decoder() -> Vec<u8> {
-    let mut weights = Weights::of(&[
-        ("fc.weight", &[6272, 10]),
+/// All weights of a VAE decoder, 0.
+fn decoder_weights(latents: usize) -> Weights {
+    Weights::of(&[
+        ("fc.weight", &[6272, latents]),
         ("fc.bias", &[6272]),
         ("conv_t1.weight", &[128, 64, 4, 4]),
         ("conv_t1.bias", &[64]),
@@ -391,7 +391,12 @@ fn region_decoder() -> Vec<u8> {
         ("conv_t2.bias", &[32]),
         ("conv_final.weight", &[1, 32, 3, 3]),
         ("conv_final.bias", &[1]),
-    ]);
+    ])
+}
+
+/// A VAE decoder of ten latents that enlarges a 7x7 picture, in which latent `c` fills the region of class `c`.
+fn region_decoder() -> Vec<u8> {
+    let mut weights = decoder_weights(10);
     for class in 0..10 {
         for row in rows_of(class).step_by(4) {
             for column in columns_of(class).step_by(4) {
@@ -415,16 +420,7 @@ fn region_decoder() -> Vec<u8> {
 fn copying_decoder(image: &Image) -> Vec<u8> {
     // Logits of pixels are between -7 and 7; ReLU lets through what is not negative.
     const SHIFT: f32 = 7.0;
-    let mut weights = Weights::of(&[
-        ("fc.weight", &[6272, 2]),
-        ("fc.bias", &[6272]),
-        ("conv_t1.weight", &[128, 64, 4, 4]),
-        ("conv_t1.bias", &[64]),
-        ("conv_t2.weight", &[64, 32, 4, 4]),
-        ("conv_t2.bias", &[32]),
-        ("conv_final.weight", &[1, 32, 3, 3]),
-        ("conv_final.bias", &[1]),
-    ]);
+    let mut weights = decoder_weights(2);
     for row in 0..SIDE {
         for column in 0..SIDE {
             let pixel = image[row * SIDE + column].clamp(0.001, 0.999);

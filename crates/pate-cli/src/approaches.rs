@@ -9,9 +9,10 @@ use artifact::{FileRecord, StoredReport};
 use pate_core::combine::{self, TeacherSet};
 use pate_core::compare::{self, Memorisation};
 use pate_core::data::{
-    ImageSpec, Images, LabelColumn, Labels, Normalisation, RangeRule, Shard, read_label_csv,
+    ImageSpec, Images, LabelColumn, Labels, Normalisation, RangeRule, Shard, class_counts, read_label_csv,
 };
-use pate_core::evaluate::{self, SyntheticInputs};
+use pate_core::distance;
+use pate_core::evaluate;
 use pate_core::models::UcStub;
 use pate_core::rng::{Purpose, Stream};
 use picture::Sample;
@@ -164,17 +165,64 @@ pub struct Measured {
     pub student: Option<Student>,
 }
 
-/// The private shards, and what measures resemblance to them.
-pub struct Reference {
+/// The private shards of the teachers that are compared.
+pub struct Shards {
     ids: Vec<u64>,
-    shards: Vec<Images>,
+    images: Vec<Images>,
     labels: Vec<Option<Labels>>,
     files: Vec<FileRecord>,
+    classes: i64,
+}
+
+impl Shards {
+    /// Reads `teacher_<id>/shard.pt` and, where they are, the labels beside, of `ids`.
+    ///
+    /// # Errors
+    /// No ids, a shard that is missing, damaged, or of another shape than the first.
+    pub fn load(base: &Path, ids: &[u64], classes: i64) -> Result<Self> {
+        let (mut all, mut labels, mut files) = (Vec::<Images>::new(), Vec::new(), Vec::new());
+        for id in ids {
+            let dir = base.join(format!("teacher_{id}"));
+            let path = dir.join("shard.pt");
+            let images = Shard::load(&path).context("cannot use a shard")?.images;
+            if let Some(first) = all.first() {
+                images.expect_spec(&path, first.spec(classes))?;
+            }
+            files.push(FileRecord::of(&path)?);
+            let labels_path = dir.join("shard_labels.pt");
+            labels.push(if labels_path.is_file() {
+                files.push(FileRecord::of(&labels_path)?);
+                Some(Labels::load(&labels_path, classes).context("cannot use a shard's labels")?)
+            } else {
+                None
+            });
+            all.push(images);
+        }
+        if all.is_empty() {
+            bail!("the approaches have no teacher in common");
+        }
+        Ok(Self { ids: ids.to_vec(), images: all, labels, files, classes })
+    }
+
+    /// Shape of the images, and the number of classes.
+    pub fn spec(&self) -> ImageSpec {
+        self.images[0].spec(self.classes)
+    }
+
+    /// The files that were read.
+    pub fn files(&self) -> &[FileRecord] {
+        &self.files
+    }
+}
+
+/// The private shards, and what measures resemblance to them.
+pub struct Reference {
+    /// The shards.
+    pub shards: Shards,
     network: UcStub,
     normalisation: Normalisation,
     features: Tensor,
     near: f64,
-    classes: i64,
     seed: u64,
 }
 
@@ -203,42 +251,24 @@ fn select(x: &Tensor, rows: &[i64]) -> Tensor {
 }
 
 impl Reference {
-    /// Reads `teacher_<id>/shard.pt` and, where they are, the labels beside, of `ids`.
+    /// Takes the features of the private images, of some of them where there are many.
     ///
     /// # Errors
-    /// A shard that is missing, damaged, or of another shape.
-    pub fn load(
-        base: &Path,
-        ids: &[u64],
-        spec: ImageSpec,
+    /// A network for images of another shape, or a stop.
+    pub fn new(
+        shards: Shards,
         network: UcStub,
         normalisation: Normalisation,
         near: f64,
         ctx: &Context,
     ) -> Result<Self> {
-        let (mut shards, mut labels, mut files) = (Vec::new(), Vec::new(), Vec::new());
-        for id in ids {
-            let dir = base.join(format!("teacher_{id}"));
-            let path = dir.join("shard.pt");
-            let images = Shard::load(&path).context("cannot use a shard")?.images;
-            images.expect_spec(&path, spec)?;
-            files.push(FileRecord::of(&path)?);
-            let labels_path = dir.join("shard_labels.pt");
-            labels.push(if labels_path.is_file() {
-                files.push(FileRecord::of(&labels_path)?);
-                Some(Labels::load(&labels_path, spec.classes).context("cannot use a shard's labels")?)
-            } else {
-                None
-            });
-            shards.push(images);
-        }
-        let sizes: Vec<usize> = shards.iter().map(Images::len).collect();
+        let sizes: Vec<usize> = shards.images.iter().map(Images::len).collect();
         let total: usize = sizes.iter().sum();
         let chosen: std::collections::BTreeSet<i64> =
             some_rows(total, MOMENTS, ctx.seed, 0).into_iter().collect();
         let mut real = Vec::new();
         let mut first = 0;
-        for (shard, n) in shards.iter().zip(sizes) {
+        for (shard, n) in shards.images.iter().zip(sizes) {
             let rows: Vec<i64> = chosen.range(first..first + n as i64).map(|row| row - first).collect();
             first += n as i64;
             if !rows.is_empty() {
@@ -247,23 +277,7 @@ impl Reference {
         }
         let real = Images::concat(&real)?;
         let features = compare::features(&network, &normalisation, &real, ctx.device, &ctx.watch())?;
-        Ok(Self {
-            ids: ids.to_vec(),
-            shards,
-            labels,
-            files,
-            network,
-            normalisation,
-            features,
-            near,
-            classes: spec.classes,
-            seed: ctx.seed,
-        })
-    }
-
-    /// The files that were read.
-    pub fn files(&self) -> &[FileRecord] {
-        &self.files
+        Ok(Self { shards, network, normalisation, features, near, seed: ctx.seed })
     }
 
     /// Two halves of the private images beside each other.
@@ -295,16 +309,16 @@ impl Reference {
         sets: &BTreeMap<u64, TeacherSet>,
         ctx: &Context,
     ) -> Result<(Measured, Shown, Vec<FileRecord>)> {
-        let spec = self.shards[0].spec(self.classes);
+        let spec = self.shards.spec();
         let mut files = Vec::new();
         let mut kept = Vec::new();
         let (mut confidences, mut ratios, mut l1s, mut memorised) = (vec![], vec![], vec![], vec![]);
         let (mut features, mut num_samples, mut num_empty) = (Vec::new(), 0, 0);
         let mut shown = Shown::default();
-        let per_teacher = MOMENTS.div_ceil(self.ids.len());
+        let per_teacher = MOMENTS.div_ceil(self.shards.ids.len());
         let progress = ctx.progress();
-        progress.start(&approach.name, self.ids.len() as u64);
-        for (at, id) in self.ids.iter().enumerate() {
+        progress.start(&approach.name, self.shards.ids.len() as u64);
+        for (at, id) in self.shards.ids.iter().enumerate() {
             progress.check()?;
             let Some(set) = sets.get(id) else { bail!("teacher {id} of \"{}\" has gone", approach.name) };
             let images = Images::load(&set.samples_path, RangeRule::Unit { normalised_flag: None })
@@ -329,26 +343,25 @@ impl Reference {
                 .into());
             }
             let own: Vec<Option<f32>> = rows.iter().map(|row| row.confidence).collect();
-            let score = evaluate::synthetic(&SyntheticInputs {
-                samples: &images,
-                labels: &set.labels,
-                shard_private: Some(&self.shards[at]),
-                shard_labels_private: self.labels[at].as_ref().map(Labels::values),
-            })?;
-            ratios.extend(score.diversity_ratio);
-            l1s.extend(score.histogram_l1);
-            let others: Vec<&Images> = (1..self.ids.len())
+            let shard = &self.shards.images[at];
+            let spread = distance::mean_pairwise(&images.flat())?;
+            ratios.extend(evaluate::ratio(spread, distance::mean_pairwise(&shard.flat())?));
+            let classes = self.shards.labels[at].as_ref().map(|labels| class_counts(labels.values()));
+            l1s.extend(
+                classes.and_then(|classes| evaluate::histogram_l1(&class_counts(&set.labels), &classes)),
+            );
+            let others: Vec<&Images> = (1..self.shards.ids.len())
                 .take(OTHER_SHARDS)
-                .map(|step| &self.shards[(at + step) % self.ids.len()])
+                .map(|step| &self.shards.images[(at + step) % self.shards.ids.len()])
                 .collect();
             if !others.is_empty() {
-                memorised.push(Memorisation::of(&images, &self.shards[at], &others, self.near)?);
+                memorised.push(Memorisation::of(&images, shard, &others, self.near)?);
             }
             // One of the most confident.
-            if at % self.ids.len().div_ceil(SHOWN) == 0 {
+            if at % self.shards.ids.len().div_ceil(SHOWN) == 0 {
                 let best = (0..own.len())
                     .max_by(|&a, &b| own[a].unwrap_or(0.0).total_cmp(&own[b].unwrap_or(0.0)).then(b.cmp(&a)));
-                shown.add(&images, best.unwrap_or(0) as i64, *id, &self.shards[at])?;
+                shown.add(&images, best.unwrap_or(0) as i64, *id, shard)?;
             }
             confidences.extend(own.into_iter().flatten().map(f64::from));
             num_samples += images.len();
@@ -387,7 +400,7 @@ impl Reference {
             training_data: training_data(&provenance),
             num_models: provenance.decoders.len(),
             training_core_seconds: seconds.filter(|_| !provenance.decoders.is_empty()),
-            num_teachers: self.ids.len() - num_empty,
+            num_teachers: self.shards.ids.len() - num_empty,
             num_empty,
             num_samples,
             teacher_confidence: mean(&confidences),

@@ -28,9 +28,9 @@ use crate::teacher_run::{self, ANY_CLASSES, LoadedTeacher, REPORT, ReportExtras,
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Its samples were made now.
+    /// What it lacked was made now.
     Done,
-    /// Its samples were there already.
+    /// All of it was there already.
     Skipped,
     /// No candidate passed.
     Empty,
@@ -470,19 +470,9 @@ pub(crate) fn finished_here(
         .filter(|result| !pictures || result.was_empty || dir.join(teacher_run::PICTURE).is_file())
 }
 
-/// The result of an earlier run, where its report has this fingerprint and its files are as it says.
+/// The result of an earlier run, where it is whole.
 fn finished(teacher_id: u64, dir: &Path, fingerprint: &str) -> Option<TeacherResult> {
-    let text = fs::read_to_string(dir.join(REPORT)).ok()?;
-    let report: Value = serde_json::from_str(&text).ok()?;
-    if report["fingerprint"] != fingerprint {
-        return None;
-    }
-    for output in report["outputs"].as_array()? {
-        let record = FileRecord::of(Path::new(output["path"].as_str()?)).ok()?;
-        if output["sha256"] != record.sha256.as_str() {
-            return None;
-        }
-    }
+    let report = teacher_run::finished(&dir.join(REPORT), fingerprint)?;
     let count = |name: &str| report[name].as_u64().map(|n| n as usize);
     let num_selected = count("num_selected")?;
     Some(TeacherResult {

@@ -1,6 +1,7 @@
 //! The state of unfinished work in one file, so that a stopped or killed run goes on where it was.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::bail;
 use artifact::{Access, AtomicFile, FileRecord};
@@ -9,7 +10,7 @@ use pate_core::train::{Keeper, TrainingState};
 use serde_json::{Value, json};
 use tensorfile::{Array, View};
 
-use crate::Context;
+use crate::{Context, training};
 
 /// A file that holds the state of one piece of work, and what the work is.
 ///
@@ -18,6 +19,7 @@ pub struct Checkpoint {
     path: PathBuf,
     identity: String,
     access: Access,
+    found: bool,
 }
 
 /// A state that was saved.
@@ -36,7 +38,7 @@ impl Checkpoint {
     /// The state of the work that `identity` describes: everything that decides its result.
     pub fn new(path: PathBuf, identity: &Value, access: Access) -> Self {
         let program = format!("{} {identity}", env!("CARGO_PKG_VERSION"));
-        Self { path, identity: artifact::sha256_bytes(program.as_bytes()), access }
+        Self { path, identity: artifact::sha256_bytes(program.as_bytes()), access, found: false }
     }
 
     /// Where it is kept.
@@ -66,6 +68,11 @@ impl Checkpoint {
         tensorfile::safetensors::write(&mut file, arrays, &texts)?;
         file.commit()?;
         Ok(())
+    }
+
+    /// Seconds that a training of [`ResumeArgs::checkpoint`] took, where all of it was done since `start`.
+    pub fn seconds_since(&self, start: Instant) -> Option<f64> {
+        (!self.found).then(|| training::to_milliseconds(start.elapsed().as_secs_f64()))
     }
 
     /// Removes the file, once the work is done.
@@ -106,9 +113,11 @@ impl ResumeArgs {
         let identity = json!({
             "work": work, "files": hashes, "threads": tch::get_num_threads(), "device": format!("{:?}", ctx.device),
         });
-        let checkpoint = Checkpoint::new(dir.join(FILE), &identity, access);
+        let mut checkpoint = Checkpoint::new(dir.join(FILE), &identity, access);
+        let state = checkpoint.load();
+        checkpoint.found = state.is_some();
         let path = checkpoint.path().display();
-        match checkpoint.load() {
+        match state {
             Some(state) => {
                 let epochs = state.text(EPOCHS).unwrap_or("?");
                 ctx.say(&format!("goes on after epoch {epochs}: {path}"));

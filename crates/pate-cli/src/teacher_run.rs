@@ -10,7 +10,7 @@ use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, SoftLa
 use pate_core::label_filter::{FilterInputs, FilterPlan, Filtered};
 use pate_core::models::{Decoder, Teacher};
 use pate_core::steer::StartKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::LoadedConfig;
 use crate::{Context, pictures, training};
@@ -271,6 +271,21 @@ pub fn load_pool(path: &Path) -> Result<Images> {
     let pool =
         Images::load(path, RangeRule::Unit { normalised_flag: None }).context("cannot use the candidates")?;
     Ok(pool)
+}
+
+/// The report of an earlier run, where it has this fingerprint and its files are as it says.
+pub fn finished(report: &Path, fingerprint: &str) -> Option<Value> {
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(report).ok()?).ok()?;
+    if report["fingerprint"] != fingerprint {
+        return None;
+    }
+    for output in report["outputs"].as_array()? {
+        let record = FileRecord::of(Path::new(output["path"].as_str()?)).ok()?;
+        if output["sha256"] != record.sha256.as_str() {
+            return None;
+        }
+    }
+    Some(report)
 }
 
 /// The settings and hashes that decide a teacher's result, as one hash.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::args::{LoadedConfig, parse_path};
 use crate::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
-use crate::{Context, pictures};
+use crate::{Context, pictures, training};
 
 /// The report of a teacher's VAE. It is written last: where it is, all is.
 pub const REPORT: &str = "training_report.json";
@@ -113,12 +113,14 @@ pub struct TeacherVae<'a> {
     pub plan: &'a VaePlan,
     /// The result.
     pub trained: &'a TrainedVae,
-    /// Seconds of the training, on each of `threads` threads.
-    pub seconds: f64,
+    /// Seconds of the training, on each of `threads` threads; not known of one that went on after a stop.
+    pub seconds: Option<f64>,
     /// Threads that computed.
     pub threads: usize,
     /// VAEs that were trained as one network, with this one.
     pub group: usize,
+    /// From [`fingerprint`].
+    pub fingerprint: &'a str,
 }
 
 /// The label of a teacher's VAE and of all that it draws.
@@ -141,22 +143,6 @@ pub fn fingerprint(teacher_id: u64, shard: &TeacherShard, plan: &VaePlan) -> Res
     Ok(artifact::sha256_bytes(&bytes))
 }
 
-/// The report in `dir`, where it has this fingerprint and its files are as it says.
-pub fn finished(dir: &Path, fingerprint: &str) -> Option<Value> {
-    let text = std::fs::read_to_string(dir.join(REPORT)).ok()?;
-    let report: Value = serde_json::from_str(&text).ok()?;
-    if report["fingerprint"] != fingerprint {
-        return None;
-    }
-    for output in report["outputs"].as_array()? {
-        let record = FileRecord::of(Path::new(output["path"].as_str()?)).ok()?;
-        if output["sha256"] != record.sha256.as_str() {
-            return None;
-        }
-    }
-    Some(report)
-}
-
 impl TeacherVae<'_> {
     /// Writes weights, pictures and the report into `dir`.
     ///
@@ -170,31 +156,24 @@ impl TeacherVae<'_> {
         let decoder = models::save(&network.decoder, &decoder_path, access)?;
         let full = models::save(network, &full_path, access)?;
         let plan = self.plan;
-        let last = self.trained.history.last();
         let mut report = Report::new(guarantee);
+        report.field("teacher_id", self.teacher_id)?;
+        training::describe_vae_plan(&mut report, plan)?;
         report
-            .field("teacher_id", self.teacher_id)?
-            .field("latent_dim", plan.latent_dim)?
-            .field("epochs", plan.epochs)?
-            .field("batch_size", plan.batch_size)?
-            .field("learning_rate", plan.learning_rate)?
-            .field("weight_decay", plan.weight_decay)?
-            .field("kl_annealing_epochs", plan.kl_annealing_epochs)?
             .field("seed", plan.seed)?
             .field("shard_size", self.shard.images.len())?
             .field("shard_source", self.shard.files.first().map(|file| &file.path))?
-            .field("use_augmentation", plan.augmentation.is_some())?
-            .field("final_loss", last.map(|e| e.loss))?
-            .field("final_recon_loss", last.map(|e| e.recon_loss))?
-            .field("final_kl_loss", last.map(|e| e.kl_loss))?
+            .field("use_augmentation", plan.augmentation.is_some())?;
+        training::describe_vae_losses(&mut report, &self.trained.history)?;
+        report
             .field("decoder_path", &decoder_path)?
             .field("full_vae_path", &full_path)?
             .field("decoder_hash", &decoder.sha256)?
             .field("training_history", &self.trained.history)?
-            .field("training_seconds", (self.seconds * 1000.0).round() / 1000.0)?
+            .field("training_seconds", self.seconds)?
             .field("training_threads", self.threads)?
             .field("group_size", self.group)?
-            .field("fingerprint", fingerprint(self.teacher_id, self.shard, plan)?)?;
+            .field("fingerprint", self.fingerprint)?;
         config.describe(&mut report)?;
         for file in &self.shard.files {
             report.input(file.clone());

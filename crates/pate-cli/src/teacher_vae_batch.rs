@@ -14,20 +14,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::{LoadedConfig, VaeArgs};
+use crate::batch::Status;
 use crate::teacher_vae::{self, IndexArgs, IndexedShards, TeacherShard, TeacherVae};
-use crate::{Context, training};
-
-/// What became of a teacher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// Its VAE was trained now.
-    Done,
-    /// It was there already.
-    Skipped,
-    /// It could not be trained.
-    Failed,
-}
+use crate::{Context, teacher_run, training};
 
 /// A line of the batch's report.
 #[derive(Clone, Debug, Serialize)]
@@ -71,6 +60,7 @@ struct Ready {
     teacher_id: u64,
     shard: TeacherShard,
     plan: VaePlan,
+    fingerprint: String,
     lock: OutputLock,
     /// The batch size that was asked for, where the shard is smaller.
     lowered_from: Option<usize>,
@@ -189,7 +179,7 @@ impl VaeBatch<'_> {
                     Ok(trained) => Work::Trained {
                         ready,
                         trained: Box::new(trained),
-                        seconds: seconds / group as f64,
+                        seconds: training::to_milliseconds(seconds / group as f64),
                         group,
                     },
                     Err(pate_core::Error::Stopped) => return Err(pate_core::Error::Stopped),
@@ -219,14 +209,14 @@ impl VaeBatch<'_> {
         let plan = training::teacher_vae_plan(&self.training, config, seed.wrapping_add(teacher_id), n);
         let asked = training::teacher_vae_batch(&self.training, config);
         let lock = OutputLock::acquire(&dir, command)?;
+        let fingerprint = teacher_vae::fingerprint(teacher_id, &shard, &plan)?;
         if !self.force
-            && let Some(report) =
-                teacher_vae::finished(&dir, &teacher_vae::fingerprint(teacher_id, &shard, &plan)?)
+            && let Some(report) = teacher_run::finished(&dir.join(teacher_vae::REPORT), &fingerprint)
         {
             return Ok(Prepared::Finished(report));
         }
         let lowered_from = (plan.batch_size < asked).then_some(asked);
-        Ok(Prepared::Ready(Box::new(Ready { teacher_id, shard, plan, lock, lowered_from })))
+        Ok(Prepared::Ready(Box::new(Ready { teacher_id, shard, plan, fingerprint, lock, lowered_from })))
     }
 
     /// Writes what was trained, and gives the line of the report.
@@ -263,9 +253,10 @@ impl VaeBatch<'_> {
                     shard: &ready.shard,
                     plan: &ready.plan,
                     trained: &trained,
-                    seconds,
+                    seconds: Some(seconds),
                     threads,
                     group,
+                    fingerprint: &ready.fingerprint,
                 };
                 let saved = made
                     .save(&self.dir(teacher_id), self.config, ctx)

@@ -1,12 +1,13 @@
 //! What the steps that train a classifier or a VAE share.
 
 use anyhow::{Result, bail};
+use artifact::Report;
 use pate_core::augment::{Augmentation, Geometry, Warp};
 use pate_core::config::{Config, PreprocessingConfig};
 use pate_core::data::Normalisation;
 use pate_core::nn::Schedule;
 use pate_core::train::classifier::{ClassifierPlan, OptimizerKind};
-use pate_core::train::vae::VaePlan;
+use pate_core::train::vae::{VaeEpoch, VaePlan};
 
 use crate::args::{AugmentationArg, ScheduleArg, SgdArgs, VaeArgs};
 
@@ -105,6 +106,39 @@ pub fn teacher_plan(
         normalisation: normalisation(&config.preprocessing)?,
         seed,
     })
+}
+
+/// The fields of a VAE's report that say how it was trained.
+///
+/// # Errors
+/// Never for plain numbers.
+pub fn describe_vae_plan(report: &mut Report, plan: &VaePlan) -> Result<(), artifact::Error> {
+    report
+        .field("latent_dim", plan.latent_dim)?
+        .field("epochs", plan.epochs)?
+        .field("batch_size", plan.batch_size)?
+        .field("learning_rate", plan.learning_rate)?
+        .field("weight_decay", plan.weight_decay)?
+        .field("kl_annealing_epochs", plan.kl_annealing_epochs)?;
+    Ok(())
+}
+
+/// The fields of a VAE's report that say what came of it, per image.
+///
+/// # Errors
+/// Never for plain numbers.
+pub fn describe_vae_losses(report: &mut Report, history: &[VaeEpoch]) -> Result<(), artifact::Error> {
+    let last = history.last();
+    report
+        .field("final_loss", last.map(|e| e.loss))?
+        .field("final_recon_loss", last.map(|e| e.recon_loss))?
+        .field("final_kl_loss", last.map(|e| e.kl_loss))?;
+    Ok(())
+}
+
+/// Seconds for a report, to the millisecond.
+pub fn to_milliseconds(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
 }
 
 /// Settings of the public decoder's training.

@@ -10,8 +10,9 @@ use anyhow::{Result, bail};
 use artifact::{FileRecord, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
+use pate_cli::batch::Status;
 use pate_cli::teacher_vae::{self, IndexArgs};
-use pate_cli::teacher_vae_batch::{Status, VaeBatch, table};
+use pate_cli::teacher_vae_batch::{VaeBatch, table};
 use pate_cli::{Context, Outcome, Step, training};
 use tch::Device;
 

@@ -10,11 +10,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee, Report, write_bytes};
 use clap::Parser;
-use pate_cli::approaches::{self, Approach, Measured, Reference};
+use pate_cli::approaches::{self, Approach, Measured, Reference, Shards};
 use pate_cli::args::{ConfigArgs, RunArgs, parse_path};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::augment::{Augmentation, Geometry};
-use pate_core::data::{self, ImageSpec, Images, Normalisation, RangeRule};
+use pate_core::data::{self, ImageSpec, Normalisation};
 use pate_core::models::UcStub;
 use pate_core::nn::Schedule;
 use pate_core::train::classifier::{self, ClassifierPlan, OptimizerKind};
@@ -89,9 +89,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         args.approach.iter().map(|approach| approach.teachers(args.classes)).collect::<Result<Vec<_>>>()?;
     let ids: Vec<u64> =
         sets[0].keys().copied().filter(|id| sets.iter().all(|set| set.contains_key(id))).collect();
-    if ids.is_empty() {
-        bail!("the approaches have no teacher in common");
-    }
     for (approach, set) in args.approach.iter().zip(&sets) {
         if set.len() > ids.len() {
             let left = set.len() - ids.len();
@@ -104,11 +101,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     if ids.len() == 1 {
         ctx.say("there is one teacher in common: memorisation cannot be measured without another shard");
     }
-    let spec = first_image(&args.teacher_shard_base, ids[0], args.classes)?;
+    let shards = Shards::load(&args.teacher_shard_base, &ids, args.classes)?;
     let normalisation = training::normalisation(&loaded.config.preprocessing)?;
-    let (network, features) = feature_network(args, spec, &normalisation, ctx)?;
-    let reference =
-        Reference::load(&args.teacher_shard_base, &ids, spec, network, normalisation, args.near, ctx)?;
+    let (network, features) = feature_network(args, shards.spec(), &normalisation, ctx)?;
+    let reference = Reference::new(shards, network, normalisation, args.near, ctx)?;
     let real = reference.real_against_real()?;
 
     let guarantee =
@@ -143,7 +139,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("feature_space", features)?
         .field("seed", ctx.seed)?;
     loaded.describe(&mut report)?;
-    for file in reference.files() {
+    for file in reference.shards.files() {
         report.input(file.clone());
     }
     if let Some(path) = &args.feature_model {
@@ -152,14 +148,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     ctx.write_report(&report, &args.output_dir.join("comparison.json"))?;
     ctx.print(&page)?;
     Ok(Outcome::Done)
-}
-
-/// Shape of the private images.
-fn first_image(base: &std::path::Path, id: u64, classes: i64) -> Result<ImageSpec> {
-    let path = base.join(format!("teacher_{id}")).join("shard.pt");
-    let images =
-        Images::load(&path, RangeRule::Unit { normalised_flag: None }).context("cannot use a shard")?;
-    Ok(images.spec(classes))
 }
 
 /// The classifier whose hidden layer is the feature space, and what it is.

@@ -17,6 +17,7 @@ use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::Privacy;
 use pate_core::generate::{self, LatentBank};
 use pate_core::models;
+use pate_core::progress::Silent;
 use pate_core::train::vae;
 use serde_json::json;
 
@@ -95,7 +96,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let start = Instant::now();
     let trained = vae::train_kept(&records.images, &plan, ctx.device, progress, &checkpoint)?;
     progress.finish();
-    let seconds = start.elapsed().as_secs_f64();
+    let seconds = checkpoint.seconds_since(start);
 
     let decoder_path = args.out_dir.join("decoder.pth");
     let decoder = models::save(&trained.network.decoder, &decoder_path, access)?;
@@ -105,7 +106,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         &args.out_dir.join("training_curves.png"),
         access,
     )?;
-    let samples = generate::samples(&trained.network.decoder, 64, ctx.seed, &pate_core::progress::Silent)?;
+    let samples = generate::samples(&trained.network.decoder, 64, ctx.seed, &Silent)?;
     let bank = LatentBank::encode(
         &trained.network.encoder,
         &records.images,
@@ -118,26 +119,19 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let bank = bank.save(&args.out_dir.join("latents.pt"), access)?;
     let samples = pictures::grid(&samples, &args.out_dir.join("samples.png"), access)?;
 
-    let last = trained.history.last();
     let mut report = Report::new(guarantee);
+    training::describe_vae_plan(&mut report, &plan)?;
     report
-        .field("latent_dim", plan.latent_dim)?
-        .field("epochs", plan.epochs)?
-        .field("batch_size", plan.batch_size)?
-        .field("learning_rate", plan.learning_rate)?
-        .field("weight_decay", plan.weight_decay)?
-        .field("kl_annealing_epochs", plan.kl_annealing_epochs)?
         .field("kl_weight", plan.kl_weight)?
         .field("seed", ctx.seed)?
         .field("dataset", &records.name)?
-        .field("dataset_size", records.len())?
-        .field("final_loss", last.map(|e| e.loss))?
-        .field("final_recon_loss", last.map(|e| e.recon_loss))?
-        .field("final_kl_loss", last.map(|e| e.kl_loss))?
+        .field("dataset_size", records.len())?;
+    training::describe_vae_losses(&mut report, &trained.history)?;
+    report
         .field("decoder_path", &decoder_path)?
         .field("decoder_hash", &decoder.sha256)?
         .field("training_history", &trained.history)?
-        .field("training_seconds", (seconds * 1000.0).round() / 1000.0)?
+        .field("training_seconds", seconds)?
         .field("training_threads", pate_core::parallel::workers(ctx.device))?
         .field("use_augmentation", plan.augmentation.is_some())?
         .field("augmentation", plan.augmentation.map(|a| format!("{a:?}")))?;

@@ -94,9 +94,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         shard: &shard,
         plan: &plan,
         trained: &trained,
-        seconds: start.elapsed().as_secs_f64(),
+        seconds: checkpoint.seconds_since(start),
         threads: pate_core::parallel::workers(ctx.device),
         group: 1,
+        fingerprint: &teacher_vae::fingerprint(args.teacher_id, &shard, &plan)?,
     };
     made.save(&dir, &loaded, ctx)?;
     checkpoint.remove();

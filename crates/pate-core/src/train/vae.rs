@@ -181,7 +181,7 @@ impl GroupJob<'_> {
 /// As [`train`]; no VAE depends on another one's images.
 ///
 /// # Errors
-/// No jobs, jobs that do not fit each other, what [`train`] says before its first step, a stop.
+/// Jobs that do not fit each other, what [`train`] says before its first step, a stop.
 pub fn train_group(
     jobs: &[GroupJob<'_>],
     device: Device,
