@@ -105,6 +105,13 @@ fn what_is_done_is_skipped_and_what_is_broken_leaves_the_others_alone() {
     run.says(&["1 teachers have no teacher_<id>/shard.pt in shards"]);
     // The same images, wherever they come from.
     assert_eq!(statuses(&work, "out/batch_report_1-2.json"), ["skipped", "skipped"]);
+    // A folder that is not there at all is a mistake.
+    let line = line.replace("--shard-base shards", "--shard-base gone");
+    work.run("batch-train-teacher-vaes", &line).ends_with(3).says(&[
+        "gone",
+        "no such folder",
+        "--shard-base",
+    ]);
 }
 
 /// Teachers with shards of ten images each, no two alike.

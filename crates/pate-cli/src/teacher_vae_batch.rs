@@ -77,8 +77,16 @@ impl VaeBatch<'_> {
     /// Trains every teacher.
     ///
     /// # Errors
-    /// Indices that cannot be used where a shard needs them, or a stop.
+    /// A folder of shards that is not there, indices that cannot be used where a shard needs them, or a stop.
     pub fn run(&self, ctx: &Context) -> Result<Vec<VaeResult>> {
+        if let Some(base) = self.shard_base.as_ref().filter(|base| !base.is_dir()) {
+            return Err(pate_core::Error::content(
+                base,
+                "there is no such folder",
+                "give the --out-dir of prepare-shards, or leave --shard-base out for --shard-indices",
+            )
+            .into());
+        }
         let absent =
             self.ids.clone().filter(|&id| !self.shard_path(id).is_some_and(|path| path.is_file())).count();
         if absent > 0
