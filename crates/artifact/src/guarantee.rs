@@ -7,12 +7,41 @@ pub struct DpGuarantee {
     pub epsilon: f64,
     /// Its delta, in `[0, 1)`.
     pub delta: f64,
-    /// What changes between neighbouring data sets, e.g. "all records of one shard".
+    /// What is protected, e.g. "all records of one shard".
     pub unit: String,
-    /// The mechanism and its parameters, in words.
+    /// Which data sets are neighbours, e.g. "adding or removing one record".
+    pub adjacency: String,
+    /// The mechanisms and their parameters, in words.
     pub mechanism: String,
+    /// What computed epsilon, and its version.
+    pub accountant: String,
     /// Identity of the private data set (a hash or a name of the ledger's).
     pub dataset: String,
+    /// The ledger that was charged; nothing where there is none.
+    pub ledger: Option<LedgerMark>,
+}
+
+/// A place in a ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerMark {
+    /// SHA-256 of its first line: data set, adjacency and budget.
+    pub id: String,
+    /// Entries when the label was made.
+    pub entries: u64,
+}
+
+impl DpGuarantee {
+    /// Whether both are releases of one ledger: its budget covers them together.
+    fn shares_budget(&self, other: &Self) -> bool {
+        let id = |label: &Self| label.ledger.as_ref().map(|mark| mark.id.clone());
+        id(self).is_some() && id(self) == id(other) && self.dataset == other.dataset
+    }
+
+    /// The label that was made later.
+    fn later(self, other: Self) -> Self {
+        let entries = |label: &Self| label.ledger.as_ref().map_or(0, |mark| mark.entries);
+        if entries(&other) > entries(&self) { other } else { self }
+    }
 }
 
 /// The privacy label of an artefact, ordered `Public < Dp < None < Void`.
@@ -43,8 +72,9 @@ impl Guarantee {
         Self::None { reason: reason.into() }
     }
 
-    /// The label of something made from both. Two `Dp` labels do not compose here: without a ledger the sum of
-    /// their costs is not known to be complete, so the join is `None` with that reason (unless they are the same release).
+    /// The label of something made from both. Two `Dp` labels compose through the ledger that both were charged to: its budget
+    /// is for everything that it let through. Otherwise the sum of their costs is not known to be complete, so the join
+    /// is `None` with that reason (unless they are the same release).
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         match (self, other) {
@@ -57,6 +87,7 @@ impl Guarantee {
             }
             (none @ Self::None { .. }, _) | (_, none @ Self::None { .. }) => none,
             (Self::Dp(a), Self::Dp(b)) if a == b => Self::Dp(a),
+            (Self::Dp(a), Self::Dp(b)) if a.shares_budget(&b) => Self::Dp(a.later(b)),
             (Self::Dp(_), Self::Dp(_)) => Self::none("two private releases were joined without a ledger"),
             (dp @ Self::Dp(_), Self::Public) | (Self::Public, dp @ Self::Dp(_)) => dp,
             (Self::Public, Self::Public) => Self::Public,
@@ -71,8 +102,11 @@ impl Guarantee {
                 "epsilon": dp.epsilon,
                 "delta": dp.delta,
                 "unit": dp.unit,
+                "adjacency": dp.adjacency,
                 "mechanism": dp.mechanism,
+                "accountant": dp.accountant,
                 "dataset": dp.dataset,
+                "ledger": dp.ledger.as_ref().map(|mark| json!({"id": mark.id, "entries": mark.entries})),
             }),
             Self::None { .. } | Self::Void { .. } => Value::Null,
         }
@@ -82,13 +116,23 @@ impl Guarantee {
     /// is no guarantee.
     pub fn from_json(value: &Value, reason: Option<&str>) -> Self {
         let text = |name: &str| Some(value.get(name)?.as_str()?.to_owned());
+        let mark = || match value.get("ledger")? {
+            Value::Null => Some(None),
+            mark => {
+                let id = mark.get("id")?.as_str()?.to_owned();
+                Some(Some(LedgerMark { id, entries: mark.get("entries")?.as_u64()? }))
+            }
+        };
         let dp = || {
             Some(DpGuarantee {
                 epsilon: value.get("epsilon")?.as_f64()?,
                 delta: value.get("delta")?.as_f64()?,
                 unit: text("unit")?,
+                adjacency: text("adjacency")?,
                 mechanism: text("mechanism")?,
+                accountant: text("accountant")?,
                 dataset: text("dataset")?,
+                ledger: mark()?,
             })
         };
         match (value, reason) {
@@ -140,9 +184,26 @@ mod tests {
             epsilon,
             delta: 1e-5,
             unit: "all records of one shard".into(),
+            adjacency: "replacing all records of one shard".into(),
             mechanism: "GNMax".into(),
+            accountant: "caps".into(),
             dataset: "d".into(),
+            ledger: Option::None,
         })
+    }
+
+    fn charged(id: &str, entries: u64) -> Guarantee {
+        let Guarantee::Dp(dp) = dp(2.0) else { unreachable!() };
+        Guarantee::Dp(DpGuarantee { ledger: Some(LedgerMark { id: id.into(), entries }), ..dp })
+    }
+
+    #[test]
+    fn releases_of_one_ledger_keep_its_budget() {
+        for (early, late) in [(3, 5), (5, 3)] {
+            assert_eq!(charged("a", early).join(charged("a", late)), charged("a", 5));
+        }
+        assert!(charged("a", 3).join(charged("b", 3)).to_json().is_null());
+        assert!(charged("a", 3).join(dp(2.0)).to_json().is_null());
     }
 
     #[test]
@@ -160,7 +221,7 @@ mod tests {
     #[test]
     fn labels_come_back_from_reports_and_nothing_becomes_better() {
         let void = Guarantee::Void { reason: "test noise".into() };
-        for label in [Guarantee::Public, dp(1.0), Guarantee::none("teachers"), void] {
+        for label in [Guarantee::Public, dp(1.0), charged("a", 7), Guarantee::none("teachers"), void] {
             assert_eq!(Guarantee::from_json(&label.to_json(), label.reason().as_deref()), label);
         }
         for value in [json!("Public"), json!({"epsilon": 1.0}), json!(true), Value::Null] {

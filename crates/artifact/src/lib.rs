@@ -39,7 +39,7 @@ pub use dir::AtomicDir;
 pub use disk::{check_space, free_bytes, least_growth, readable};
 pub use error::Error;
 pub use file::{Access, AtomicFile, FileRecord, create_dir, hex, sha256_bytes, sha256_raw, write_bytes};
-pub use guarantee::{DpGuarantee, Guarantee};
+pub use guarantee::{DpGuarantee, Guarantee, LedgerMark};
 pub use lock::OutputLock;
 pub use report::{Report, SCHEMA_VERSION};
 pub use stored::{FileState, StoredReport};

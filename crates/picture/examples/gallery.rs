@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use picture::{Curve, Images, Panel, Sample};
+use picture::{AxisScale, Curve, Images, Line, Panel, Plot, Reference, Sample};
 
 /// Repeatable numbers in `[0, 1)`, spread evenly (the golden ratio's sequence, shuffled by its square).
 fn spread(index: usize) -> f64 {
@@ -56,6 +56,105 @@ fn confusion_counts(n_classes: usize, per_class: u64) -> Vec<Vec<u64>> {
 fn curve(name: &str, n_points: usize, value: impl Fn(f64) -> f64) -> Curve {
     let points = (1..=n_points).map(|x| (x as f64, value(x as f64) * (1.0 + 0.04 * normal(x)))).collect();
     Curve { name: name.to_owned(), points }
+}
+
+/// Numbers at equal ratios from `low` to `high`.
+fn ratios(low: f64, high: f64, n: usize) -> impl Iterator<Item = f64> {
+    (0..n).map(move |k| low * (high / low).powf(k as f64 / (n - 1) as f64))
+}
+
+/// About what so many steps of noisy gradients cost, with a batch of 1 % and delta 1e-5.
+fn epsilon(steps: f64, sigma: f64) -> f64 {
+    let rho = steps * 1e-4 * ((1.0 / (sigma * sigma)).exp() - 1.0);
+    rho + 2.0 * (rho * 1e5_f64.ln()).sqrt()
+}
+
+/// Plots of every combination of scales.
+fn plots() -> Vec<(&'static str, Plot)> {
+    let line = |name: &str, points: Vec<(f64, f64)>| Line { name: name.to_owned(), points };
+    let spent = |sigma: f64, n: usize| {
+        let points = ratios(1.0, 1e5, n).map(|steps| (steps.round(), epsilon(steps.round(), sigma)));
+        line(&format!("sigma = {sigma}"), points.collect())
+    };
+    let over_steps = Plot {
+        title: "Privacy spent by DP-SGD on 60,000 records, delta = 1e-5".into(),
+        x_label: "steps".into(),
+        y_label: "epsilon".into(),
+        x_scale: AxisScale::Log,
+        lines: [0.8, 1.1, 2.0].map(|sigma| spent(sigma, 200)).to_vec(),
+        reference: Some(Reference { name: "target epsilon = 8".into(), y: 8.0 }),
+        ..Plot::default()
+    };
+    let both_log = Plot {
+        y_scale: AxisScale::Log,
+        lines: [0.8, 1.1, 2.0].map(|sigma| spent(sigma, 16)).to_vec(),
+        ..over_steps.clone()
+    };
+    let mut needed: Vec<(f64, f64)> =
+        ratios(0.25, 16.0, 60).map(|epsilon| (epsilon, 0.6 + 3.1 / epsilon.powf(0.8))).collect();
+    needed[20].1 = f64::NAN;
+    let gaussian = (1..=16).map(f64::from).map(|epsilon| (epsilon, 4.8 / epsilon)).collect();
+    let over_epsilon = Plot {
+        title: "Noise that a budget needs".into(),
+        x_label: "epsilon".into(),
+        y_label: "sigma (multiples of the sensitivity)".into(),
+        lines: vec![
+            line("10,000 steps, with a gap", needed),
+            line("one release, Gauss & <analytic>", gaussian),
+        ],
+        ..Plot::default()
+    };
+    let eight = Plot {
+        title: "As many lines as there may be".into(),
+        x_label: "queries answered".into(),
+        y_label: "epsilon".into(),
+        lines: (1..=8)
+            .map(|k| {
+                let points = (0..=60).map(|x| f64::from(x) * 50.0);
+                line(
+                    &format!("{} teachers", 50 * k),
+                    points.map(|x| (x, 40.0 * (x / 1e3).sqrt() / f64::from(k))).collect(),
+                )
+            })
+            .collect(),
+        reference: Some(Reference { name: "budget".into(), y: 30.0 }),
+        ..Plot::default()
+    };
+    let narrow = Plot {
+        title: "Long numbers, narrow ranges".into(),
+        x_label: "x".into(),
+        y_label: "y".into(),
+        x_scale: AxisScale::Log,
+        lines: vec![line(
+            "line",
+            vec![(1_234_000.0, 1e9), (2_000_000.0, 1e9 + 2.0), (4_321_000.0, 1e9 + 3.0)],
+        )],
+        ..Plot::default()
+    };
+    let deltas = Plot {
+        title: "Delta that an epsilon leaves".into(),
+        x_label: "epsilon".into(),
+        y_label: "delta".into(),
+        y_scale: AxisScale::Log,
+        lines: [1.0, 2.0, 4.0]
+            .map(|sigma: f64| {
+                let points = (0..=120).map(|k| f64::from(k) / 20.0);
+                line(
+                    &format!("sigma = {sigma}"),
+                    points.map(|e| (e, (-(e * sigma).powi(2) / 2.0 - e).exp() / 4.0)).collect(),
+                )
+            })
+            .to_vec(),
+        ..Plot::default()
+    };
+    vec![
+        ("plot_steps", over_steps),
+        ("plot_log_log", both_log),
+        ("plot_sigma", over_epsilon),
+        ("plot_eight", eight),
+        ("plot_narrow", narrow),
+        ("plot_delta", deltas),
+    ]
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -159,5 +258,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let title = "Distance of each candidate to the nearest training image";
     save("histogram", picture::histogram(title, "Euclidean distance", &distances, 40, &marks)?)?;
     save("histogram0", picture::histogram("Nothing passed", "distance", &[], 40, &marks)?)?;
+    for (name, plot) in plots() {
+        save(name, plot.png()?)?;
+        std::fs::write(folder.join(name).with_extension("svg"), plot.svg()?)?;
+    }
     Ok(())
 }

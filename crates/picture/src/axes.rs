@@ -2,12 +2,15 @@
 
 use crate::Error;
 use crate::canvas::{
-    AXIS, Anchor, Canvas, LABEL_SIZE, RULE, Rect, Stroke, TICK_SIZE, Type, fit, text_width, widest,
+    AXIS, Anchor, LABEL_SIZE, RULE, Rect, Sheet, Stroke, TICK_SIZE, Type, fit, text_width, widest,
 };
 
 /// Numbers beyond this are taken for infinite, and less than its inverse for zero on a logarithmic axis: sums,
 /// differences and margins of what remains stay inside the range of `f64`.
 const MAX_MAGNITUDE: f64 = 1e250;
+
+/// The most labels of an axis made by [`Scale::fitting`].
+const MAX_LABELS: usize = 8;
 
 /// Whether a number can be drawn.
 pub(crate) fn drawable(value: f64) -> bool {
@@ -80,6 +83,18 @@ pub(crate) struct Scale {
     minor: Vec<f64>,
 }
 
+/// What a scale of at most [`MAX_LABELS`] labels is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Fitting {
+    pub(crate) log: bool,
+    /// Ticks at whole numbers only; a logarithmic scale does not mind.
+    pub(crate) whole: bool,
+    /// Length of the axis, in pixels.
+    pub(crate) length: f64,
+    /// Whether the axis is vertical, its labels one above the other.
+    pub(crate) upright: bool,
+}
+
 /// What a linear scale is for.
 #[derive(Clone, Copy)]
 pub(crate) struct Linear {
@@ -137,6 +152,43 @@ impl Scale {
         Scale { low, high, log: true, ticks, minor }
     }
 
+    /// From `low` to `high`, with the finest ticks of at most [`MAX_LABELS`] whose labels keep apart; positive where
+    /// `log` is set.
+    pub(crate) fn fitting(low: f64, high: f64, axis: Fitting) -> Result<Scale, Error> {
+        let linear = |low, high| {
+            (2..MAX_LABELS).rev().map(move |n_ticks| {
+                Scale::linear(low, high, Linear { n_ticks, whole: axis.whole && !axis.log })
+            })
+        };
+        let candidates = if axis.log { log_scales(low, high, linear) } else { linear(low, high).collect() };
+        let mut last = None;
+        for scale in candidates {
+            if scale.ticks.len() <= MAX_LABELS && scale.keeps_apart(axis.length, axis.upright)? {
+                return Ok(scale);
+            }
+            last = Some(scale);
+        }
+        // One label is better than labels over one another.
+        let mut scale = last.unwrap_or_else(|| Scale::bare(low, high));
+        scale.ticks.truncate(1);
+        Ok(scale)
+    }
+
+    /// Whether labels on an axis of `length` pixels leave space between each other.
+    fn keeps_apart(&self, length: f64, upright: bool) -> Result<bool, Error> {
+        let mut end = f64::NEG_INFINITY;
+        for tick in &self.ticks {
+            let (extent, gap) =
+                if upright { (TICK_SIZE, 4.0) } else { (text_width(&tick.label, TICK_SIZE)?, 14.0) };
+            let start = self.position(tick.value) * length - extent / 2.0;
+            if start < end + gap {
+                return Ok(false);
+            }
+            end = start + extent;
+        }
+        Ok(true)
+    }
+
     /// Places without ticks, for axes with names instead of numbers.
     pub(crate) fn bare(low: f64, high: f64) -> Scale {
         Scale { low, high, log: false, ticks: Vec::new(), minor: Vec::new() }
@@ -152,7 +204,7 @@ impl Scale {
     }
 
     /// The ticks that fit on an axis of `length` pixels without touching: all, or every second, third, ...
-    fn thin(&mut self, length: f64) -> Result<(), Error> {
+    pub(crate) fn thin(&mut self, length: f64) -> Result<(), Error> {
         let needed = widest(self.ticks.iter().map(|tick| tick.label.as_str()), TICK_SIZE)? + 14.0;
         let fitting = (length / needed).floor().max(1.0) as usize;
         let stride = self.ticks.len().div_ceil(fitting + 1).max(1);
@@ -163,6 +215,48 @@ impl Scale {
         });
         Ok(())
     }
+}
+
+/// Logarithmic scales for a range, from fine to coarse ticks: 1, 2, 5 in every decade, or powers of ten. Where that
+/// would give fewer than three labels, ticks of a linear scale come first.
+fn log_scales<L: Iterator<Item = Scale>>(low: f64, high: f64, linear: impl Fn(f64, f64) -> L) -> Vec<Scale> {
+    /// Beyond so many decades, unlabelled powers of ten would touch.
+    const MAX_DECADES: f64 = 60.0;
+
+    let base = Scale { ticks: Vec::new(), minor: Vec::new(), ..Scale::log(low, high) };
+    let (low, high) = (base.low, base.high);
+    let decades = high.log10() - low.log10();
+    let inside = |value: f64| low * 0.999_999 <= value && value <= high * 1.000_001;
+    let places = |stride: i32, factors: &[f64]| -> Vec<f64> {
+        ((low.log10().floor() as i32)..=(high.log10().ceil() as i32))
+            .filter(|exponent| exponent.rem_euclid(stride) == 0)
+            .flat_map(|exponent| factors.iter().map(move |factor| factor * 10_f64.powi(exponent)))
+            .filter(|&value| inside(value))
+            .collect()
+    };
+    let ticks = |values: Vec<f64>| -> Vec<Tick> {
+        values.into_iter().map(|value| Tick { value, label: power(value) }).collect()
+    };
+    let scale = |ticks, minor| Scale { low, high, log: true, ticks, minor };
+
+    let fine = ticks(places(1, &[1.0, 2.0, 5.0]));
+    let mut scales = Vec::new();
+    if fine.len() < 3 {
+        scales.extend(linear(low, high).map(|mut linear| {
+            linear.ticks.retain(|tick| inside(tick.value));
+            scale(linear.ticks, Vec::new())
+        }));
+    }
+    scales.push(scale(fine, places(1, &[3.0, 4.0, 6.0, 7.0, 8.0, 9.0])));
+    for stride in [1, 2, 3, 5, 10, 20, 50, 100] {
+        let minor = match stride {
+            1 => places(1, &[2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]),
+            _ if decades <= MAX_DECADES => places(1, &[1.0]),
+            _ => Vec::new(),
+        };
+        scales.push(scale(ticks(places(stride, &[1.0])), minor));
+    }
+    scales
 }
 
 /// A range that has a width even after rounding.
@@ -210,40 +304,45 @@ pub(crate) fn place(plot: Rect, x: &Scale, y: &Scale, point: (f64, f64)) -> (f64
 
 /// Grid lines, axes, ticks, numbers and axis names. To be drawn before the data.
 pub(crate) fn frame(
-    canvas: &mut Canvas,
+    sheet: &mut dyn Sheet,
     plot: Rect,
-    (x, x_label): (&mut Scale, &str),
+    (x, x_label): (&Scale, &str),
     (y, y_label): (&Scale, &str),
 ) -> Result<(), Error> {
-    x.thin(plot.width)?;
     for tick in &y.ticks {
         let (_, at) = place(plot, x, y, (0.0, tick.value));
-        canvas.line(&[(plot.x, at), (plot.right(), at)], Stroke::solid(RULE, 1.0))?;
-        canvas.line(&[(plot.x - 5.0, at), (plot.x, at)], Stroke::solid(AXIS, 1.0))?;
-        canvas.text(&tick.label, (plot.x - 9.0, at), Type::new(TICK_SIZE, Anchor::End))?;
+        sheet.line(&[(plot.x, at), (plot.right(), at)], Stroke::solid(RULE, 1.0))?;
+        sheet.line(&[(plot.x - 5.0, at), (plot.x, at)], Stroke::solid(AXIS, 1.0))?;
+        sheet.text(&tick.label, (plot.x - 9.0, at), Type::new(TICK_SIZE, Anchor::End))?;
     }
     for &value in &y.minor {
         let (_, at) = place(plot, x, y, (0.0, value));
-        canvas.line(&[(plot.x - 3.0, at), (plot.x, at)], Stroke::solid(AXIS, 1.0))?;
+        sheet.line(&[(plot.x - 3.0, at), (plot.x, at)], Stroke::solid(AXIS, 1.0))?;
     }
     for tick in &x.ticks {
         let at = plot.x + plot.width * x.position(tick.value);
-        canvas.line(&[(at, plot.bottom()), (at, plot.bottom() + 5.0)], Stroke::solid(AXIS, 1.0))?;
-        canvas.text(&tick.label, (at, plot.bottom() + 17.0), Type::new(TICK_SIZE, Anchor::Middle))?;
+        sheet.line(&[(at, plot.bottom()), (at, plot.bottom() + 5.0)], Stroke::solid(AXIS, 1.0))?;
+        sheet.text(&tick.label, (at, plot.bottom() + 17.0), Type::new(TICK_SIZE, Anchor::Middle))?;
+    }
+    for &value in &x.minor {
+        let at = plot.x + plot.width * x.position(value);
+        sheet.line(&[(at, plot.bottom()), (at, plot.bottom() + 3.0)], Stroke::solid(AXIS, 1.0))?;
     }
     let corner = [(plot.x, plot.y), (plot.x, plot.bottom()), (plot.right(), plot.bottom())];
-    canvas.line(&corner, Stroke::solid(AXIS, 1.0))?;
+    sheet.line(&corner, Stroke::solid(AXIS, 1.0))?;
 
     let (center_x, center_y) = plot.center();
     let name = Type::new(LABEL_SIZE, Anchor::Middle);
     let x_name = fit(x_label, LABEL_SIZE, plot.width)?;
-    canvas.text(&x_name, (center_x, plot.bottom() + BELOW - 16.0), name)?;
+    sheet.text(&x_name, (center_x, plot.bottom() + BELOW - 16.0), name)?;
     let y_name = fit(y_label, LABEL_SIZE, plot.height)?;
-    canvas.text(&y_name, (plot.x - left_of(y, y_label)? + 9.0, center_y), name.upward())
+    sheet.text(&y_name, (plot.x - left_of(y, y_label)? + 9.0, center_y), name.upward())
 }
 
 /// Names with the strokes that they stand for, in lines of at most a given width.
 pub(crate) struct Legend {
+    /// Room for a name, as a multiple of its measured width.
+    slack: f64,
     lines: Vec<Vec<(String, Option<Stroke>)>>,
 }
 
@@ -254,15 +353,16 @@ impl Legend {
     /// Names beyond this number are counted, not shown.
     const MAX_ENTRIES: usize = 12;
 
-    /// Entries with a name, in order.
+    /// Entries with a name, in order. A `slack` above 1 leaves room for a font that is wider than the built-in one.
     pub(crate) fn new<'a>(
         entries: impl IntoIterator<Item = (&'a str, Stroke)>,
         width: f64,
+        slack: f64,
     ) -> Result<Legend, Error> {
         let named: Vec<_> = entries.into_iter().filter(|(name, _)| !name.is_empty()).collect();
         let mut entries: Vec<(String, Option<Stroke>)> = Vec::new();
         for &(name, stroke) in named.iter().take(Self::MAX_ENTRIES) {
-            entries.push((fit(name, TICK_SIZE, width - Self::SAMPLE - 8.0)?, Some(stroke)));
+            entries.push((fit(name, TICK_SIZE, (width - Self::SAMPLE - 8.0) / slack)?, Some(stroke)));
         }
         if named.len() > entries.len() {
             entries.push((format!("and {} more", thousands((named.len() - entries.len()) as u64)), None));
@@ -270,7 +370,7 @@ impl Legend {
         let mut lines: Vec<Vec<_>> = Vec::new();
         let mut used = f64::INFINITY;
         for entry in entries {
-            let entry_width = Self::entry_width(&entry)?;
+            let entry_width = Self::entry_width(&entry, slack)?;
             if used + Self::GAP + entry_width > width {
                 lines.push(Vec::new());
                 used = -Self::GAP;
@@ -280,11 +380,11 @@ impl Legend {
                 line.push(entry);
             }
         }
-        Ok(Legend { lines })
+        Ok(Legend { slack, lines })
     }
 
-    fn entry_width((name, stroke): &(String, Option<Stroke>)) -> Result<f64, Error> {
-        Ok(text_width(name, TICK_SIZE)? + if stroke.is_some() { Self::SAMPLE + 8.0 } else { 0.0 })
+    fn entry_width((name, stroke): &(String, Option<Stroke>), slack: f64) -> Result<f64, Error> {
+        Ok(slack * text_width(name, TICK_SIZE)? + if stroke.is_some() { Self::SAMPLE + 8.0 } else { 0.0 })
     }
 
     pub(crate) fn height(&self) -> f64 {
@@ -294,7 +394,7 @@ impl Legend {
     /// Draws the legend from the point down; a stroke as a line, or as a box where `boxes` is set.
     pub(crate) fn draw(
         &self,
-        canvas: &mut Canvas,
+        sheet: &mut dyn Sheet,
         (left, top): (f64, f64),
         boxes: bool,
     ) -> Result<(), Error> {
@@ -309,13 +409,13 @@ impl Legend {
                     if boxes {
                         let sample =
                             Rect { x: x + Self::SAMPLE - 14.0, y: y - 7.0, width: 14.0, height: 14.0 };
-                        canvas.fill(sample, stroke.color);
+                        sheet.fill(sample, stroke.color);
                     } else {
-                        canvas.line(&[(x, y), (x + Self::SAMPLE, y)], stroke)?;
+                        sheet.line(&[(x, y), (x + Self::SAMPLE, y)], stroke)?;
                     }
                 }
-                canvas.text(name, (text_x, y), Type::new(TICK_SIZE, Anchor::Start))?;
-                x += Self::entry_width(entry)? + Self::GAP;
+                sheet.text(name, (text_x, y), Type::new(TICK_SIZE, Anchor::Start))?;
+                x += Self::entry_width(entry, self.slack)? + Self::GAP;
             }
         }
         Ok(())
@@ -353,6 +453,54 @@ mod tests {
         assert_eq!(labels(&Scale::log(0.001, 10.0)), ["0.001", "0.01", "0.1", "1", "10"]);
         assert_eq!(labels(&Scale::log(1.5, 60.0)), ["2", "5", "10", "20", "50"]);
         assert_eq!(labels(&Scale::log(1e-7, 1e-3)), ["1e−7", "1e−6", "1e−5", "1e−4", "0.001"]);
+    }
+
+    fn fitted(low: f64, high: f64, log: bool, upright: bool) -> Scale {
+        let length = if upright { 300.0 } else { 640.0 };
+        Scale::fitting(low, high, Fitting { log, whole: false, length, upright }).unwrap()
+    }
+
+    #[test]
+    fn fitted_ticks_are_as_fine_as_eight_labels_allow() {
+        let log = |low, high| fitted(low, high, true, false);
+        assert_eq!(labels(&log(0.9, 1.1e5)), ["1", "10", "100", "1,000", "10,000", "100,000"]);
+        assert_eq!(labels(&log(1.5, 60.0)), ["2", "5", "10", "20", "50"]);
+        assert_eq!(labels(&log(11.0, 1_900.0)), ["20", "50", "100", "200", "500", "1,000"]);
+        assert_eq!(labels(&log(1.0, 1_000.0)), ["1", "10", "100", "1,000"]);
+        assert_eq!(labels(&log(2.1, 15.0)), ["4", "6", "8", "10", "12", "14"]);
+        assert_eq!(labels(&log(0.8, 2.2)), ["0.8", "1.0", "1.2", "1.4", "1.6", "1.8", "2.0", "2.2"]);
+        assert_eq!(labels(&log(1e-11, 1.0)), ["1e−10", "1e−8", "1e−6", "1e−4", "0.01", "1"]);
+        let linear = |low, high| fitted(low, high, false, false);
+        assert_eq!(labels(&linear(-0.04, 2.1)), ["0.0", "0.5", "1.0", "1.5", "2.0"]);
+        assert_eq!(labels(&linear(0.0, 7.0)), ["0", "1", "2", "3", "4", "5", "6", "7"]);
+        assert_eq!(labels(&linear(0.0, 8.5)), ["0", "2", "4", "6", "8"]);
+    }
+
+    #[test]
+    fn fitted_labels_never_touch() {
+        let magnitudes = [1e-250, 1e-100, 3e-8, 0.02, 0.7, 1.0, 4.0, 9e3, 1.3e6, 2e9, 1e100, 1e250];
+        let ratios = [1.0, 1.0 + 1e-12, 1.001, 1.1, 1.9, 4.7, 8.0, 30.0, 99.0, 5e3, 2e7, 1e13, 1e60, 1e250];
+        for low in magnitudes {
+            for high in ratios.into_iter().map(|ratio| low * ratio).filter(|&high| drawable(high)) {
+                for (log, upright) in [(false, false), (false, true), (true, false), (true, true)] {
+                    let scale = fitted(low, high, log, upright);
+                    let what =
+                        format!("{low:e} to {high:e}, log {log}, upright {upright}: {:?}", labels(&scale));
+                    assert!((1..=MAX_LABELS).contains(&scale.ticks.len()), "{what}");
+                    assert!((0.0..=1.0).contains(&scale.position(low)), "{what}");
+                    assert!((0.0..=1.0).contains(&scale.position(high)), "{what}");
+                    let mut end = f64::NEG_INFINITY;
+                    for tick in &scale.ticks {
+                        let position = scale.position(tick.value);
+                        assert!((-1e-3..=1.001).contains(&position), "{what}");
+                        let extent = if upright { 14.0 } else { text_width(&tick.label, TICK_SIZE).unwrap() };
+                        let middle = position * if upright { 300.0 } else { 640.0 };
+                        assert!(middle - extent / 2.0 > end + 5.0, "{what}");
+                        end = middle + extent / 2.0;
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A white sheet with lines, boxes, discs, text and images on it, in pixels of the finished picture.
 //!
 //! Everything is drawn several times larger and averaged down at the end, which smooths edges of every kind alike.
+//! What axes and legends need of a canvas is the trait [`Sheet`], so that the same layout can become an SVG.
 
 use std::sync::LazyLock;
 
@@ -22,7 +23,7 @@ const MAX_OVERSAMPLING: usize = 3;
 const MAX_CHARS: usize = 300;
 
 /// Height of a capital or a digit as a part of the font size (Ubuntu: 693 of 1121 units).
-const CAP_HEIGHT: f64 = 0.618;
+pub(crate) const CAP_HEIGHT: f64 = 0.618;
 
 const FONT: &str = "picture";
 
@@ -55,6 +56,16 @@ const DASHES: [&[f64]; 3] = [&[], &[7.0, 4.0], &[2.0, 3.0]];
 pub(crate) fn series_stroke(series_idx: usize) -> Stroke {
     let dash = DASHES[(series_idx / PALETTE.len()) % DASHES.len()];
     Stroke { color: PALETTE[series_idx % PALETTE.len()], width: 2.0, dash }
+}
+
+/// Dash patterns of lines that are told apart without colours too.
+const LINE_DASHES: [&[f64]; 4] = [&[], &[9.0, 4.0], &[2.0, 3.0], &[11.0, 3.0, 2.0, 3.0]];
+
+/// A stroke that differs from its neighbours' in colour and in dashes. Of the first eight, those with the same dashes
+/// are dark and light.
+pub(crate) fn line_stroke(line_idx: usize) -> Stroke {
+    let dash = LINE_DASHES[line_idx % LINE_DASHES.len()];
+    Stroke { color: PALETTE[line_idx % PALETTE.len()], width: 2.0, dash }
 }
 
 /// How a line is drawn.
@@ -106,10 +117,10 @@ pub(crate) enum Anchor {
 /// How a text is set. The given point is half-way up its capitals.
 #[derive(Clone, Copy)]
 pub(crate) struct Type {
-    size: f64,
-    color: RGBColor,
-    anchor: Anchor,
-    upward: bool,
+    pub(crate) size: f64,
+    pub(crate) color: RGBColor,
+    pub(crate) anchor: Anchor,
+    pub(crate) upward: bool,
 }
 
 impl Type {
@@ -146,7 +157,7 @@ fn draw_error(error: impl std::fmt::Display) -> Error {
 }
 
 /// Without control characters, and not longer than anyone would read.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars().take(MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -196,6 +207,29 @@ pub(crate) fn wrap(text: &str, size: f64, width: f64, max_lines: usize) -> Resul
     lines.iter().map(|line| fit(line, size, width)).collect()
 }
 
+/// What a layout is drawn on, in pixels from the upper left corner.
+pub(crate) trait Sheet {
+    fn width(&self) -> f64;
+
+    /// A filled box.
+    fn fill(&mut self, rect: Rect, color: RGBColor);
+
+    /// A filled disc.
+    fn disc(&mut self, center: (f64, f64), radius: f64, color: RGBColor) -> Result<(), Error>;
+
+    /// A line through all points, with round corners.
+    fn line(&mut self, points: &[(f64, f64)], stroke: Stroke) -> Result<(), Error>;
+
+    /// A text on one line.
+    fn text(&mut self, text: &str, at: (f64, f64), style: Type) -> Result<(), Error>;
+
+    /// What follows, up to [`Sheet::end`], is one thing with a name, where the format keeps names.
+    fn begin(&mut self, _name: &str) {}
+
+    /// Ends what [`Sheet::begin`] began.
+    fn end(&mut self) {}
+}
+
 /// A picture in the making.
 pub(crate) struct Canvas {
     width: usize,
@@ -220,10 +254,6 @@ impl Canvas {
         let (width, height) = (width as usize, height as usize);
         let samples = vec![255; width * height * oversampling * oversampling * 3];
         Ok(Canvas { width, height, oversampling, samples })
-    }
-
-    pub(crate) fn width(&self) -> f64 {
-        self.width as f64
     }
 
     fn sample_size(&self) -> (u32, u32) {
@@ -256,45 +286,12 @@ impl Canvas {
         }
     }
 
-    /// A filled box.
-    pub(crate) fn fill(&mut self, rect: Rect, color: RGBColor) {
-        let (width, height) = self.sample_size();
-        let column = |x: f64| (self.sample(x).max(0) as usize).min(width as usize);
-        let row = |y: f64| (self.sample(y).max(0) as usize).min(height as usize);
-        let (left, right) = (column(rect.x), column(rect.right()));
-        let (top, bottom) = (row(rect.y), row(rect.bottom()));
-        if left >= right {
-            return;
-        }
-        for line in self.samples.chunks_exact_mut(3 * width as usize).take(bottom).skip(top) {
-            for sample in line[3 * left..3 * right].chunks_exact_mut(3) {
-                sample.copy_from_slice(&[color.0, color.1, color.2]);
-            }
-        }
-    }
-
     /// The outline of a box, drawn inside it.
     pub(crate) fn outline(&mut self, rect: Rect, color: RGBColor, width: f64) {
         self.fill(Rect { height: width, ..rect }, color);
         self.fill(Rect { y: rect.bottom() - width, height: width, ..rect }, color);
         self.fill(Rect { width, ..rect }, color);
         self.fill(Rect { x: rect.right() - width, width, ..rect }, color);
-    }
-
-    /// A filled disc.
-    pub(crate) fn disc(&mut self, (x, y): (f64, f64), radius: f64, color: RGBColor) -> Result<(), Error> {
-        let center = (self.sample(x), self.sample(y));
-        let radius = self.sample(radius).max(1) as u32;
-        let style = ShapeStyle::from(&color).filled();
-        self.backend()?.draw_circle(center, radius, &style, true).map_err(draw_error)
-    }
-
-    /// A line through all points, with round corners.
-    pub(crate) fn line(&mut self, points: &[(f64, f64)], stroke: Stroke) -> Result<(), Error> {
-        for piece in dashes(points, stroke.dash) {
-            self.solid_line(&piece, stroke)?;
-        }
-        Ok(())
     }
 
     fn solid_line(&mut self, points: &[(f64, f64)], stroke: Stroke) -> Result<(), Error> {
@@ -315,40 +312,6 @@ impl Canvas {
             for &corner in inner {
                 backend.draw_circle(corner, width / 2, &style.filled(), true).map_err(draw_error)?;
             }
-        }
-        Ok(())
-    }
-
-    /// A text on one line.
-    pub(crate) fn text(&mut self, text: &str, (x, y): (f64, f64), style: Type) -> Result<(), Error> {
-        let text = clean(text);
-        let size = even(style.size * self.oversampling as f64);
-        let font = font(size)?;
-        let ((left, _), (right, _)) = font.layout_box(&text).map_err(draw_error)?;
-        let length = right - left;
-        let along = match style.anchor {
-            Anchor::Start => 0,
-            Anchor::Middle => -length / 2,
-            Anchor::End => -length,
-        };
-        // The library puts the baseline half the size below the point that it is given.
-        let across = (size * CAP_HEIGHT / 2.0).round() as i32 - (size / 2.0) as i32;
-        let origin = (self.sample(x), self.sample(y));
-        let bolder = self.oversampling > 1;
-        let mut covered: Vec<(i32, i32, f32)> = Vec::new();
-        font.draw(&text, (along, across), |x, y, alpha| {
-            covered.push((x, y, alpha));
-            // The light face, a third or half of a pixel bolder.
-            if bolder {
-                covered.push((x + 1, y, alpha));
-            }
-            Ok::<(), std::convert::Infallible>(())
-        })
-        .map_err(draw_error)?
-        .map_err(draw_error)?;
-        for (along, across, alpha) in covered {
-            let (dx, dy) = if style.upward { (across, -along) } else { (along, across) };
-            self.blend(origin.0 + dx, origin.1 + dy, style.color, alpha);
         }
         Ok(())
     }
@@ -388,6 +351,75 @@ impl Canvas {
             pixels.extend(sums.iter().map(|sum| ((sum + n_samples / 2) / n_samples) as u8));
         }
         encode(&pixels, self.width, self.height, ExtendedColorType::Rgb8)
+    }
+}
+
+impl Sheet for Canvas {
+    fn width(&self) -> f64 {
+        self.width as f64
+    }
+
+    fn fill(&mut self, rect: Rect, color: RGBColor) {
+        let (width, height) = self.sample_size();
+        let column = |x: f64| (self.sample(x).max(0) as usize).min(width as usize);
+        let row = |y: f64| (self.sample(y).max(0) as usize).min(height as usize);
+        let (left, right) = (column(rect.x), column(rect.right()));
+        let (top, bottom) = (row(rect.y), row(rect.bottom()));
+        if left >= right {
+            return;
+        }
+        for line in self.samples.chunks_exact_mut(3 * width as usize).take(bottom).skip(top) {
+            for sample in line[3 * left..3 * right].chunks_exact_mut(3) {
+                sample.copy_from_slice(&[color.0, color.1, color.2]);
+            }
+        }
+    }
+
+    fn disc(&mut self, (x, y): (f64, f64), radius: f64, color: RGBColor) -> Result<(), Error> {
+        let center = (self.sample(x), self.sample(y));
+        let radius = self.sample(radius).max(1) as u32;
+        let style = ShapeStyle::from(&color).filled();
+        self.backend()?.draw_circle(center, radius, &style, true).map_err(draw_error)
+    }
+
+    fn line(&mut self, points: &[(f64, f64)], stroke: Stroke) -> Result<(), Error> {
+        for piece in dashes(points, stroke.dash) {
+            self.solid_line(&piece, stroke)?;
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str, (x, y): (f64, f64), style: Type) -> Result<(), Error> {
+        let text = clean(text);
+        let size = even(style.size * self.oversampling as f64);
+        let font = font(size)?;
+        let ((left, _), (right, _)) = font.layout_box(&text).map_err(draw_error)?;
+        let length = right - left;
+        let along = match style.anchor {
+            Anchor::Start => 0,
+            Anchor::Middle => -length / 2,
+            Anchor::End => -length,
+        };
+        // The library puts the baseline half the size below the point that it is given.
+        let across = (size * CAP_HEIGHT / 2.0).round() as i32 - (size / 2.0) as i32;
+        let origin = (self.sample(x), self.sample(y));
+        let bolder = self.oversampling > 1;
+        let mut covered: Vec<(i32, i32, f32)> = Vec::new();
+        font.draw(&text, (along, across), |x, y, alpha| {
+            covered.push((x, y, alpha));
+            // The light face, a third or half of a pixel bolder.
+            if bolder {
+                covered.push((x + 1, y, alpha));
+            }
+            Ok::<(), std::convert::Infallible>(())
+        })
+        .map_err(draw_error)?
+        .map_err(draw_error)?;
+        for (along, across, alpha) in covered {
+            let (dx, dy) = if style.upward { (across, -along) } else { (along, across) };
+            self.blend(origin.0 + dx, origin.1 + dy, style.color, alpha);
+        }
+        Ok(())
     }
 }
 
@@ -457,11 +489,11 @@ impl Title {
         if self.lines.is_empty() { 14.0 } else { 20.0 + Self::LINE * self.lines.len() as f64 }
     }
 
-    pub(crate) fn draw(&self, canvas: &mut Canvas) -> Result<(), Error> {
-        let x = canvas.width() / 2.0;
+    pub(crate) fn draw(&self, sheet: &mut dyn Sheet) -> Result<(), Error> {
+        let x = sheet.width() / 2.0;
         for (line_idx, line) in self.lines.iter().enumerate() {
             let y = 24.0 + Self::LINE * line_idx as f64;
-            canvas.text(line, (x, y), Type::new(TITLE_SIZE, Anchor::Middle))?;
+            sheet.text(line, (x, y), Type::new(TITLE_SIZE, Anchor::Middle))?;
         }
         Ok(())
     }

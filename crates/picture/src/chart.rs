@@ -5,17 +5,17 @@ use crate::axes::{
     BELOW, Legend, Linear, Scale, drawable, drawable_log, frame, left_of, numbers, place, thousands,
 };
 use crate::canvas::{
-    AXIS, Anchor, BLACK, Canvas, LABEL_SIZE, MUTED, Rect, SMALL_SIZE, Stroke, TICK_SIZE, Title, Type, fit,
-    series_stroke, text_width, widest,
+    AXIS, Anchor, BLACK, Canvas, LABEL_SIZE, MUTED, Rect, SMALL_SIZE, Sheet, Stroke, TICK_SIZE, Title, Type,
+    fit, series_stroke, text_width, widest,
 };
 
 /// The most bins of a histogram.
 pub const MAX_BINS: usize = 1_000;
 
-const MARGIN: f64 = 18.0;
-const PLOT_HEIGHT: f64 = 300.0;
+pub(crate) const MARGIN: f64 = 18.0;
+pub(crate) const PLOT_HEIGHT: f64 = 300.0;
 /// The space for the numbers of an axis at the right end, where the last one is centred on the end of the plot.
-const RIGHT: f64 = 26.0;
+pub(crate) const RIGHT: f64 = 26.0;
 
 /// A named line of a [`Panel`].
 #[derive(Clone, Debug)]
@@ -131,11 +131,11 @@ fn prepare(panel: &Panel, plot_width: f64) -> Result<Prepared<'_>, Error> {
     });
     let entries =
         panel.curves.iter().enumerate().map(|(idx, curve)| (curve.name.as_str(), series_stroke(idx)));
-    Ok(Prepared { panel, runs, scales, legend: Legend::new(entries, plot_width)? })
+    Ok(Prepared { panel, runs, scales, legend: Legend::new(entries, plot_width, 1.0)? })
 }
 
 /// The least and the greatest of some numbers, None for none.
-fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+pub(crate) fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     values.fold(None, |bounds, value| match bounds {
         None => Some((value, value)),
         Some((low, high)) => Some((value.min(low), value.max(high))),
@@ -156,7 +156,8 @@ fn draw_panel(
     const MAX_MARKED: usize = 40;
 
     let Some((mut x, y)) = scales else { return no_data(canvas, plot) };
-    frame(canvas, plot, (&mut x, &panel.x_label), (&y, &panel.y_label))?;
+    x.thin(plot.width)?;
+    frame(canvas, plot, (&x, &panel.x_label), (&y, &panel.y_label))?;
     for (curve_idx, runs) in runs.iter().enumerate() {
         let stroke = series_stroke(curve_idx);
         let n_points: usize = runs.iter().map(Vec::len).sum();
@@ -226,15 +227,15 @@ pub fn bars(
     let left = MARGIN + left_of(&y, y_label)?;
     let width = left + plot_width + MARGIN;
     let entries = series.iter().enumerate().map(|(idx, (name, _))| (name.as_str(), series_stroke(idx)));
-    let legend = Legend::new(entries.filter(|_| series.len() > 1), plot_width)?;
+    let legend = Legend::new(entries.filter(|_| series.len() > 1), plot_width, 1.0)?;
     let title = Title::new(title, width)?;
     let plot =
         Rect { x: left, y: title.height() + legend.height() + 10.0, width: plot_width, height: PLOT_HEIGHT };
     let mut canvas = Canvas::new(width, plot.bottom() + BELOW + names_below - 16.0 + MARGIN / 2.0)?;
     title.draw(&mut canvas)?;
     legend.draw(&mut canvas, (plot.x - 12.0, title.height()), true)?;
-    let mut x = Scale::bare(0.0, groups.len() as f64);
-    frame(&mut canvas, plot, (&mut x, ""), (&y, y_label))?;
+    let x = Scale::bare(0.0, groups.len() as f64);
+    frame(&mut canvas, plot, (&x, ""), (&y, y_label))?;
     let (center, _) = plot.center();
     let name_y = plot.bottom() + BELOW - 16.0 + names_below - 16.0;
     let x_name = fit(x_label, LABEL_SIZE, plot.width)?;
@@ -349,6 +350,7 @@ pub fn histogram(
         return canvas.finish();
     };
 
+    x.thin(plot.width)?;
     frame(&mut canvas, plot, (x, x_label), (&y, "count"))?;
     for (bin_idx, &count) in binned.counts.iter().enumerate() {
         let edge = |idx: usize| place(plot, x, &y, (binned.low + binned.step * idx as f64, 0.0)).0;

@@ -5,8 +5,8 @@ use plotters::style::RGBColor;
 use crate::Error;
 use crate::axes::thousands;
 use crate::canvas::{
-    AXIS, Anchor, BLACK, Canvas, LABEL_SIZE, MUTED, RULE, Rect, SMALL_SIZE, TICK_SIZE, Title, Type, WHITE,
-    fit, widest,
+    AXIS, Anchor, BLACK, Canvas, LABEL_SIZE, MUTED, RULE, Rect, SMALL_SIZE, Sheet, TICK_SIZE, Title, Type,
+    WHITE, fit, widest,
 };
 
 /// Shares from 0 to 1 in five even steps: `ColorBrewer`'s blues, light to dark for every kind of eye and in grey print.

@@ -66,6 +66,36 @@ pub enum Error {
         /// The largest number allowed.
         max: usize,
     },
+    /// A plot has more lines or points than it can show.
+    #[error("{found} {what}; a plot has at most {max}")]
+    TooMany {
+        /// What there is too much of, in the plural.
+        what: &'static str,
+        /// The number given.
+        found: usize,
+        /// The largest number allowed.
+        max: usize,
+    },
+    /// A number has no place on a logarithmic axis.
+    #[error(
+        "line '{line}' has {axis} = {value:?}, but a logarithmic axis takes positive numbers only, from 1e-250 up; leave the point out or make the axis linear"
+    )]
+    NotPositive {
+        /// The name of the line.
+        line: String,
+        /// The axis, `x` or `y`.
+        axis: &'static str,
+        /// The number at fault.
+        value: f64,
+    },
+    /// A reference line stands at no number, or at one too large to draw.
+    #[error("the reference line '{line}' is at y = {value:?}; give a number of at most 1e250 in size")]
+    NotFinite {
+        /// The name of the line.
+        line: String,
+        /// The number at fault.
+        value: f64,
+    },
     /// The picture would be too large.
     #[error(
         "the picture would be {width:.0}x{height:.0} pixels, over the limit of {limit}; draw fewer or smaller items"

@@ -5,7 +5,8 @@ use plotters::style::RGBColor;
 
 use crate::Error;
 use crate::canvas::{
-    Anchor, Canvas, LABEL_SIZE, MAX_PIXELS, MUTED, RULE, Rect, SMALL_SIZE, Title, Type, encode, fit, widest,
+    Anchor, Canvas, LABEL_SIZE, MAX_PIXELS, MUTED, RULE, Rect, SMALL_SIZE, Sheet, Title, Type, encode, fit,
+    widest,
 };
 
 /// Images `[n, channels, height, width]` in one row-major buffer; n follows from its length.

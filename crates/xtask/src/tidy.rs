@@ -29,6 +29,9 @@ pub(crate) fn check(ctx: &Context) -> anyhow::Result<()> {
         if name == "justfile" {
             breaches.extend(justfile_breaches(&text));
         }
+        if name.ends_with("/Cargo.toml") {
+            breaches.extend(test_noise_breach(&name, &text));
+        }
     }
     breaches.extend(unnamed_bins(root));
     let (wrong, n_data) = sums::check_list(&root.join("data"))?;
@@ -43,6 +46,23 @@ pub(crate) fn check(ctx: &Context) -> anyhow::Result<()> {
     }
     println!("tidy: {} files, {n_data} of them data with the right hashes", files.len());
     Ok(())
+}
+
+/// Noise with a seed hides nothing: no program may link the crate that makes it.
+fn test_noise_breach(name: &str, manifest: &str) -> Option<String> {
+    let mut section = "";
+    for line in manifest.lines().map(str::trim) {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let names = line.starts_with("dp-noise-testing") || section.contains("dependencies.dp-noise-testing");
+        if names && !section.starts_with("[dev-dependencies") {
+            return Some(format!(
+                "{name}: dp-noise-testing is for [dev-dependencies] alone, and stands in {section}"
+            ));
+        }
+    }
+    None
 }
 
 /// Files that are or could be committed: what git knows, or all that no ignored folder holds where git is not there.
@@ -299,6 +319,21 @@ list := [
         assert!(in_rust[0].starts_with("a.rs:2: ") && in_rust[1].starts_with("a.rs:3: "), "{in_rust:?}");
         assert_eq!(text_breaches("a.md", &text).len(), 1);
         assert!(text_breaches("tidy.rs", include_str!("tidy.rs")).is_empty());
+    }
+
+    #[test]
+    fn noise_with_a_seed_is_for_tests_alone() {
+        let line = "dp-noise-testing.workspace = true";
+        let good = format!("[dependencies]\ndp-noise.workspace = true\n[dev-dependencies]\n{line}\n");
+        assert_eq!(test_noise_breach("a/Cargo.toml", &good), None);
+        for bad in [
+            format!("[dev-dependencies]\nx = 1\n[dependencies]\n{line}\n"),
+            format!("[build-dependencies]\n{line}\n"),
+            "[dependencies.dp-noise-testing]\nworkspace = true\n".to_owned(),
+            format!("[target.'cfg(unix)'.dependencies]\n{line}\n"),
+        ] {
+            assert!(test_noise_breach("a/Cargo.toml", &bad).is_some(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,0 +1,357 @@
+//! Overspending is impossible: every sequence of charges, crashes, restarts and second processes up to a length, on a disk that fails
+//! as disks may; then the same on real files.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+
+use dp_accounting::filter::{Budget, Cap};
+use dp_accounting::ledger::{Account, Charge, Entry, Header, Ledger, Stamp, Store};
+use dp_accounting::{Adjacency, Error, Mechanism};
+use dp_noise::{NoiseSource, SystemNoise};
+use dp_noise_testing::TestNoise;
+
+const ANSWER: Mechanism = Mechanism::GnmaxAnswer { sigma: 41.0 };
+
+fn header(count: u64) -> Header {
+    Header {
+        ledger: 1,
+        dataset: "mnist-train-60000".to_owned(),
+        unit: "all records of one shard".to_owned(),
+        adjacency: Adjacency::ReplaceOneShard,
+        budget: Budget::Caps { epsilon: 1.0, delta: 1e-5, caps: vec![Cap { mechanism: ANSWER, count }] },
+        stamp: Stamp::Release,
+    }
+}
+
+/// A budget for `count` answers that is computed in a moment: RDP at order 12.
+fn quick(count: u64) -> Header {
+    let (order, delta) = (12.0f64, 1e-5);
+    let divergence = (count as f64 + 0.5) * order / (41.0 * 41.0);
+    let epsilon = divergence + (-1.0 / order).ln_1p() - (delta * order).ln() / (order - 1.0);
+    Header { budget: Budget::Rdp { epsilon, delta, order }, ..header(count) }
+}
+
+fn charge(count: u64) -> Charge {
+    Charge {
+        mechanism: ANSWER,
+        count,
+        adjacency: Adjacency::ReplaceOneShard,
+        run: "only".to_owned(),
+        purpose: "a query".to_owned(),
+    }
+}
+
+/// Noise that says it is secret; the tests' draws look at nothing else.
+struct Counted;
+
+impl NoiseSource for Counted {
+    const SECRET: bool = true;
+    fn fill(&mut self, bytes: &mut [u8]) {
+        bytes.fill(0);
+    }
+}
+
+/// What survives a power cut, and how the next write goes wrong.
+#[derive(Clone)]
+struct Disk {
+    bytes: Rc<RefCell<Vec<u8>>>,
+    /// How many of the bytes of the next append arrive before the machine stops.
+    dies_after: Rc<RefCell<Option<usize>>>,
+}
+
+impl Store for Disk {
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        Ok(self.bytes.borrow().clone())
+    }
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(arrive) = self.dies_after.borrow_mut().take() {
+            self.bytes.borrow_mut().extend(&bytes[..arrive.min(bytes.len())]);
+            return Err(io::Error::other("the power is off"));
+        }
+        self.bytes.borrow_mut().extend(bytes);
+        Ok(())
+    }
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.bytes.borrow_mut().truncate(length as usize);
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    /// A charge of one run that goes well.
+    Charge,
+    /// A charge of two at once.
+    ChargeTwo,
+    /// The machine stops while the intent is written: nothing, half a line, the line without its end, or all of it arrives.
+    CrashInIntent(usize),
+    /// It stops between the intent and the draw.
+    CrashBeforeDraw,
+    /// It stops after the draw, while the result is written.
+    CrashInResult(usize),
+    /// It stops when nothing is going on.
+    Crash,
+}
+
+const ARRIVALS: usize = 4;
+
+/// The bytes of `line` that arrive in the n-th way.
+fn arrive(way: usize, length: usize) -> usize {
+    match way {
+        0 => 0,
+        1 => length / 2,
+        2 => length - 1,
+        _ => length,
+    }
+}
+
+fn steps() -> Vec<Step> {
+    let mut all = vec![Step::Charge, Step::ChargeTwo, Step::CrashBeforeDraw, Step::Crash];
+    for way in 0..ARRIVALS {
+        all.extend([Step::CrashInIntent(way), Step::CrashInResult(way)]);
+    }
+    all
+}
+
+/// Runs the steps; gives how many runs were drawn in all.
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
+fn play(sequence: &[Step], cap: u64) -> (u64, Account) {
+    let bytes = Ledger::<Counted, Disk>::start(&quick(cap)).unwrap();
+    let disk = Disk { bytes: Rc::new(RefCell::new(bytes)), dies_after: Rc::default() };
+    let open = || Ledger::with_store(Path::new("disk"), disk.clone(), Counted).unwrap();
+    let mut ledger = open();
+    let drawn = RefCell::new(0);
+    // A line's length, to know where it can be cut.
+    let length = 400;
+    for step in sequence {
+        let count = if *step == Step::ChargeTwo { 2 } else { 1 };
+        let result = match *step {
+            Step::Crash => Err(()),
+            Step::Charge | Step::ChargeTwo => ledger
+                .run(charge(count), |_| *drawn.borrow_mut() += count)
+                .map_err(|error| assert!(matches!(error, Error::Overspent { .. }), "{error}")),
+            Step::CrashInIntent(way) => {
+                *disk.dies_after.borrow_mut() = Some(arrive(way, length));
+                let result = ledger.run(charge(1), |_| panic!("drawn without an intent on the disk"));
+                disk.dies_after.borrow_mut().take();
+                result.map_err(|_| ())
+            }
+            Step::CrashBeforeDraw => {
+                let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    ledger.run(charge(1), |_| -> () { std::panic::resume_unwind(Box::new("stopped")) })
+                }));
+                drop(unwound);
+                Err(())
+            }
+            Step::CrashInResult(way) => {
+                let dies = disk.dies_after.clone();
+                let result = ledger.run(charge(1), |_| {
+                    *drawn.borrow_mut() += 1;
+                    *dies.borrow_mut() = Some(arrive(way, length));
+                });
+                disk.dies_after.borrow_mut().take();
+                result.map_err(|_| ())
+            }
+        };
+        // After every failure a new process begins; after a refusal the old one could go on just as well.
+        if result.is_err() {
+            ledger = open();
+        }
+    }
+    (drawn.into_inner(), open().account().clone())
+}
+
+/// All 12^4 sequences of four steps, against budgets of one, two and three answers.
+#[test]
+fn no_sequence_of_charges_and_crashes_draws_more_than_the_budget() {
+    let steps = steps();
+    assert_eq!(steps.len(), 12);
+    let mut tried = 0;
+    let mut full = 0;
+    let mut sequence = [0; 4];
+    loop {
+        let chosen: Vec<Step> = sequence.iter().map(|i| steps[*i]).collect();
+        for cap in 1..=3 {
+            let (drawn, account) = play(&chosen, cap);
+            let charged: u64 = account.totals().iter().map(|(_, count)| count).sum();
+            assert!(drawn <= cap, "{chosen:?} drew {drawn} of {cap}");
+            assert!(
+                drawn <= charged && charged <= cap,
+                "{chosen:?}: drew {drawn}, charged {charged} of {cap}"
+            );
+            full += u64::from(drawn == cap);
+            tried += 1;
+        }
+        let Some(place) = sequence.iter().rposition(|i| *i + 1 < steps.len()) else { break };
+        sequence[place] += 1;
+        sequence[place + 1..].fill(0);
+    }
+    assert_eq!(tried, 3 * 12usize.pow(4));
+    // The test would be empty if nothing could be drawn.
+    assert!(full > 1000, "{full}");
+}
+
+#[test]
+fn an_intent_without_a_result_is_spent_and_never_drawn_again() {
+    let (drawn, account) = play(&[Step::CrashBeforeDraw, Step::Charge], 2);
+    assert_eq!((drawn, account.open()), (1, vec![1]));
+    let (drawn, _) = play(&[Step::CrashBeforeDraw, Step::CrashBeforeDraw, Step::Charge], 2);
+    assert_eq!(drawn, 0);
+}
+
+/// Cut at every byte, a ledger either opens with everything whose intent was complete, or says that its header is gone.
+#[test]
+fn a_ledger_cut_anywhere_keeps_what_could_have_been_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.jsonl");
+    let mut ledger = Ledger::create(&path, &header(5), SystemNoise::new().unwrap()).unwrap();
+    for _ in 0..3 {
+        ledger.run(charge(1), |noise| noise.next_u64() % 10).unwrap();
+    }
+    drop(ledger);
+    let bytes = std::fs::read(&path).unwrap();
+    let ends: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i] == b'\n').collect();
+    assert_eq!(ends.len(), 7);
+    for length in 0..bytes.len() {
+        let cut = dir.path().join("cut.jsonl");
+        put(&cut, &bytes[..length]);
+        match Ledger::open(&cut, SystemNoise::new().unwrap()) {
+            Ok(ledger) => {
+                let complete = ends.iter().filter(|end| **end <= length).count();
+                assert_eq!(ledger.account().entries.len() + 1, complete, "cut to {length}");
+                drop(ledger);
+                // It can go on, and what it writes is read again.
+                let again = Ledger::open(&cut, SystemNoise::new().unwrap()).unwrap();
+                assert_eq!(again.account().torn, 0);
+            }
+            Err(error) => assert!(length < ends[0], "cut to {length}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_changed_lost_or_added_line_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.jsonl");
+    let mut ledger = Ledger::create(&path, &header(5), SystemNoise::new().unwrap()).unwrap();
+    for _ in 0..3 {
+        ledger.run(charge(1), |_| 7).unwrap();
+    }
+    drop(ledger);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let without = |gone: usize| {
+        let mut text = String::new();
+        for (_, line) in lines.iter().enumerate().filter(|(i, _)| *i != gone) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    };
+    let mut damaged: Vec<String> = (0..lines.len() - 1).map(without).collect();
+    damaged.push(text.replacen("\"outcome\":7", "\"outcome\":8", 1));
+    damaged.push(text.replacen("\"count\":1", "\"count\":0", 2));
+    damaged.push(format!("{text}{}\n", lines[1]));
+    damaged.push(format!("{text}{{}}\n"));
+    damaged.push(text.replacen("\"ledger\":1", "\"ledger\":2", 1));
+    damaged.push(format!("\n{text}"));
+    for (i, text) in damaged.iter().enumerate() {
+        put(&path, text.as_bytes());
+        let error = Account::read(&path).unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{i}: {error}");
+        assert!(error.to_string().contains("ledger.jsonl"), "{error}");
+    }
+}
+
+#[test]
+fn a_second_process_is_refused_and_a_second_ledger_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.jsonl");
+    let first = Ledger::create(&path, &header(5), SystemNoise::new().unwrap()).unwrap();
+    let second = Ledger::open(&path, SystemNoise::new().unwrap()).unwrap_err();
+    assert!(second.to_string().contains("is in use by"), "{second}");
+    // Reading is free.
+    assert_eq!(Account::read(&path).unwrap().entries.len(), 0);
+    drop(first);
+    let again = Ledger::create(&path, &header(5), SystemNoise::new().unwrap()).unwrap_err();
+    assert!(again.to_string().contains("already"), "{again}");
+    assert!(Ledger::open(&dir.path().join("none.jsonl"), SystemNoise::new().unwrap()).is_err());
+}
+
+#[test]
+fn adjacencies_are_not_mixed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut head = header(5);
+    head.budget = Budget::Rdp { epsilon: 2.0, delta: 1e-5, order: 12.0 };
+    let mut ledger = Ledger::create(&dir.path().join("l"), &head, SystemNoise::new().unwrap()).unwrap();
+    let step = Mechanism::PoissonSubsampledGaussian { q: 0.01, sigma: 4.0 };
+    for adjacency in [Adjacency::AddOrRemoveOne, Adjacency::ReplaceOneShard] {
+        let refused = Charge { mechanism: step, adjacency, ..charge(1) };
+        let error = ledger.run(refused, |_| panic!("drawn")).map(|(): ()| ()).unwrap_err();
+        assert!(matches!(error, Error::Adjacency { .. }), "{error}");
+    }
+    assert!(ledger.account().entries.is_empty());
+    // Stated under another relation and converted explicitly it is let in.
+    let mut records = head.clone();
+    records.adjacency = Adjacency::ReplaceOne;
+    let mut ledger = Ledger::create(&dir.path().join("r"), &records, SystemNoise::new().unwrap()).unwrap();
+    let gaussian = Mechanism::Gaussian { sigma: 20.0, sensitivity_l2: 1.0 };
+    let mechanism = gaussian.converted(Adjacency::AddOrRemoveOne, Adjacency::ReplaceOne).unwrap();
+    ledger.run(Charge { mechanism, adjacency: Adjacency::ReplaceOne, ..charge(1) }, |_| 1).unwrap();
+}
+
+#[test]
+fn test_noise_voids_a_ledger_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l");
+    let ledger = Ledger::create(&path, &header(5), TestNoise::new(1)).unwrap();
+    assert!(ledger.label().reason().unwrap().contains("test source"));
+    drop(ledger);
+    let mut ledger = Ledger::open(&path, SystemNoise::new().unwrap()).unwrap();
+    ledger.degrade(Stamp::Release, "please").unwrap();
+    assert_eq!(ledger.account().stamp, Stamp::Void);
+    assert!(ledger.label().to_json().is_null());
+}
+
+#[test]
+fn a_benchmark_has_a_budget_per_run_and_no_guarantee() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = Header { stamp: Stamp::Benchmark, ..header(2) };
+    let mut ledger = Ledger::create(&dir.path().join("l"), &head, SystemNoise::new().unwrap()).unwrap();
+    for run in ["epsilon 1, seed 1", "epsilon 1, seed 2"] {
+        let charge = || Charge { run: run.to_owned(), ..charge(1) };
+        ledger.run(charge(), |_| 1).unwrap();
+        ledger.run(charge(), |_| 1).unwrap();
+        assert!(ledger.run(charge(), |_| 1).is_err());
+    }
+    assert!(ledger.label().reason().unwrap().starts_with("a benchmark ledger"));
+    // A ledger for release counts all runs as one, whatever they are called.
+    let mut release = Ledger::create(&dir.path().join("r"), &header(2), SystemNoise::new().unwrap()).unwrap();
+    for (run, fits) in [("a", true), ("b", true), ("c", false)] {
+        assert_eq!(release.run(Charge { run: run.to_owned(), ..charge(1) }, |_| 1).is_ok(), fits);
+    }
+    let label = release.label().to_json();
+    assert_eq!((label["epsilon"].as_f64(), label["ledger"]["entries"].as_u64()), (Some(1.0), Some(4)));
+}
+
+#[test]
+fn the_transcript_holds_what_was_released_and_no_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l");
+    let mut ledger = Ledger::create(&path, &header(3), SystemNoise::new().unwrap()).unwrap();
+    let votes_private = [200, 30, 20];
+    let noise = dp_noise::DiscreteGaussian::new(41).unwrap();
+    let label =
+        ledger.run(charge(1), |source| dp_noise::gnmax(&votes_private, &noise, source).unwrap()).unwrap();
+    assert!(label < 3);
+    let account = Account::read(&path).unwrap();
+    assert_eq!(account.entries.len(), 2);
+    assert!(matches!(&account.entries[1], Entry::Result { of: 1, outcome } if *outcome == label));
+}
+
+#[expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a damaged ledger is what the tests need")]
+fn put(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+}
