@@ -142,6 +142,10 @@ train-student:
 evaluate-student:
     {{step}} evaluate-student -- --model {{out}}/student/student_model_best.pth --mnist-dir {{datasets}} --config {{config}} --output {{out}}/student/evaluation_report.json {{common}}
 
+# What a budget of DP-SGD buys: the noise for an epsilon, after so many steps at a sampling rate.
+privacy-budget epsilon="1" q="0.01" steps="10000" delta="0.00001":
+    cargo run --quiet --release --package privacy-budget -- calibrate --epsilon {{epsilon}} --delta {{delta}} --q {{q}} --steps {{steps}}
+
 # Say what the combined samples are, and whether they are still what their report says
 inspect path="runs/pipeline/combined":
     cargo run --quiet --release --package inspect -- {{path}}

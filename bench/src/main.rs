@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
+use dp_accounting::calibrate::Accountant;
 use serde_json::{Value, json};
 
 use crate::parts::{Inputs, Run};
@@ -52,6 +53,9 @@ enum Part {
     TeacherVaes,
     TeacherVaesGrouped,
     PoolFiles,
+    PrivacyLoss,
+    CalibrationPld,
+    CalibrationRdp,
     Sgemm,
 }
 
@@ -77,6 +81,9 @@ fn main() -> Result<()> {
         Part::TeacherVaes => parts::teacher_vaes(&run, 1)?,
         Part::TeacherVaesGrouped => parts::teacher_vaes(&run, usize::MAX)?,
         Part::PoolFiles => parts::pool_files(&run)?,
+        Part::PrivacyLoss => parts::privacy_loss(&run)?,
+        Part::CalibrationPld => parts::calibration(&run, Accountant::Pld)?,
+        Part::CalibrationRdp => parts::calibration(&run, Accountant::Rdp)?,
         Part::Sgemm => parts::sgemm(&run)?,
     };
     let part = args.part.to_possible_value().map(|value| value.get_name().to_owned());

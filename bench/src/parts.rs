@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use artifact::Access;
+use dp_accounting::calibrate::{Accountant, DpSgd};
 use pate_core::augment::{Augmentation, Geometry};
 use pate_core::data::{ImageSpec, Images, Labels, Normalisation, Privacy, RangeRule, Records, Shard};
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
@@ -299,6 +300,22 @@ pub(crate) fn pool_files(run: &Run<'_>) -> Result<Measured> {
         seconds,
         json!({ "images": read.len(), "sum": read.tensor().f_sum(Kind::Double)?.f_double_value(&[])? }),
     ))
+}
+
+/// The privacy loss of many steps of DP-SGD, from its parameters to epsilon.
+pub(crate) fn privacy_loss(run: &Run<'_>) -> Result<Measured> {
+    let job = &run.inputs.settings.accounting;
+    let steps = DpSgd { q: job.q, steps: job.steps, delta: job.delta };
+    let (seconds, epsilon) = run.timed(|| Ok(steps.epsilon(job.sigma, Accountant::Pld)?))?;
+    Ok((seconds, json!({ "steps": job.steps, "epsilon": epsilon })))
+}
+
+/// The noise that a target needs.
+pub(crate) fn calibration(run: &Run<'_>, accountant: Accountant) -> Result<Measured> {
+    let job = &run.inputs.settings.accounting;
+    let steps = DpSgd { q: job.q, steps: job.calibration_steps, delta: job.delta };
+    let (seconds, found) = run.timed(|| Ok(steps.sigma(job.epsilon, accountant, job.tolerance)?))?;
+    Ok((seconds, json!({ "steps": job.calibration_steps, "sigma": found.sigma, "epsilon": found.epsilon })))
 }
 
 /// Sides of the matrices whose product is timed.

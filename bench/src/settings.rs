@@ -36,6 +36,22 @@ pub(crate) struct Settings {
     pub(crate) decoder: Vae,
     /// Training of several teachers' VAEs.
     pub(crate) teacher_vaes: TeacherVaes,
+    /// What private training costs.
+    pub(crate) accounting: Accounting,
+}
+
+/// DP-SGD with Poisson batches.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Accounting {
+    pub(crate) q: f64,
+    pub(crate) delta: f64,
+    /// One cost: so much noise, so many steps.
+    pub(crate) sigma: f64,
+    pub(crate) steps: u64,
+    /// One calibration: the noise for this target after so many steps.
+    pub(crate) epsilon: f64,
+    pub(crate) calibration_steps: u64,
+    pub(crate) tolerance: f64,
 }
 
 #[derive(Debug, Deserialize)]

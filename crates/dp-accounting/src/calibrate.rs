@@ -79,6 +79,7 @@ impl DpSgd {
     /// A parameter out of range; a target that no noise multiplier between 0.05 and 1,000,000 meets.
     pub fn sigma(&self, epsilon: f64, accountant: Accountant, tolerance: f64) -> Result<Calibrated> {
         let epsilon = check("epsilon", epsilon, |value| value > 0.0, "above 0")?;
+        crate::error::check_delta(self.delta)?;
         let tolerance = check("the tolerance", tolerance, |value| value >= 1e-9, "1e-9 or above")?;
         check("the sampling rate q", self.q, |q| q > 0.0 && q <= 1.0, "above 0 and at most 1")?;
         check("the number of steps", self.steps as f64, |steps| steps >= 1.0, "1 or above")?;

@@ -83,8 +83,7 @@ impl PrivacyLoss {
     /// q 0 has no loss at all; sigma 0 has all of it (with probability q).
     ///
     /// # Source
-    /// Koskela et al. and Doroshenko et al. as in the spec of dp-accounting: the mixture (1-q) N(0) + q N(1) against N(0), and
-    /// N(0) against the mixture.
+    /// Doroshenko et al. 2022 (2207.04380): the mixture (1-q) N(0) + q N(1) against N(0), and N(0) against the mixture.
     ///
     /// # Errors
     /// A parameter out of range; a distribution of more than 33 million points.

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long)]
     quick: bool,
     /// Parts to measure, as in a1,b,g: a batch step, b labelling, c decoding, d steering, e diversity, f memorisation, g training,
-    /// h start-up, i pool files, j memory. [default: all]
+    /// h start-up, i pool files, j memory, k privacy accounting. [default: all]
     #[arg(long = "part", value_name = "PART", value_delimiter = ',')]
     parts: Vec<String>,
     /// Rounds of every part, but at most 2 of the batch step. [default: 3, with --quick 1]

@@ -1,4 +1,4 @@
-//! A Python with PyTorch 2.13.0, NumPy and safetensors, to compare this project's programs with: the user's own, or one
+//! A Python with PyTorch 2.13.0, NumPy, safetensors and dp-accounting, to compare this project's programs with: the user's own, or one
 //! that is made once in this user's cache. No build and no CI needs it.
 
 use std::path::{Path, PathBuf};
@@ -26,10 +26,16 @@ const PACKAGES: &[&str] = &[
     "networkx==3.6.1",
     "sympy==1.14.0",
     "typing-extensions==4.16.0",
+    "absl-py==2.5.1",
+    "attrs==23.2.0",
+    "dm-tree==0.1.10",
+    "dp-accounting==0.6.0",
+    "scipy==1.17.1",
+    "wrapt==2.5.2",
 ];
 
 /// Prints PyTorch's version where everything that is compared with can be imported.
-const PROBE: &str = "import numpy, safetensors.torch, torch; print(torch.__version__)";
+const PROBE: &str = "import dp_accounting, numpy, safetensors.torch, torch; print(torch.__version__)";
 
 /// The Python to compare with, made if need be. PyPI's PyTorch for Linux x86-64 does not start without its CUDA libraries: 2 GB
 /// of downloads, where PyTorch's own index is out of reach.
@@ -40,7 +46,7 @@ pub(crate) fn find_or_make() -> anyhow::Result<Python> {
     let cure = || {
         format!(
             "no Python with torch {VERSION} could be made (Python 3.11 or newer and pip are needed); or let {VARIABLE} name an \
-             interpreter that has torch=={VERSION}, numpy and safetensors"
+             interpreter that has torch=={VERSION}, numpy, safetensors and dp-accounting"
         )
     };
     let slot = slot()?;
@@ -74,8 +80,8 @@ fn users_own() -> anyhow::Result<Option<Python>> {
     let python = Python::named(program);
     if !works(&python) {
         bail!(
-            "{VARIABLE} is {}, which is no Python with torch {VERSION}, numpy and safetensors: install them for it \
-             (pip install torch=={VERSION} numpy safetensors), or unset the variable",
+            "{VARIABLE} is {}, which is no Python with torch {VERSION}, numpy, safetensors and dp-accounting: install them for it \
+             (pip install torch=={VERSION} numpy safetensors dp-accounting==0.6.0), or unset the variable",
             python.name()
         );
     }

@@ -219,8 +219,11 @@ pub(crate) fn bins(root: &Path) -> Vec<String> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.is_dir() || path.extension().is_some_and(|ext| ext == "rs"))
         .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
-    let other = Path::new("crates").join("inspect").join("src").join("main.rs");
-    let mut names: Vec<_> = steps.chain(root.join(other).is_file().then(|| "inspect".to_owned())).collect();
+    // Programs that link no libtorch are crates of their own.
+    let others = ["inspect", "privacy-budget"]
+        .into_iter()
+        .filter(|name| root.join("crates").join(name).join("src").join("main.rs").is_file());
+    let mut names: Vec<_> = steps.chain(others.map(str::to_owned)).collect();
     names.sort();
     names
 }

@@ -37,6 +37,11 @@ const LOSS: f64 = 0.2;
 const SMALL_LOSS: f64 = 0.5;
 /// Candidates of a thousand whose confidence or distance may sit on a threshold.
 const BORDER: f64 = 0.001;
+/// Largest difference of epsilons of the same algorithm.
+const EPSILON: f64 = 1e-6;
+/// Largest difference of calibrated sigmas: the tolerance of both sides, and what dp-accounting's fractional orders overstate.
+const SIGMA: f64 = 2e-4;
+
 /// Compares what both sides of a part wrote and reported.
 pub(super) fn part(name: &str, ours: (&Path, &Value), theirs: (&Path, &Value)) -> Result<Vec<Check>> {
     let floats = |file: &str| -> Result<_> { Ok((read_floats(ours.0, file)?, read_floats(theirs.0, file)?)) };
@@ -81,6 +86,14 @@ pub(super) fn part(name: &str, ours: (&Path, &Value), theirs: (&Path, &Value)) -
         "pool-files" => {
             let (a, b) = both("sum");
             vec![Check::new((a - b).abs() <= 1e-9 * a.abs(), format!("sums of pixels {a:.3} and {b:.3}"))]
+        }
+        "privacy-loss" => {
+            let (a, b) = both("epsilon");
+            vec![Check::new((a - b).abs() <= EPSILON, format!("epsilons {a:.8} and {b:.8}"))]
+        }
+        "calibration-pld" | "calibration-rdp" => {
+            let (a, b) = both("sigma");
+            vec![Check::new((a - b).abs() <= SIGMA, format!("sigmas {a:.7} and {b:.7}"))]
         }
         _ => Vec::new(),
     })

@@ -63,6 +63,10 @@ impl Sizes {
                 "networks": 4, "latent_dim": 32, "epochs": quick(1, 20), "batch_size": 32, "learning_rate": 1e-3,
                 "weight_decay": 1e-5,
             },
+            "accounting": {
+                "q": 256.0 / 60_000.0, "delta": 1e-5, "sigma": 1.1, "steps": quick(1000, 30_000),
+                "epsilon": 1.0, "calibration_steps": 3516, "tolerance": 1e-5,
+            },
         })
     }
 }

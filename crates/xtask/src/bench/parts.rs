@@ -46,6 +46,9 @@ pub(super) const PARTS: &[Part] = &[
     part("h", "start-up", Some((5.0, 8.0)), How::StartUp),
     part("i", "write and read a pool", None, How::Inside("pool-files")),
     part("j", "peak memory of a1", None, How::Memory),
+    part("k1", "PLD of 30,000 subsampled steps", Some((10.0, 50.0)), How::Inside("privacy-loss")),
+    part("k2", "calibration on PLD", Some((10.0, 50.0)), How::Inside("calibration-pld")),
+    part("k3", "calibration on RDP", Some((50.0, 100.0)), How::Inside("calibration-rdp")),
 ];
 
 const fn part(id: &'static str, what: &'static str, bar: Bar, how: How) -> Part {
@@ -59,7 +62,7 @@ pub(super) fn select(words: &[String]) -> Result<Vec<Part>> {
     for word in words {
         if !PARTS.iter().any(|part| names(part, word)) {
             let ids: Vec<&str> = PARTS.iter().map(|part| part.id).collect();
-            bail!("--part is `{word}`; the parts are {} (a and g mean all of theirs)", ids.join(", "));
+            bail!("--part is `{word}`; the parts are {} (a, g and k mean all of theirs)", ids.join(", "));
         }
     }
     Ok(PARTS

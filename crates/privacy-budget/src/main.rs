@@ -1,0 +1,155 @@
+//! `privacy-budget`: what differential privacy costs, before and after.
+//!
+//! Reads: files of cases, ledgers. Writes: a plot where one is asked for. Privacy: spends nothing and draws nothing. Links no libtorch.
+
+mod args;
+mod case;
+mod plan;
+mod text;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser as _};
+use dp_accounting::ledger::Account;
+use serde_json::{Value, json};
+
+use crate::args::{Cli, Command, Format};
+
+/// It ran, and the answer is no.
+const NO: u8 = 1;
+/// Arguments, as clap has it.
+const USAGE: u8 = 2;
+/// A file could not be read or written.
+const INPUT: u8 = 3;
+
+/// Larger files of cases are refused.
+const LARGEST: u64 = 1 << 28;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
+        let message = info.payload_as_str().unwrap_or("no message");
+        complain(&format!("bug{place}: {}", message.lines().next().unwrap_or_default()));
+    }));
+    let cli = Cli::parse();
+    if let Some(shell) = cli.completions {
+        // To memory first: the generator panics where it cannot write.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), env!("CARGO_BIN_NAME"), &mut script);
+        return printed(&script);
+    }
+    let Some(command) = cli.command else {
+        complain("error: give a command: cost, calibrate, table, plot or ledger (--help shows examples)");
+        return USAGE.into();
+    };
+    match run(&command) {
+        Ok(text) => printed(text.as_bytes()),
+        Err(error) => {
+            complain(&format!("error: {}", one_line(&format!("{error:#}"))));
+            code(&error).into()
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<String> {
+    let (value, format) = match command {
+        Command::Cost(args) => {
+            let text = read(&args.cases)?;
+            let costs =
+                case::costs(&text, !args.no_fine).with_context(|| args.cases.display().to_string())?;
+            (json!({ "cases": costs }), args.format)
+        }
+        Command::Calibrate(args) => (plan::calibrate(args)?, args.format),
+        Command::Table(args) => (plan::table(args)?, args.format),
+        Command::Plot(args) => (plan::plot(args)?, args.format),
+        Command::Ledger(args) => (ledger(&Account::read(&args.file)?), args.format),
+    };
+    Ok(match (format, command) {
+        (Format::Json, _) => format!("{value:#}\n"),
+        (Format::Text, Command::Cost(_)) => text::costs(&value),
+        (Format::Text, Command::Table(_)) => text::table(&value),
+        (Format::Text, Command::Ledger(_)) => text::ledger(&value),
+        (Format::Text, _) => text::fields(&value),
+    })
+}
+
+fn ledger(account: &Account) -> Value {
+    let label = account.label();
+    let totals: Vec<Value> = account
+        .totals()
+        .iter()
+        .map(|(mechanism, count)| json!({"count": count, "mechanism": mechanism, "words": mechanism.to_string()}))
+        .collect();
+    json!({
+        "dataset": account.header.dataset,
+        "unit": account.header.unit,
+        "adjacency": account.header.adjacency,
+        "budget": account.header.budget,
+        "stamp": account.stamp,
+        "entries": account.entries.len(),
+        "charged": totals,
+        "share_spent": account.share(),
+        "intents_without_result": account.open(),
+        "bytes_cut_off_at_the_end": account.torn,
+        "formal_guarantee": label.to_json(),
+        "formal_guarantee_reason": label.reason(),
+        "sentence": label.sentence(),
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    let cannot = || format!("cannot read {}", path.display());
+    let size = std::fs::metadata(path).with_context(cannot)?.len();
+    anyhow::ensure!(
+        size <= LARGEST,
+        "{} has {size} bytes; a file of cases has at most {LARGEST}",
+        path.display()
+    );
+    std::fs::read_to_string(path).with_context(cannot)
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    use dp_accounting::Error;
+    for cause in error.chain() {
+        match cause.downcast_ref::<Error>() {
+            Some(Error::Unreachable { .. }) => return NO,
+            Some(
+                Error::Parameter { .. }
+                | Error::Length { .. }
+                | Error::TooLarge { .. }
+                | Error::Unsupported { .. },
+            ) => {
+                return USAGE;
+            }
+            Some(_) => return INPUT,
+            None => {}
+        }
+        if cause.is::<std::io::Error>() || cause.is::<serde_json::Error>() || cause.is::<artifact::Error>() {
+            return INPUT;
+        }
+    }
+    USAGE
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// A reader that went away is fine.
+fn printed(bytes: &[u8]) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(&format!("error: cannot write to standard output: {error}"));
+            INPUT.into()
+        }
+        _ => 0.into(),
+    }
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
