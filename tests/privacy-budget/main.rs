@@ -99,6 +99,8 @@ fn tolerance(name: &str) -> f64 {
         "epsilon_pld" | "epsilon_pld_by_direction" => 1e-6,
         // The reference's noise on a grid ten times as fine.
         "epsilon_pld_fine" => 3e-6,
+        // The package's means of losses are numerical integrals.
+        "epsilon_prv" => 2e-5,
         "epsilon_rdp_opacus" => 1e-8,
         _ => 1e-9,
     }
@@ -119,8 +121,7 @@ fn every_golden_case_under_every_name() {
         for (case, found) in golden.iter().zip(found["cases"].as_array().unwrap()) {
             assert_eq!(case["id"], found["id"]);
             for (name, expected) in case.as_object().unwrap() {
-                // Another package's way to the same figure: the interval is tested in the crate.
-                if !name.starts_with("epsilon") || name == "epsilon_prv" {
+                if !name.starts_with("epsilon") {
                     continue;
                 }
                 let (id, got) = (&case["id"], &found[name]);
@@ -128,6 +129,11 @@ fn every_golden_case_under_every_name() {
                     for direction in ["remove", "add"] {
                         let gap = value(&got[direction]) - value(&expected[direction]);
                         assert!(gap.abs() <= tolerance(name), "{id} {name} {direction}: {gap:e}");
+                    }
+                } else if name == "epsilon_prv" {
+                    for end in ["lower", "estimate", "upper"] {
+                        let gap = value(&got[end]) - value(&expected[end]);
+                        assert!(gap.abs() <= tolerance(name), "{id} {name} {end}: {gap:e}");
                     }
                 } else {
                     let gap = value(got) - value(expected);
@@ -138,7 +144,7 @@ fn every_golden_case_under_every_name() {
             assert_eq!(case["not_releasable"].is_string(), found["not_releasable"].is_string());
         }
     }
-    assert!(compared > 250, "{compared}");
+    assert!(compared > 290, "{compared}");
 }
 
 #[test]
@@ -149,7 +155,7 @@ fn cases_may_be_a_plain_list_and_text_is_never_below_the_figure() {
         r#"[{"id": "a", "mechanism": "laplace", "delta": 1e-5,
              "parameters": {"scale": 3.0, "sensitivity_l1": 1.0, "count": 1}}]"#,
     );
-    let text = work.run("cost --no-fine --cases cases.json").ends_with(0).stdout;
+    let text = work.run("cost --quick --cases cases.json").ends_with(0).stdout;
     // 1/3, rounded up.
     assert!(text.contains("epsilon_pure                       0.333334"), "{text}");
     assert!(!text.contains("epsilon_pld_fine"), "{text}");

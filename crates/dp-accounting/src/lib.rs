@@ -4,6 +4,7 @@
 //! - [`gdp`]: Gaussian differential privacy, exact and additive.
 //! - [`rdp`]: Renyi divergences, their conversions.
 //! - [`pld`]: privacy loss distributions, composed by Fourier transforms; [`lattice`]: those of integer noise, exact.
+//! - [`prv`]: an interval round the exact value, by another method: a check of [`pld`].
 //! - [`pate`]: GNMax, Confident-GNMax, LNMax; figures that depend on the votes are for internal eyes. [`smooth`]: their smooth sensitivity.
 //! - [`calibrate`]: how much noise a target needs.
 //! - [`filter`]: budgets that hold however a run is steered.
@@ -36,6 +37,7 @@ pub mod ledger;
 mod mechanism;
 pub mod pate;
 pub mod pld;
+pub mod prv;
 pub mod rdp;
 pub mod smooth;
 mod special;

@@ -223,15 +223,15 @@ fn check_step(step: f64) -> Result<f64> {
 }
 
 /// The values of `of` at low..=high; long ranges on two threads.
-fn in_two_threads(low: i64, high: i64, of: impl Fn(i64) -> f64 + Sync) -> Vec<f64> {
+pub(crate) fn in_two_threads<T: Send>(low: i64, high: i64, of: impl Fn(i64) -> T + Sync) -> Vec<T> {
     if high - low < 20_000 {
         return (low..=high).map(of).collect();
     }
     let middle = low + (high - low) / 2;
     let of = &of;
     std::thread::scope(|scope| {
-        let upper = scope.spawn(move || (middle..=high).map(of).collect::<Vec<f64>>());
-        let mut all: Vec<f64> = (low..middle).map(of).collect();
+        let upper = scope.spawn(move || (middle..=high).map(of).collect::<Vec<T>>());
+        let mut all: Vec<T> = (low..middle).map(of).collect();
         match upper.join() {
             Ok(more) => all.extend(more),
             // A thread that could not finish: do its work here.
@@ -242,14 +242,14 @@ fn in_two_threads(low: i64, high: i64, of: impl Fn(i64) -> f64 + Sync) -> Vec<f6
 }
 
 /// (1-q) N(0, sigma^2) + q N(1, sigma^2) against N(0, sigma^2).
-struct Mixture {
-    q: f64,
-    sigma: f64,
+pub(crate) struct Mixture {
+    pub(crate) q: f64,
+    pub(crate) sigma: f64,
 }
 
 impl Mixture {
     /// The loss of the output x.
-    fn loss(&self, x: f64) -> f64 {
+    pub(crate) fn loss(&self, x: f64) -> f64 {
         let exponent = (2.0 * x - 1.0) / (2.0 * self.sigma * self.sigma);
         if exponent < 30.0 {
             (self.q * exponent.exp_m1()).ln_1p()
@@ -258,22 +258,27 @@ impl Mixture {
         }
     }
 
+    /// ln((e^loss - 1 + q) / q); none at and below ln(1-q), for no output has that little loss.
+    fn log_ratio(&self, loss: f64) -> Option<f64> {
+        if loss > 30.0 {
+            return Some(loss - self.q.ln() + ((self.q - 1.0) * (-loss).exp()).ln_1p());
+        }
+        let ratio = loss.exp_m1() / self.q;
+        (ratio > -1.0).then(|| ratio.ln_1p())
+    }
+
+    /// The output that has a given loss.
+    pub(crate) fn output(&self, loss: f64) -> Option<f64> {
+        Some(0.5 + self.sigma * self.sigma * self.log_ratio(loss)?)
+    }
+
     /// delta(loss) - (1 - e^loss)+ of removing a record.
     ///
     /// The output t has that loss: q phi((t-1)/sigma) = (q + e^loss - 1) phi(t/sigma). With it both terms of delta share a factor, and
     /// what remains is a difference of Mills ratios.
     fn excess(&self, loss: f64) -> f64 {
         let (q, sigma) = (self.q, self.sigma);
-        let log_ratio = if loss > 30.0 {
-            loss - q.ln() + ((q - 1.0) * (-loss).exp()).ln_1p()
-        } else {
-            let ratio = loss.exp_m1() / q;
-            if ratio <= -1.0 {
-                // No output has less loss than ln(1-q).
-                return 0.0;
-            }
-            ratio.ln_1p()
-        };
+        let Some(log_ratio) = self.log_ratio(loss) else { return 0.0 };
         let t = 0.5 + sigma * sigma * log_ratio;
         let shift = 1.0 / sigma;
         let density = |u: f64| (-0.5 * u * u).exp() / TAU.sqrt();
@@ -741,7 +746,7 @@ fn raise(values: &mut [Complex<f64>], sizes: &mut [f64], count: u64) {
 }
 
 /// The smallest 2^a 3^b 5^c that is even and at least `n`.
-fn fast_length(n: usize) -> usize {
+pub(crate) fn fast_length(n: usize) -> usize {
     let mut best = n.next_power_of_two().max(2);
     let mut fives = 1;
     while fives < best {

@@ -14,6 +14,7 @@ use dp_accounting::pate::{
     ConfidentGnmax, Gnmax, Noise, NotReleasable, Screen, Votes, dependent, independent, local,
     log_discrete_gap_tail,
 };
+use dp_accounting::prv::{Interval, Prv};
 use dp_accounting::smooth::{self, Answered, GnmaxSensitivity};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -274,6 +275,8 @@ fn the_cases_are_golden() {
     let orders = numbers(&golden["orders"]);
     let mut plain = Tally::new("cases: data-independent", 1e-8);
     let mut laplace = Tally::new("cases: LNMax", 1e-8);
+    // The package's own rounding is 1e-6 where epsilon is 18.
+    let mut intervals = Tally::new("cases: LNMax, epsilon_prv", 1e-6);
     let mut at_votes = Tally::new("cases: GNMax at votes", 1e-8);
     let mut confident = Tally::new("cases: Confident-GNMax at votes", 1e-8);
     for case in golden["cases"].as_array().unwrap() {
@@ -310,6 +313,16 @@ fn the_cases_are_golden() {
                 compare_epsilon(&mut laplace, improved(&rdp, &orders, delta), &case["epsilon_rdp"]);
                 let pure = independent::lnmax_rdp(number(&parameters["lambda"]), &[1e9]).unwrap()[0];
                 laplace.close(pure * answers, number(&case["epsilon_pure"]));
+                let prv = Prv::pure(2.0 / number(&parameters["lambda"])).unwrap();
+                let golden = &case["epsilon_prv"];
+                let found =
+                    Interval::of(&[(prv, answers as u64)], delta, 0.01, number(&golden["delta_error"]));
+                let found = found.unwrap();
+                for (name, value) in
+                    [("lower", found.lower), ("estimate", found.estimate), ("upper", found.upper)]
+                {
+                    intervals.close(value, number(&golden[name]));
+                }
             }
             "gnmax_data_dependent" => {
                 let votes = votes(&golden["vote_sets"][parameters["vote_set"].as_str().unwrap()]);
@@ -357,6 +370,7 @@ fn the_cases_are_golden() {
     }
     plain.done(70);
     laplace.done(10);
+    intervals.done(6);
     at_votes.done(32);
     confident.done(36);
 }

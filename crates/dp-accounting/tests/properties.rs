@@ -3,6 +3,7 @@
 use dp_accounting::calibrate::{Accountant, DpSgd};
 use dp_accounting::filter::{Budget, Filter, epsilon_of_caps};
 use dp_accounting::pld::{Composition, PrivacyLoss};
+use dp_accounting::prv::{Interval, Prv};
 use dp_accounting::{Mechanism, filter::Cap, gdp};
 use proptest::prelude::*;
 
@@ -71,6 +72,33 @@ proptest! {
         // Doubling the variance of a step's grid is what the approximation can cost.
         prop_assert!(pld <= exact + 1e-3 * (1.0 + exact), "{exact} {pld}");
         prop_assert!(pld <= rdp + 1e-6, "{pld} {rdp}");
+    }
+
+    #[test]
+    fn two_methods_agree_on_where_the_cost_lies(a in sgd(), b in sgd(), log_delta in -8f64..-3.0) {
+        let delta = 10f64.powf(log_delta);
+        let parts = [a, b];
+        let pld = parts.iter().fold(Composition::new(), |all, &(q, sigma, steps)| {
+            all.with(&PrivacyLoss::sampled_gaussian(q, sigma, 1e-4).unwrap(), steps)
+        });
+        let epsilon = pld.epsilon(delta).unwrap();
+        // Beyond, the interval's grid grows past its limit.
+        prop_assume!(epsilon < 30.0);
+        let prvs = parts.map(|(q, sigma, steps)| (Prv::sampled_gaussian(q, sigma).unwrap(), steps));
+        let found = Interval::of(&prvs, delta, 0.05, delta / 100.0).unwrap();
+        prop_assert!(found.lower <= epsilon && epsilon <= found.upper, "{epsilon} {found:?}");
+    }
+
+    #[test]
+    fn an_interval_holds_the_exact_cost_of_gaussian_noise(sigma in 0.5f64..50.0, steps in 1u64..500, log_delta in -8f64..-2.0) {
+        let delta = 10f64.powf(log_delta);
+        let exact = gdp::epsilon(gdp::total_mu([(steps as f64, sigma)]).unwrap(), delta).unwrap();
+        prop_assume!(exact < 30.0);
+        let prv = Prv::sampled_gaussian(1.0, sigma).unwrap();
+        let found = Interval::of(&[(prv, steps)], delta, 0.05, delta / 1000.0).unwrap();
+        prop_assert!(found.lower <= exact && exact <= found.upper, "{exact} {found:?}");
+        // The bound is a worst case: the estimate itself is far closer.
+        prop_assert!((found.estimate - exact).abs() < 1e-3, "{exact} {found:?}");
     }
 
     #[test]

@@ -88,9 +88,9 @@ pub(crate) struct CostArgs {
     /// JSON: an array of {id, mechanism, parameters, delta}, or an object with that under `cases` and counts under `vote_sets`
     #[arg(long, value_name = "FILE")]
     pub(crate) cases: PathBuf,
-    /// Leave out epsilon_pld_fine, the slowest figure: the grid ten times as fine
+    /// Leave out what takes longest, the checks of epsilon_pld: epsilon_pld_fine and epsilon_prv
     #[arg(long)]
-    pub(crate) no_fine: bool,
+    pub(crate) quick: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 use dp_accounting::filter::{Cap, epsilon_of_caps};
 use dp_accounting::pate::{self, ConfidentGnmax, Gnmax, Noise, Screen, Votes, dependent, independent};
 use dp_accounting::pld::{Composition, PrivacyLoss, STEP};
+use dp_accounting::prv::{self, Interval, Prv};
 use dp_accounting::rdp::{self, Found, Orders, RdpCurve};
 use dp_accounting::{Mechanism, gdp};
 use serde::Deserialize;
@@ -117,7 +118,7 @@ struct VoteSet {
 }
 
 /// What every case of a file costs, in the file's order.
-pub(crate) fn costs(text: &str, fine: bool) -> anyhow::Result<Vec<Value>> {
+pub(crate) fn costs(text: &str, quick: bool) -> anyhow::Result<Vec<Value>> {
     let value: Value = serde_json::from_str(text).context("it is no JSON")?;
     let file: File = if value.is_array() {
         File { cases: serde_json::from_value(value).context(FORM)?, vote_sets: Map::new() }
@@ -125,7 +126,7 @@ pub(crate) fn costs(text: &str, fine: bool) -> anyhow::Result<Vec<Value>> {
         serde_json::from_value(value).context(FORM)?
     };
     let cost = |case: &Case| {
-        let figures = figures(case, &file.vote_sets, fine).with_context(|| format!("case {}", case.id))?;
+        let figures = figures(case, &file.vote_sets, quick).with_context(|| format!("case {}", case.id))?;
         let mut all = Map::new();
         all.insert("id".to_owned(), json!(case.id));
         all.insert("mechanism".to_owned(), json!(case.mechanism));
@@ -144,14 +145,14 @@ fn parameters<T: for<'de> Deserialize<'de>>(case: &Case) -> anyhow::Result<T> {
         .with_context(|| format!("its parameters are not those of {}", case.mechanism))
 }
 
-fn figures(case: &Case, vote_sets: &Map<String, Value>, fine: bool) -> anyhow::Result<Map<String, Value>> {
+fn figures(case: &Case, vote_sets: &Map<String, Value>, quick: bool) -> anyhow::Result<Map<String, Value>> {
     match case.mechanism.as_str() {
-        "poisson_subsampled_gaussian" | "composition" => sampled(&parameters(case)?, case.delta, fine),
-        "laplace" => laplace(&parameters(case)?, case.delta, fine),
+        "poisson_subsampled_gaussian" | "composition" => sampled(&parameters(case)?, case.delta, quick),
+        "laplace" => laplace(&parameters(case)?, case.delta, quick),
         "gnmax_data_independent" | "confident_gnmax_data_independent" => {
             voting(&parameters(case)?, case.delta)
         }
-        "lnmax_data_independent" => lnmax(&parameters(case)?, case.delta),
+        "lnmax_data_independent" => lnmax(&parameters(case)?, case.delta, quick),
         "gnmax_data_dependent" => on_votes(&parameters(case)?, case.delta, vote_sets),
         "confident_gnmax_data_dependent" => confident_on_votes(&parameters(case)?, case.delta, vote_sets),
         other => bail!(
@@ -169,7 +170,7 @@ fn of_order(found: Found, orders: &str, conversion: &str) -> Value {
 const IMPROVED: &str = "CKS20 Prop 12";
 const BASIC: &str = "Mironov17 Prop 3";
 
-fn sampled(case: &Sampled, delta: f64, fine: bool) -> anyhow::Result<Map<String, Value>> {
+fn sampled(case: &Sampled, delta: f64, quick: bool) -> anyhow::Result<Map<String, Value>> {
     let adjacency = case.adjacency.as_deref().unwrap_or("add_or_remove_one");
     ensure!(
         adjacency == "add_or_remove_one",
@@ -204,9 +205,12 @@ fn sampled(case: &Sampled, delta: f64, fine: bool) -> anyhow::Result<Map<String,
     all.insert("epsilon_pld".to_owned(), json!({"value": directions.max(), "discretization": STEP}));
     let by = json!({"remove": directions.remove, "add": directions.add});
     all.insert("epsilon_pld_by_direction".to_owned(), by);
-    if fine {
+    if !quick {
         let value = compose(FINE_STEP)?.max();
         all.insert("epsilon_pld_fine".to_owned(), json!({"value": value, "discretization": FINE_STEP}));
+        let parts = case.parts.iter().filter(|part| part.q > 0.0);
+        let parts = parts.map(|part| (Prv::sampled_gaussian(part.q, part.sigma / sensitivity), part.steps));
+        interval(&mut all, parts, delta)?;
     }
     if case.parts.iter().all(|part| part.q >= 1.0) {
         let releases =
@@ -216,22 +220,47 @@ fn sampled(case: &Sampled, delta: f64, fine: bool) -> anyhow::Result<Map<String,
     Ok(all)
 }
 
+/// The check of `epsilon_pld`, with the errors that its users take. It is left out where it has nothing to say: no noise, no
+/// sensitivity, a delta too small for it.
+fn interval(
+    all: &mut Map<String, Value>,
+    parts: impl IntoIterator<Item = (dp_accounting::Result<Prv>, u64)>,
+    delta: f64,
+) -> anyhow::Result<()> {
+    let parts = parts.into_iter().map(|(prv, count)| Some((prv.ok()?, count))).collect::<Option<Vec<_>>>();
+    let delta_error = delta / 1000.0;
+    let Some(parts) = parts.filter(|_| delta_error >= prv::SMALLEST_DELTA_ERROR) else { return Ok(()) };
+    let found = Interval::of(&parts, delta, 0.01, delta_error)?;
+    let figures = json!({
+        "lower": found.lower,
+        "estimate": found.estimate,
+        "upper": found.upper,
+        "eps_error": found.eps_error,
+        "delta_error": found.delta_error,
+    });
+    all.insert("epsilon_prv".to_owned(), figures);
+    Ok(())
+}
+
 fn exact(mu: f64, delta: f64) -> anyhow::Result<Value> {
     Ok(json!({"value": gdp::epsilon(mu, delta)?, "mu": mu, "method": "Gaussian DP"}))
 }
 
-fn laplace(case: &Laplace, delta: f64, fine: bool) -> anyhow::Result<Map<String, Value>> {
+fn laplace(case: &Laplace, delta: f64, quick: bool) -> anyhow::Result<Map<String, Value>> {
     let mut all = Map::new();
     let orders = Orders::default();
     let mut curve = RdpCurve::zero(&orders);
     curve.add(&RdpCurve::laplace(&orders, case.scale, case.sensitivity_l1)?, case.count)?;
     all.insert("epsilon_rdp".to_owned(), of_order(curve.epsilon(delta)?, "dp_accounting_default", IMPROVED));
-    for (name, step, wanted) in [("epsilon_pld", STEP, true), ("epsilon_pld_fine", FINE_STEP, fine)] {
+    for (name, step, wanted) in [("epsilon_pld", STEP, true), ("epsilon_pld_fine", FINE_STEP, !quick)] {
         if wanted {
             let loss = PrivacyLoss::laplace(case.scale, case.sensitivity_l1, step)?;
             let value = Composition::new().with(&loss, case.count).epsilon(delta)?;
             all.insert(name.to_owned(), json!({"value": value, "discretization": step}));
         }
+    }
+    if !quick {
+        interval(&mut all, [(Prv::laplace(case.scale, case.sensitivity_l1), case.count)], delta)?;
     }
     let pure =
         if case.sensitivity_l1 > 0.0 { case.sensitivity_l1 / case.scale * case.count as f64 } else { 0.0 };
@@ -281,7 +310,7 @@ fn voting(case: &Votings, delta: f64) -> anyhow::Result<Map<String, Value>> {
     Ok(all)
 }
 
-fn lnmax(case: &Lnmax, delta: f64) -> anyhow::Result<Map<String, Value>> {
+fn lnmax(case: &Lnmax, delta: f64, quick: bool) -> anyhow::Result<Map<String, Value>> {
     let mut all = Map::new();
     let orders = Orders::pate2018();
     let one = independent::lnmax_rdp(case.lambda, orders.as_slice())?;
@@ -292,6 +321,9 @@ fn lnmax(case: &Lnmax, delta: f64) -> anyhow::Result<Map<String, Value>> {
     let losses = Mechanism::LnmaxAnswer { lambda: case.lambda }.losses(STEP)?;
     let value = Composition::new().with(&losses, case.answers).epsilon(delta)?;
     all.insert("epsilon_pld".to_owned(), json!({"value": value, "discretization": STEP}));
+    if !quick {
+        interval(&mut all, [(Prv::pure(2.0 / case.lambda), case.answers)], delta)?;
+    }
     all.insert("epsilon_pure".to_owned(), json!(2.0 / case.lambda * case.answers as f64));
     Ok(all)
 }

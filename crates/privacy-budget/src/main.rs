@@ -58,8 +58,7 @@ fn run(command: &Command) -> anyhow::Result<String> {
     let (value, format) = match command {
         Command::Cost(args) => {
             let text = read(&args.cases)?;
-            let costs =
-                case::costs(&text, !args.no_fine).with_context(|| args.cases.display().to_string())?;
+            let costs = case::costs(&text, args.quick).with_context(|| args.cases.display().to_string())?;
             (json!({ "cases": costs }), args.format)
         }
         Command::Calibrate(args) => (plan::calibrate(args)?, args.format),
