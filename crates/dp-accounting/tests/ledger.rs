@@ -2,8 +2,9 @@
 //! as disks may; then the same on real files.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
+use std::process::Command;
 use std::rc::Rc;
 
 use dp_accounting::filter::{Budget, Cap};
@@ -191,6 +192,73 @@ fn no_sequence_of_charges_and_crashes_draws_more_than_the_budget() {
     assert_eq!(tried, 3 * 12usize.pow(4));
     // The test would be empty if nothing could be drawn.
     assert!(full > 1000, "{full}");
+}
+
+/// What a process does, by the name that it gets in [`ROLE`].
+const ROLES: [&str; 4] = ["charge", "stop before the draw", "stop after the draw", "second process"];
+const ROLE: &str = "LEDGER_TEST_ROLE";
+const FOLDER: &str = "LEDGER_TEST_FOLDER";
+const REFUSED: i32 = 40;
+const IN_USE: i32 = 41;
+
+/// The same with real processes, which are stopped as the operating system stops them, and a real file: every sequence of three. The
+/// test runs itself as the other process.
+#[test]
+#[expect(clippy::disallowed_methods, clippy::exit, reason = "draws are counted behind the ledger's back")]
+fn no_sequence_of_processes_draws_more_than_the_budget() {
+    let cap = 2;
+    if let (Ok(role), Some(folder)) = (std::env::var(ROLE), std::env::var_os(FOLDER)) {
+        let folder = Path::new(&folder);
+        let draw =
+            || std::fs::OpenOptions::new().append(true).open(folder.join("drawn")).unwrap().write_all(b"x");
+        let Ok(mut ledger) = Ledger::open(&folder.join("ledger"), Counted) else {
+            std::process::exit(IN_USE)
+        };
+        let result = ledger.run(charge(1), |_| match role.as_str() {
+            "stop before the draw" => std::process::abort(),
+            "stop after the draw" => {
+                draw().unwrap();
+                std::process::abort();
+            }
+            _ => draw().unwrap(),
+        });
+        std::process::exit(if result.is_ok() { 0 } else { REFUSED });
+    }
+    let mut full = 0;
+    for number in 0..ROLES.len().pow(3) {
+        let roles = [0, 1, 2].map(|place| ROLES[number / ROLES.len().pow(place) % ROLES.len()]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger");
+        drop(Ledger::create(&path, &quick(cap), Counted).unwrap());
+        std::fs::write(dir.path().join("drawn"), b"").unwrap();
+        let drawn = || std::fs::read(dir.path().join("drawn")).unwrap().len() as u64;
+        for role in roles {
+            let before = drawn();
+            // Held open here while the other process tries.
+            let held = (role == "second process").then(|| Ledger::open(&path, Counted).unwrap());
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "no_sequence_of_processes_draws_more_than_the_budget"])
+                .env(ROLE, role)
+                .env(FOLDER, dir.path())
+                .output()
+                .unwrap();
+            let code = output.status.code();
+            match role {
+                "second process" => assert_eq!((code, drawn()), (Some(IN_USE), before), "{output:?}"),
+                "charge" => assert!(
+                    (code, drawn()) == (Some(0), before + 1) || (code, drawn()) == (Some(REFUSED), before),
+                    "{output:?}"
+                ),
+                // Stopped; or refused, where nothing is left.
+                _ => assert!(code == Some(REFUSED) || !output.status.success(), "{output:?}"),
+            }
+            drop(held);
+        }
+        let charged: u64 = Account::read(&path).unwrap().totals().iter().map(|(_, count)| count).sum();
+        assert!(drawn() <= charged && charged <= cap, "{roles:?}: drew {}, charged {charged}", drawn());
+        full += u64::from(drawn() == cap);
+    }
+    assert!(full > 10, "{full}");
 }
 
 #[test]
