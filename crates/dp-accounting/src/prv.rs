@@ -313,7 +313,9 @@ impl Grid {
         let mut masses = backward.make_output_vec();
         backward.process(&mut product, &mut masses).map_err(broken)?;
         masses.rotate_right(zero as usize);
-        masses.iter_mut().for_each(|mass| *mass = (*mass / n as f64).max(0.0));
+        for mass in &mut masses {
+            *mass = (*mass / n as f64).max(0.0);
+        }
         Ok(Discrete { start, mesh: self.mesh, masses })
     }
 }

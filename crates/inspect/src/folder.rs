@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use artifact::{FileRecord, StoredReport};
+use shell::complain;
 
 use crate::finding::{Beside, Finding, Privacy};
-use crate::{complain, file, text};
+use crate::{file, text};
 
 /// Files of one folder that are looked into.
 const MAX_FILES: usize = 500;

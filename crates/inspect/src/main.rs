@@ -13,13 +13,13 @@ mod report;
 mod table;
 mod text;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 use clap_complete::Shell;
 use serde_json::Value;
+use shell::{Exit, complain};
 
 use crate::finding::Finding;
 
@@ -49,28 +49,15 @@ struct Args {
     #[arg(long, help_heading = "Output")]
     json: bool,
     /// Print the completions of this program for a shell, and do nothing else
-    // The steps have the same flag; this program shares no code with them, since that would link libtorch.
     #[arg(long, value_name = "SHELL", exclusive = true, help_heading = "Run")]
     completions: Option<Shell>,
 }
 
-/// It ran, and something does not match.
-const NO: u8 = 1;
-/// A file could not be read.
-const INPUT: u8 = 3;
-
 fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
-        let message = info.payload_as_str().unwrap_or("no message");
-        complain(&format!("bug{place}: {}", message.lines().next().unwrap_or_default()));
-    }));
+    shell::report_bugs();
     let args = Args::parse();
     if let Some(shell) = args.completions {
-        // To memory first: the generator panics where it cannot write.
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Args::command(), env!("CARGO_BIN_NAME"), &mut script);
-        return printed(&script, 0);
+        return shell::print(&shell::completions(&mut Args::command(), shell), Exit::Done);
     }
     let (mut matches, mut readable) = (true, true);
     let mut all = Vec::new();
@@ -101,30 +88,14 @@ fn main() -> ExitCode {
     if args.json {
         out = format!("{:#}\n", Value::Array(all));
     }
-    let code = match (readable, matches) {
-        (false, _) => INPUT,
-        (true, false) => NO,
-        (true, true) => 0,
+    let exit = match (readable, matches) {
+        (false, _) => Exit::Input,
+        (true, false) => Exit::No,
+        (true, true) => Exit::Done,
     };
-    printed(out.as_bytes(), code)
+    shell::print(out.as_bytes(), exit)
 }
 
 fn json_of(finding: &Finding) -> Value {
     serde_json::to_value(finding).unwrap_or(Value::Null)
-}
-
-/// A reader that went away is fine.
-fn printed(bytes: &[u8], code: u8) -> ExitCode {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            complain(&format!("error: cannot write to standard output: {error}"));
-            INPUT.into()
-        }
-        _ => code.into(),
-    }
-}
-
-pub(crate) fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

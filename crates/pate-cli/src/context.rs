@@ -11,11 +11,12 @@ use clap::Parser;
 use clap_complete::Shell;
 use pate_core::progress::Progress;
 use serde_json::{Map, Value, json};
+use shell::{Exit, complain};
 use tch::Device;
 
 use crate::args::RunArgs;
 use crate::bar::{Bar, StopOnly};
-use crate::exit::{Exit, Outcome};
+use crate::exit::{self, Outcome};
 
 /// The libtorch that this program is bound to.
 const LIBTORCH: &str = "2.13.0";
@@ -47,10 +48,10 @@ pub struct Context {
 
 /// Parses the arguments, sets up the run, calls `command`, prints the error if there is one, and gives the exit code.
 pub fn run<A: Step>(command: fn(&A, &Context) -> Result<Outcome>) -> ExitCode {
-    install_panic_hook();
+    shell::report_bugs();
     let args = match parse::<A>() {
         Asked::Step(args) => args,
-        Asked::Completions(script) => return print_script(&script),
+        Asked::Completions(script) => return shell::print(&script, Exit::Done),
     };
     let verbose = args.run_args().verbose;
     let result = Context::new::<A>(args.run_args()).and_then(|context| command(&args, &context));
@@ -69,7 +70,7 @@ pub fn run<A: Step>(command: fn(&A, &Context) -> Result<Outcome>) -> ExitCode {
             if verbose && let Some(pate_core::Error::Torch { full, .. }) = error.downcast_ref() {
                 complain(full);
             }
-            Exit::of(&error).into()
+            exit::code(&error).into()
         }
     }
 }
@@ -92,43 +93,9 @@ fn parse<A: Step>() -> Asked<A> {
     }
     let matches = command.get_matches_mut();
     if let Some(&shell) = matches.get_one::<Shell>("completions") {
-        // To memory first: the generator panics where it cannot write.
-        let mut script = Vec::new();
-        let name = command.get_name().to_owned();
-        clap_complete::generate(shell, &mut command, name, &mut script);
-        return Asked::Completions(script);
+        return Asked::Completions(shell::completions(&mut command, shell));
     }
     Asked::Step(A::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit()))
-}
-
-fn print_script(script: &[u8]) -> ExitCode {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(script).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            complain(&format!("error: cannot write to standard output: {error}"));
-            Exit::Input.into()
-        }
-        _ => Exit::Done.into(),
-    }
-}
-
-fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// A bug prints one line: libtorch's own messages run over 24 lines of addresses.
-fn install_panic_hook() {
-    std::panic::set_hook(Box::new(|info| {
-        let message = info
-            .payload()
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| info.payload().downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        let first = message.lines().next().unwrap_or_default();
-        let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
-        complain(&format!("bug{place}: {first}"));
-    }));
 }
 
 impl Context {

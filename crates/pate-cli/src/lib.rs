@@ -26,4 +26,4 @@ pub mod training;
 
 pub use bar::StopOnly;
 pub use context::{Context, Step, run};
-pub use exit::{Exit, Outcome};
+pub use exit::Outcome;

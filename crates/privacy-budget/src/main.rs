@@ -7,7 +7,6 @@ mod case;
 mod plan;
 mod text;
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,38 +14,25 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use dp_accounting::ledger::Account;
 use serde_json::{Value, json};
+use shell::{Exit, complain};
 
 use crate::args::{Cli, Command, Format};
-
-/// It ran, and the answer is no.
-const NO: u8 = 1;
-/// Arguments, as clap has it.
-const USAGE: u8 = 2;
-/// A file could not be read or written.
-const INPUT: u8 = 3;
 
 /// Larger files of cases are refused.
 const LARGEST: u64 = 1 << 28;
 
 fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
-        let message = info.payload_as_str().unwrap_or("no message");
-        complain(&format!("bug{place}: {}", message.lines().next().unwrap_or_default()));
-    }));
+    shell::report_bugs();
     let cli = Cli::parse();
     if let Some(shell) = cli.completions {
-        // To memory first: the generator panics where it cannot write.
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), env!("CARGO_BIN_NAME"), &mut script);
-        return printed(&script);
+        return shell::print(&shell::completions(&mut Cli::command(), shell), Exit::Done);
     }
     let Some(command) = cli.command else {
         complain("error: give a command: cost, calibrate, table, plot or ledger (--help shows examples)");
-        return USAGE.into();
+        return Exit::Arguments.into();
     };
     match run(&command) {
-        Ok(text) => printed(text.as_bytes()),
+        Ok(text) => shell::print(text.as_bytes(), Exit::Done),
         Err(error) => {
             complain(&format!("error: {}", one_line(&format!("{error:#}"))));
             code(&error).into()
@@ -110,45 +96,29 @@ fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(cannot)
 }
 
-fn code(error: &anyhow::Error) -> u8 {
+fn code(error: &anyhow::Error) -> Exit {
     use dp_accounting::Error;
     for cause in error.chain() {
         match cause.downcast_ref::<Error>() {
-            Some(Error::Unreachable { .. }) => return NO,
+            Some(Error::Unreachable { .. }) => return Exit::No,
             Some(
                 Error::Parameter { .. }
                 | Error::Length { .. }
                 | Error::TooLarge { .. }
                 | Error::Unsupported { .. },
             ) => {
-                return USAGE;
+                return Exit::Arguments;
             }
-            Some(_) => return INPUT,
+            Some(_) => return Exit::Input,
             None => {}
         }
         if cause.is::<std::io::Error>() || cause.is::<serde_json::Error>() || cause.is::<artifact::Error>() {
-            return INPUT;
+            return Exit::Input;
         }
     }
-    USAGE
+    Exit::Arguments
 }
 
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
-}
-
-/// A reader that went away is fine.
-fn printed(bytes: &[u8]) -> ExitCode {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            complain(&format!("error: cannot write to standard output: {error}"));
-            INPUT.into()
-        }
-        _ => 0.into(),
-    }
-}
-
-fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
