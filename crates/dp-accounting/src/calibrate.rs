@@ -13,7 +13,7 @@
 //! ```
 
 use crate::error::check;
-use crate::pld::{Composition, PrivacyLoss, STEP};
+use crate::pld::{Composition, Mixture, PrivacyLoss, STEP, TAIL};
 use crate::rdp::{Found, Orders, RdpCurve};
 use crate::{Error, Result};
 
@@ -50,6 +50,9 @@ pub struct Calibrated {
 const SMALLEST: f64 = 0.05;
 const LARGEST: f64 = 1e6;
 
+/// For each step: a hundred times what the tails that are cut off hold.
+const SMALLEST_DELTA: f64 = 1e-20;
+
 impl DpSgd {
     /// epsilon with noise multiplier `sigma`.
     ///
@@ -57,9 +60,23 @@ impl DpSgd {
     /// A parameter out of range.
     pub fn epsilon(&self, sigma: f64, accountant: Accountant) -> Result<f64> {
         match accountant {
-            Accountant::Pld => self.epsilon_pld(sigma, STEP),
+            Accountant::Pld => self.epsilon_pld(sigma, self.step(sigma)),
             Accountant::Rdp => Ok(self.epsilon_rdp(sigma, &Orders::default())?.epsilon),
         }
+    }
+
+    /// [`STEP`], halved until one step's losses spread over four points: on a coarser grid, what rounding up adds is no longer small against
+    /// them.
+    fn step(&self, sigma: f64) -> f64 {
+        // The chi-square divergence of the mixture, about the variance of small losses; and the largest of them.
+        let variance = (self.q * self.q * (sigma * sigma).recip().exp_m1()).ln_1p();
+        let largest = Mixture { q: self.q, sigma }.loss(sigma * TAIL + 1.0);
+        let fits = |step: f64| largest / step < 1e6 && (self.steps as f64) < 1e10;
+        let mut step = STEP;
+        while step > 0.25 * variance.sqrt() && step > 1e-11 && fits(0.5 * step) {
+            step *= 0.5;
+        }
+        step
     }
 
     fn epsilon_pld(&self, sigma: f64, step: f64) -> Result<f64> {
@@ -80,9 +97,16 @@ impl DpSgd {
     pub fn sigma(&self, epsilon: f64, accountant: Accountant, tolerance: f64) -> Result<Calibrated> {
         let epsilon = check("epsilon", epsilon, |value| value > 0.0, "above 0")?;
         crate::error::check_delta(self.delta)?;
-        let tolerance = check("the tolerance", tolerance, |value| value >= 1e-9, "1e-9 or above")?;
+        let tolerance =
+            check("the tolerance", tolerance, |value| (1e-9..=1.0).contains(&value), "from 1e-9 to 1")?;
         check("the sampling rate q", self.q, |q| q > 0.0 && q <= 1.0, "above 0 and at most 1")?;
         check("the number of steps", self.steps as f64, |steps| steps >= 1.0, "1 or above")?;
+        if accountant == Accountant::Pld {
+            let smallest = SMALLEST_DELTA * self.steps as f64;
+            let allowed =
+                "at least 1e-20 for each step with privacy loss distributions; Renyi divergences take any";
+            check("delta", self.delta, |delta| delta >= smallest, allowed)?;
+        }
         let exact = |sigma: f64| self.epsilon(sigma, accountant);
         let search = Search { target: epsilon, tolerance };
         // On few orders: the list is computed once, where the search is close already.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// A parameter is outside of its range.
-    #[error("{name} is {value}; it must be {allowed}")]
+    #[error("{name} is {value:?}; it must be {allowed}")]
     Parameter {
         /// The parameter, as the function's documentation calls it.
         name: &'static str,

@@ -48,7 +48,7 @@ pub(crate) const LIMIT: usize = 1 << 25;
 const STEP_ERROR: f64 = 64.0 * f64::EPSILON;
 
 /// -Phi^-1(e^-50 / 2): losses beyond it have less than e^-50 of the mass.
-const TAIL: f64 = 10.149_055_238_961_14;
+pub(crate) const TAIL: f64 = 10.149_055_238_961_14;
 
 /// The losses of one mechanism, in both directions.
 #[derive(Clone, Debug)]
@@ -72,6 +72,12 @@ pub(crate) struct Losses {
 
 /// Masses that share one exponential.
 const BLOCK: usize = 64;
+
+/// With more tilt per step of the grid than this the powers of a block, e^(63 tilt), would overflow.
+const MOST_TILT: f64 = 11.0;
+
+/// The largest tilt that is looked for: neighbours differ by e^8 already, and there is room for the window's edges.
+const MOST_SOLVED: f64 = 8.0;
 
 impl PrivacyLoss {
     /// One step of the Poisson-subsampled Gaussian mechanism: sampling rate `q`, noise multiplier `sigma` (sensitivity 1).
@@ -97,7 +103,8 @@ impl PrivacyLoss {
         if sigma == 0.0 {
             return Ok(Self::symmetric(Losses::nothing(step, q)));
         }
-        let pair = Mixture { q, sigma };
+        // Below, numbers lose their digits; a larger rate costs more.
+        let pair = Mixture { q: q.max(1e-300), sigma };
         let reach = sigma * TAIL;
         Self::connect_the_dots(step, pair.loss(-reach), pair.loss(reach + 1.0), |x| pair.excess(x))
     }
@@ -400,7 +407,8 @@ impl Composition {
         self
     }
 
-    /// The smallest epsilon at `delta`, rounded up; infinite where the mass at infinity is above `delta`.
+    /// The smallest epsilon at `delta`, rounded up; infinite where the mass at infinity is above `delta`, which starts at e^-50 for each
+    /// step of a Gaussian mechanism, and where it would be above 700.
     ///
     /// # Errors
     /// delta outside of (0, 1); parts of different steps; too many grid points.
@@ -564,8 +572,7 @@ impl<'a> Sum<'a> {
 
     /// The theta > 0 at which an increasing function of the cumulants is 0, roughly; `of` gives the function and its derivative.
     fn solve(&self, of: impl Fn(f64, [f64; 3]) -> (f64, f64)) -> f64 {
-        // With more tilt the powers of a block would overflow; at this one neighbours differ by e^8 already.
-        let most = 8.0 / self.step;
+        let most = MOST_SOLVED / self.step;
         let spread = self.cumulants(0.0)[2].sqrt().max(self.step);
         let (mut low, mut high) = (0.0, most);
         let mut theta = (4.0 / spread).min(most);
@@ -603,7 +610,8 @@ impl<'a> Sum<'a> {
         // Chernoff: P(X >= x) <= e^(K(theta + s) - K(theta) - s x). The s of a normal distribution is too large where a tail is heavy, so
         // it is halved while that helps.
         let edge = |log_tail: f64, sign: f64| {
-            let mut s = (-2.0 * log_tail).sqrt() / spread;
+            let room = MOST_TILT / self.step - sign * theta;
+            let mut s = ((-2.0 * log_tail).sqrt() / spread).min(room);
             let mut best = f64::INFINITY;
             for _ in 0..30 {
                 let reach = (self.cumulants(theta + sign * s)[0] - k - log_tail) / s;

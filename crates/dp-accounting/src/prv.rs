@@ -12,7 +12,8 @@
 //! Gopi, Lee and Wutschitz 2021 (2106.02848), Algorithms 1 and 2 and the theorem on their error.
 //!
 //! # Rounding
-//! Plain floating point; the transforms' noise, about 1e-14 in delta, is small against delta_error, which may not be below [`SMALLEST_DELTA_ERROR`].
+//! Plain floating point. A transform's relative error, about 1e-15, is multiplied by the number of runs when its values are raised to it,
+//! and comes out as an error of delta; where that is more than a tenth of delta_error there is no interval.
 //!
 //! ```
 //! use dp_accounting::prv::{Interval, Prv};
@@ -31,8 +32,8 @@ use crate::rdp::{Orders, RdpCurve};
 use crate::special::ndtr;
 use crate::{Error, Result};
 
-/// The smallest error in delta that the transforms' rounding leaves room for.
-pub const SMALLEST_DELTA_ERROR: f64 = 1e-12;
+/// Relative rounding of a transform's values: about sqrt(log2 n) units in the last place.
+const TRANSFORM_ERROR: f64 = 1e-15;
 
 /// Added to the largest loss that matters.
 const SLACK: f64 = 3.0;
@@ -186,23 +187,24 @@ impl Interval {
     /// The interval at `delta` for mechanisms and how often each ran, under both directions of adding or removing a record.
     ///
     /// # Errors
-    /// delta or an error out of range: `eps_error` must be above 0, `delta_error` from 1e-12 to below delta. More than 33 million
-    /// points.
+    /// delta or an error out of range: `eps_error` must be above 0, `delta_error` below delta and from 1e-14 for each run. More than 33
+    /// million points.
     pub fn of(parts: &[(Prv, u64)], delta: f64, eps_error: f64, delta_error: f64) -> Result<Self> {
         let delta = check_delta(delta)?;
         let eps_error = check("eps_error", eps_error, |value| value > 0.0, "above 0")?;
-        let allowed = "1e-12 or above, and below delta";
+        let parts: Vec<(Prv, u64)> = parts.iter().copied().filter(|(_, count)| *count > 0).collect();
+        let runs: f64 = parts.iter().map(|(_, count)| *count as f64).sum();
+        let smallest = 10.0 * TRANSFORM_ERROR * runs;
+        let allowed = "below delta, and at least 1e-14 for each run, which is what rounding leaves room for";
         let delta_error = check(
             "delta_error",
             delta_error,
-            |value| (SMALLEST_DELTA_ERROR..delta).contains(&value),
+            |value| 0.0 < value && smallest <= value && value < delta,
             allowed,
         )?;
-        let parts: Vec<(Prv, u64)> = parts.iter().copied().filter(|(_, count)| *count > 0).collect();
         if parts.is_empty() {
             return Ok(Self { lower: 0.0, estimate: 0.0, upper: 0.0, eps_error, delta_error });
         }
-        let runs: f64 = parts.iter().map(|(_, count)| *count as f64).sum();
         let mesh = eps_error / (0.5 * runs * (12.0 / delta_error).ln()).sqrt();
         let half = half_width(&parts, runs, delta_error)?;
         let need = 2.0 * half / mesh;
@@ -288,14 +290,13 @@ impl Grid {
         let mut planner = RealFftPlanner::<f64>::new();
         let (forward, backward) = (planner.plan_fft_forward(n), planner.plan_fft_inverse(n));
         let broken = |_| Error::Length { name: "a transform's buffer", found: n, allowed: "its own length" };
-        let zero = (n / 2) as i64;
         let mut product: Vec<Complex<f64>> = Vec::new();
-        let mut start = self.mesh * self.first() as f64;
+        let mut moved = 0.0;
         for (prv, count) in parts {
             let (mut masses, shift) = self.discretise(*prv, direction);
-            start += shift * *count as f64;
+            moved += shift * *count as f64;
             // Loss 0 to the front: sums then stay where they belong, modulo the length.
-            masses.rotate_left(zero as usize);
+            masses.rotate_left(n / 2);
             let mut spectrum = forward.make_output_vec();
             forward.process(&mut masses, &mut spectrum).map_err(broken)?;
             for value in &mut spectrum {
@@ -312,11 +313,14 @@ impl Grid {
         product[n / 2].im = 0.0;
         let mut masses = backward.make_output_vec();
         backward.process(&mut product, &mut masses).map_err(broken)?;
-        masses.rotate_right(zero as usize);
+        // Entry j holds the sums of j steps, modulo n, before they are moved; the window is where they come to lie.
+        let low = self.first() - (moved / self.mesh).round() as i64;
+        masses.rotate_left(low.rem_euclid(n as i64) as usize);
         for mass in &mut masses {
-            *mass = (*mass / n as f64).max(0.0);
+            // Noise of both signs stays in: clamped, it would add up.
+            *mass /= n as f64;
         }
-        Ok(Discrete { start, mesh: self.mesh, masses })
+        Ok(Discrete { start: moved + self.mesh * low as f64, mesh: self.mesh, masses })
     }
 }
 

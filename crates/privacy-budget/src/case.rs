@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 use dp_accounting::filter::{Cap, epsilon_of_caps};
 use dp_accounting::pate::{self, ConfidentGnmax, Gnmax, Noise, Screen, Votes, dependent, independent};
 use dp_accounting::pld::{Composition, PrivacyLoss, STEP};
-use dp_accounting::prv::{self, Interval, Prv};
+use dp_accounting::prv::{Interval, Prv};
 use dp_accounting::rdp::{self, Found, Orders, RdpCurve};
 use dp_accounting::{Mechanism, gdp};
 use serde::Deserialize;
@@ -210,7 +210,7 @@ fn sampled(case: &Sampled, delta: f64, quick: bool) -> anyhow::Result<Map<String
         all.insert("epsilon_pld_fine".to_owned(), json!({"value": value, "discretization": FINE_STEP}));
         let parts = case.parts.iter().filter(|part| part.q > 0.0);
         let parts = parts.map(|part| (Prv::sampled_gaussian(part.q, part.sigma / sensitivity), part.steps));
-        interval(&mut all, parts, delta)?;
+        interval(&mut all, parts, delta);
     }
     if case.parts.iter().all(|part| part.q >= 1.0) {
         let releases =
@@ -221,16 +221,16 @@ fn sampled(case: &Sampled, delta: f64, quick: bool) -> anyhow::Result<Map<String
 }
 
 /// The check of `epsilon_pld`, with the errors that its users take. It is left out where it has nothing to say: no noise, no
-/// sensitivity, a delta too small for it.
+/// sensitivity, too many runs for its rounding.
 fn interval(
     all: &mut Map<String, Value>,
     parts: impl IntoIterator<Item = (dp_accounting::Result<Prv>, u64)>,
     delta: f64,
-) -> anyhow::Result<()> {
-    let parts = parts.into_iter().map(|(prv, count)| Some((prv.ok()?, count))).collect::<Option<Vec<_>>>();
-    let delta_error = delta / 1000.0;
-    let Some(parts) = parts.filter(|_| delta_error >= prv::SMALLEST_DELTA_ERROR) else { return Ok(()) };
-    let found = Interval::of(&parts, delta, 0.01, delta_error)?;
+) {
+    let parts =
+        parts.into_iter().map(|(prv, count)| Ok((prv?, count))).collect::<dp_accounting::Result<Vec<_>>>();
+    let found = parts.and_then(|parts| Interval::of(&parts, delta, 0.01, delta / 1000.0));
+    let Ok(found) = found else { return };
     let figures = json!({
         "lower": found.lower,
         "estimate": found.estimate,
@@ -239,7 +239,6 @@ fn interval(
         "delta_error": found.delta_error,
     });
     all.insert("epsilon_prv".to_owned(), figures);
-    Ok(())
 }
 
 fn exact(mu: f64, delta: f64) -> anyhow::Result<Value> {
@@ -260,7 +259,7 @@ fn laplace(case: &Laplace, delta: f64, quick: bool) -> anyhow::Result<Map<String
         }
     }
     if !quick {
-        interval(&mut all, [(Prv::laplace(case.scale, case.sensitivity_l1), case.count)], delta)?;
+        interval(&mut all, [(Prv::laplace(case.scale, case.sensitivity_l1), case.count)], delta);
     }
     let pure =
         if case.sensitivity_l1 > 0.0 { case.sensitivity_l1 / case.scale * case.count as f64 } else { 0.0 };
@@ -322,7 +321,7 @@ fn lnmax(case: &Lnmax, delta: f64, quick: bool) -> anyhow::Result<Map<String, Va
     let value = Composition::new().with(&losses, case.answers).epsilon(delta)?;
     all.insert("epsilon_pld".to_owned(), json!({"value": value, "discretization": STEP}));
     if !quick {
-        interval(&mut all, [(Prv::pure(2.0 / case.lambda), case.answers)], delta)?;
+        interval(&mut all, [(Prv::pure(2.0 / case.lambda), case.answers)], delta);
     }
     all.insert("epsilon_pure".to_owned(), json!(2.0 / case.lambda * case.answers as f64));
     Ok(all)
