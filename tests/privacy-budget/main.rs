@@ -182,6 +182,41 @@ fn calibrations_are_on_the_safe_side() {
     assert_eq!(work.run(fewer).ends_with(0).json()["sigma2"], 39);
 }
 
+/// Each of these once hung, took all memory, or said infinity.
+#[test]
+fn extreme_parameters_end_with_an_answer() {
+    let work = Work::new();
+    for line in [
+        "calibrate --epsilon 1e6 --delta 1e-5 --answers 10",
+        "calibrate --epsilon 20 --delta 1e-5 --q 1 --steps 1",
+        "table --accountant rdp --delta 1e-5 --q 0.01 --sigma 1e-3 --sigma 1e-4 --steps 1",
+        "table --delta 1e-5 --q 1 --sigma 0.25 --steps 1 --steps 100",
+        "table --delta 1e-5 --q 1e-300 --sigma 1 --sigma 1e6 --steps 1 --steps 1000000",
+    ] {
+        let text = work.run(line).ends_with(0).stdout;
+        assert!(!text.contains("infinite"), "{line}:\n{text}");
+    }
+    let none = work.run("table --accountant rdp --delta 1e-5 --q 0.01 --sigma 1e-200 --steps 1").ends_with(0);
+    assert!(none.stdout.contains("infinite"), "{}", none.stdout);
+    work.put(
+        "little.json",
+        r#"[{"id": "a", "mechanism": "poisson_subsampled_gaussian", "delta": 1e-5,
+             "parameters": {"parts": [{"q": 0.01, "sigma": 0.03, "steps": 1}]}},
+            {"id": "b", "mechanism": "gnmax_data_independent", "delta": 1e-5,
+             "parameters": {"argmax": {"sigma2": 0, "answers": 3}}},
+            {"id": "c", "mechanism": "lnmax_data_independent", "delta": 1e-5,
+             "parameters": {"lambda": 0, "answers": 3}},
+            {"id": "d", "mechanism": "poisson_subsampled_gaussian", "delta": 1e-5,
+             "parameters": {"parts": [{"q": 1, "sigma": 1e-200, "steps": 1}], "sensitivity_l2": 1e-200}}]"#,
+    );
+    let found = work.run("cost --format json --cases little.json").ends_with(0).json();
+    let cases = found["cases"].as_array().unwrap();
+    assert!(value(&cases[0]["epsilon_pld"]) > 100.0);
+    // JSON has no infinity: no noise is null.
+    assert!(cases[1]["epsilon_exact"]["value"].is_null() && cases[2]["epsilon_pld"]["value"].is_null());
+    assert!((value(&cases[3]["epsilon_exact"]) - 4.377_178).abs() < 1e-5);
+}
+
 #[test]
 fn tables_and_plots() {
     let work = Work::new();
@@ -220,6 +255,7 @@ fn a_ledger_is_shown_with_what_was_lost() {
         adjacency: Adjacency::ReplaceOneShard,
         run: "only".to_owned(),
         purpose: "labels".to_owned(),
+        converted_from: None,
     };
     let path = work.path("ledger.jsonl");
     let mut ledger = Ledger::create(&path, &header, SystemNoise::new().unwrap()).unwrap();
@@ -278,6 +314,13 @@ fn what_cannot_be_done_is_refused_in_one_line() {
         ("calibrate --epsilon 0 --delta 1e-5", 2, "epsilon is 0"),
         ("calibrate --epsilon 1 --delta 1e-5 --q 2 --steps 3", 2, "sampling rate q is 2"),
         ("calibrate --epsilon 1e-9 --delta 1e-5 --q 1 --steps 1000000000", 1, "no noise multiplier up to"),
+        ("calibrate --epsilon NaN --delta 1e-5 --answers 10", 2, "epsilon is NaN"),
+        ("calibrate --epsilon inf --delta 1e-5 --answers 10 --screens 20 --sigma1 50", 2, "epsilon is inf"),
+        ("calibrate --epsilon 1 --delta 1e-5 --answers 10 --screens 20 --sigma1 50.5", 2, "an integer"),
+        ("calibrate --epsilon 1 --delta 1e-300 --q 0.1 --steps 10", 2, "Renyi divergences take any"),
+        ("calibrate --epsilon 1 --delta 1e-5 --q 0.1 --steps 10 --tolerance 1e9", 2, "from 1e-9 to 1"),
+        ("cost --cases .", 2, "is no file"),
+        ("ledger .", 3, "is no file"),
         ("calibrate --epsilon 1 --delta 1e-5 --answers 3 --q 0.1", 2, "cannot be used with"),
         ("calibrate --epsilon 1 --delta NaN --q 0.1 --steps 5", 2, "delta is NaN"),
         ("table --delta 1e-5 --sigma 1", 2, "--steps"),

@@ -24,17 +24,23 @@ pub struct DpGuarantee {
 /// A place in a ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerMark {
-    /// SHA-256 of its first line: data set, adjacency and budget.
+    /// SHA-256 of its first line: data set, adjacency, budget, and a number of its own.
     pub id: String,
     /// Entries when the label was made.
     pub entries: u64,
+    /// SHA-256 of its last line then: a ledger that does not hold that line at that place is another, or was turned back.
+    pub head: String,
 }
 
 impl DpGuarantee {
-    /// Whether both are releases of one ledger: its budget covers them together.
+    /// Whether both are releases of one ledger: its budget covers them together. Two ends at one place are two ledgers that began as one.
     fn shares_budget(&self, other: &Self) -> bool {
-        let id = |label: &Self| label.ledger.as_ref().map(|mark| mark.id.clone());
-        id(self).is_some() && id(self) == id(other) && self.dataset == other.dataset
+        let (Some(mark), Some(others)) = (&self.ledger, &other.ledger) else { return false };
+        mark.id == others.id
+            && (mark.entries != others.entries || mark.head == others.head)
+            && self.dataset == other.dataset
+            && self.epsilon.total_cmp(&other.epsilon).is_eq()
+            && self.delta.total_cmp(&other.delta).is_eq()
     }
 
     /// The label that was made later.
@@ -106,7 +112,7 @@ impl Guarantee {
                 "mechanism": dp.mechanism,
                 "accountant": dp.accountant,
                 "dataset": dp.dataset,
-                "ledger": dp.ledger.as_ref().map(|mark| json!({"id": mark.id, "entries": mark.entries})),
+                "ledger": dp.ledger.as_ref().map(|mark| json!({"id": mark.id, "entries": mark.entries, "head": mark.head})),
             }),
             Self::None { .. } | Self::Void { .. } => Value::Null,
         }
@@ -120,13 +126,15 @@ impl Guarantee {
             Value::Null => Some(None),
             mark => {
                 let id = mark.get("id")?.as_str()?.to_owned();
-                Some(Some(LedgerMark { id, entries: mark.get("entries")?.as_u64()? }))
+                let head = mark.get("head")?.as_str()?.to_owned();
+                Some(Some(LedgerMark { id, entries: mark.get("entries")?.as_u64()?, head }))
             }
         };
         let dp = || {
+            let number = |name: &str| value.get(name)?.as_f64();
             Some(DpGuarantee {
-                epsilon: value.get("epsilon")?.as_f64()?,
-                delta: value.get("delta")?.as_f64()?,
+                epsilon: number("epsilon").filter(|epsilon| *epsilon > 0.0 && epsilon.is_finite())?,
+                delta: number("delta").filter(|delta| (0.0..1.0).contains(delta))?,
                 unit: text("unit")?,
                 adjacency: text("adjacency")?,
                 mechanism: text("mechanism")?,
@@ -194,7 +202,8 @@ mod tests {
 
     fn charged(id: &str, entries: u64) -> Guarantee {
         let Guarantee::Dp(dp) = dp(2.0) else { unreachable!() };
-        Guarantee::Dp(DpGuarantee { ledger: Some(LedgerMark { id: id.into(), entries }), ..dp })
+        let mark = LedgerMark { id: id.into(), entries, head: format!("line {entries}") };
+        Guarantee::Dp(DpGuarantee { ledger: Some(mark), ..dp })
     }
 
     #[test]
@@ -204,6 +213,11 @@ mod tests {
         }
         assert!(charged("a", 3).join(charged("b", 3)).to_json().is_null());
         assert!(charged("a", 3).join(dp(2.0)).to_json().is_null());
+        let Guarantee::Dp(mut fork) = charged("a", 3) else { unreachable!() };
+        fork.ledger = Some(LedgerMark { id: "a".into(), entries: 3, head: "another line 3".into() });
+        assert!(charged("a", 3).join(Guarantee::Dp(fork.clone())).to_json().is_null());
+        fork.epsilon = 3.0;
+        assert!(charged("a", 4).join(Guarantee::Dp(fork)).to_json().is_null());
     }
 
     #[test]
@@ -223,6 +237,11 @@ mod tests {
         let void = Guarantee::Void { reason: "test noise".into() };
         for label in [Guarantee::Public, dp(1.0), charged("a", 7), Guarantee::none("teachers"), void] {
             assert_eq!(Guarantee::from_json(&label.to_json(), label.reason().as_deref()), label);
+        }
+        for (epsilon, delta) in [(-1.0, 1e-5), (0.0, 1e-5), (1.0, 1.0), (1.0, -1e-9), (1.0, 7.0)] {
+            let mut value = dp(1.0).to_json();
+            (value["epsilon"], value["delta"]) = (json!(epsilon), json!(delta));
+            assert_eq!(Guarantee::from_json(&value, None), Guarantee::none(NOT_UNDERSTOOD));
         }
         for value in [json!("Public"), json!({"epsilon": 1.0}), json!(true), Value::Null] {
             assert_eq!(Guarantee::from_json(&value, None), Guarantee::none(NOT_UNDERSTOOD));

@@ -10,7 +10,7 @@
 //!
 //! ```
 //! // 283 answers of GNMax with sigma 40 (sensitivity sqrt 2 each) at delta 1e-5.
-//! let mu = dp_accounting::gdp::total_mu([(2.0 * 283.0, 40.0)])?;
+//! let mu = dp_accounting::gdp::total_mu([(283, 2f64.sqrt(), 40.0)])?;
 //! let epsilon = dp_accounting::gdp::epsilon(mu, 1e-5)?;
 //! assert!((epsilon - 2.420961252).abs() < 1e-8);
 //! # Ok::<(), dp_accounting::Error>(())
@@ -22,20 +22,21 @@ use crate::error::{check, check_delta};
 use crate::special::ndtr;
 use crate::{Error, Result};
 
-/// mu of Gaussian releases with `(squared L2 sensitivity, sigma)` each, added up.
+/// mu of Gaussian releases, `(how many, L2 sensitivity, sigma)` each, added up.
 ///
 /// # Edge cases
 /// Nothing released, or sensitivity 0, is mu 0; sigma 0 with a positive sensitivity is infinite.
 ///
 /// # Errors
 /// A value that is negative or not a number.
-pub fn total_mu(releases: impl IntoIterator<Item = (f64, f64)>) -> Result<f64> {
+pub fn total_mu(releases: impl IntoIterator<Item = (u64, f64, f64)>) -> Result<f64> {
     let mut total = 0.0;
-    for (squared_sensitivity, sigma) in releases {
-        let squared = crate::error::check_sensitivity(squared_sensitivity)?;
+    for (count, sensitivity, sigma) in releases {
+        let sensitivity = crate::error::check_sensitivity(sensitivity)?;
         let sigma = crate::error::check_scale("sigma", sigma)?;
-        if squared > 0.0 {
-            total += squared / (sigma * sigma);
+        if count > 0 && sensitivity > 0.0 {
+            // What is too small for a number is rounded up to one.
+            total += count as f64 * (sensitivity / sigma).powi(2).max(f64::MIN_POSITIVE);
         }
     }
     // Sums of thousands of parts lose a unit in the last place each.
@@ -84,6 +85,9 @@ pub fn epsilon(mu: f64, delta: f64) -> Result<f64> {
 
 /// The largest mu that is (epsilon, delta)-DP, rounded down.
 ///
+/// # Edge cases
+/// A delta so far below epsilon that rounding hides it gives 0: nothing is allowed.
+///
 /// # Errors
 /// epsilon below 0 or not finite; delta outside of (0, 1).
 pub fn mu(epsilon: f64, delta: f64) -> Result<f64> {
@@ -97,10 +101,14 @@ pub fn mu(epsilon: f64, delta: f64) -> Result<f64> {
     let inverse = bisect(1.0 / high, 1e300, |inverse| upper_delta(1.0 / inverse, epsilon) <= delta);
     let mut mu = 1.0 / inverse;
     // The inverse of the inverse may have been rounded up.
-    while mu > 0.0 && upper_delta(mu, epsilon) > delta {
-        mu = mu.next_down();
+    for _ in 0..8 {
+        if upper_delta(mu, epsilon) <= delta {
+            return Ok(mu);
+        }
+        mu *= 1.0 - 2.0 * f64::EPSILON;
     }
-    Ok(mu)
+    // The bound on the rounding alone is above delta.
+    Ok(0.0)
 }
 
 /// The smallest standard deviation with which `releases` Gaussian releases of L2 sensitivity `sensitivity` each are
@@ -154,12 +162,22 @@ fn upper_delta(mu: f64, epsilon: f64) -> f64 {
     if mu <= 0.0 {
         return 0.0;
     }
+    if epsilon == 0.0 {
+        // The two terms' difference, without cancellation.
+        return (libm::erf(mu / (2.0 * SQRT_2)) * (1.0 + 4.0 * f64::EPSILON)).min(1.0);
+    }
     let (a, b) = (0.5 * mu - epsilon / mu, -0.5 * mu - epsilon / mu);
+    // phi(38) is 1e-314: beyond, the density has no digits left.
+    if a.abs() > 38.0 {
+        return if a < 0.0 { f64::MIN_POSITIVE } else { 1.0 };
+    }
     // e^epsilon phi(b) = phi(a), so that both terms share a factor and neither over- nor underflows before the other.
     let density = (-0.5 * a * a).exp() / TAU.sqrt();
     let low = density * mills(-b);
     let high = if a < 0.0 { density * mills(-a) } else { ndtr(a) };
-    let error = 8.0 * f64::EPSILON * ((1.0 + a * a) * high + (1.0 + a * a) * low);
+    // Relative: of the functions, of the square, and of a, which is a difference.
+    let condition = 1.0 + a * a + a.abs() * (0.5 * mu + epsilon / mu);
+    let error = 8.0 * f64::EPSILON * condition * (high + low);
     (high - low + error).min(1.0)
 }
 
@@ -207,10 +225,42 @@ mod tests {
         }
     }
 
+    // mpmath 1.3, mp.dps = 60, as above: a is a small difference of large numbers.
+    #[test]
+    fn large_mus_lose_digits_to_the_safe_side() {
+        for (mu, epsilon, expected) in LARGE_MUS {
+            let value = delta(mu, epsilon).unwrap();
+            assert!(
+                value >= expected && value < expected * (1.0 + 1e-7),
+                "{mu} {epsilon}: {value:e} {expected:e}"
+            );
+        }
+    }
+
+    const LARGE_MUS: [(f64, f64, f64); 3] = [
+        (70.0, 2300.0, 0.983_345_995_345_479_3),
+        (988.0, 487_000.0, 0.860_819_272_541_804_7),
+        (98_321.0, 4_833_400_000.0, 0.867_338_383_834_997_1),
+    ];
+
+    #[test]
+    fn extreme_values_end() {
+        // erf(mu / (2 sqrt 2)) = 1e-16.
+        assert!((mu(0.0, 1e-16).unwrap() / 2.506_628_274_631e-16 - 1.0).abs() < 1e-9);
+        for (e, d) in [(1e6, 1e-5), (1e300, 1e-5), (1e-4, 1e-16), (1e-300, 1e-300), (0.0, 0.999)] {
+            let found = mu(e, d).unwrap();
+            assert!(delta(found, e).unwrap() <= d, "{e} {d}: {found}");
+        }
+        assert!((mu(1e6, 1e-5).unwrap() - 1410.0).abs() < 10.0);
+        assert_eq!(epsilon(1e160, 1e-5).unwrap(), f64::INFINITY);
+        // erf(1 / (2 sqrt 2)).
+        assert!((delta(1.0, 0.0).unwrap() - 0.382_924_922_548_026).abs() < 1e-14);
+    }
+
     #[test]
     fn no_noise_costs_everything_and_no_release_nothing() {
-        assert_eq!(total_mu([(2.0, 0.0)]).unwrap(), f64::INFINITY);
-        assert_eq!(total_mu([(0.0, 0.0)]).unwrap(), 0.0);
+        assert_eq!(total_mu([(2, 1.0, 0.0)]).unwrap(), f64::INFINITY);
+        assert_eq!(total_mu([(1, 0.0, 0.0)]).unwrap(), 0.0);
         assert_eq!(epsilon(f64::INFINITY, 1e-5).unwrap(), f64::INFINITY);
         assert_eq!(epsilon(0.0, 1e-5).unwrap(), 0.0);
         assert_eq!(delta(f64::INFINITY, 3.0).unwrap(), 1.0);
@@ -219,10 +269,12 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_named() {
-        assert!(epsilon(1.0, 0.0).unwrap_err().to_string().starts_with("delta is 0; it must be above 0"));
+        assert!(epsilon(1.0, 0.0).unwrap_err().to_string().starts_with("delta is 0.0; it must be above 0"));
         assert!(epsilon(f64::NAN, 0.1).unwrap_err().to_string().starts_with("mu is NaN"));
         assert!(
-            mu(-1.0, 0.1).is_err() && delta(1.0, f64::INFINITY).is_err() && total_mu([(-1.0, 1.0)]).is_err()
+            mu(-1.0, 0.1).is_err()
+                && delta(1.0, f64::INFINITY).is_err()
+                && total_mu([(1, -1.0, 1.0)]).is_err()
         );
     }
 }

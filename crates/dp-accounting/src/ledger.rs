@@ -2,30 +2,37 @@
 //!
 //! A file of JSON lines that only grows. The first says whose ledger it is: data set, unit of protection, adjacency, budget. Each
 //! charge is an *intent* that is on the disk before any noise is drawn, and a *result* after it. Every line carries the hash of the
-//! one before, so that a lost or edited line shows.
+//! one before, so that a line that was lost or edited before the last shows. What happens to the end shows where a label was made before:
+//! it holds the hash of the last line of then.
 //!
 //! # Guarantee
 //! Everything that was ever drawn through the ledger is within its budget, under the ledger's adjacency, because
 //! - a draw needs a charge that the [`Filter`] let through, and the noise source is inside: there is no other way to it;
 //! - the intent is durable (written and synced) first. If that fails, nothing is drawn and nothing more is charged;
 //! - an intent without a result counts as spent: after a crash nobody knows whether it was drawn. It is never drawn again;
-//! - a second process is refused while a first holds the ledger (the operating system's lock on a file beside it).
+//! - a second process is refused while a first holds the ledger: the operating system's lock on a file beside it and, on Unix, on the
+//!   ledger itself, whatever name it is reached by;
+//! - two ledgers are never taken for one: each has a random number in its first line.
 //!
 //! The tests try every sequence of charges, crashes and restarts up to a length. What no ledger sees is what bypasses it: a copy of the
-//! data, a copy of the ledger from yesterday, a reader of the private files.
+//! data, a reader of the private files, somebody who writes the ledger's end anew, or puts yesterday's copy in its place, where no label
+//! tells of what is gone.
 //!
 //! # Stamps
 //! [`Stamp::Release`]: one budget for all runs. [`Stamp::Benchmark`]: several epsilons and seeds on one data set; each named run has the
 //! budget for itself, and nothing of it may be released: [`Ledger::label`] gives no guarantee. [`Stamp::Void`]: test noise was drawn,
 //! or an invariant failed. A stamp can only get worse.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+#[cfg(unix)]
+use std::fs::TryLockError;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use artifact::{Access, DpGuarantee, Guarantee, LedgerMark, OutputLock, sha256_bytes};
-use dp_noise::NoiseSource;
+use dp_noise::{NoiseSource, SystemNoise};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -76,11 +83,34 @@ pub struct Charge {
     pub run: String,
     /// For what, in words.
     pub purpose: String,
+    /// The adjacency that it was stated under before it was [converted](Charge::converted).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub converted_from: Option<Adjacency>,
+}
+
+impl Charge {
+    /// The same under the adjacency `to`, by [`Mechanism::converted`]; the ledger shows where it comes from.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn converted(self, to: Adjacency) -> Result<Self> {
+        if self.adjacency == to {
+            return Ok(self);
+        }
+        let mechanism = self.mechanism.converted(self.adjacency, to)?;
+        Ok(Self { mechanism, adjacency: to, converted_from: Some(self.adjacency), ..self })
+    }
+
+    fn is_stated_under(&self, adjacency: Adjacency) -> bool {
+        let converts = |from: Adjacency| self.mechanism.converted(from, adjacency).is_ok();
+        self.adjacency == adjacency
+            && (self.mechanism.is_stated_under(adjacency) || self.converted_from.is_some_and(converts))
+    }
 }
 
 /// A line after the first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Entry {
     /// Counts as spent from here on.
     Intent(Charge),
@@ -88,7 +118,7 @@ pub enum Entry {
     Result {
         /// The intent's number.
         of: u64,
-        /// What was released.
+        /// What was released; its hash and size where that is more than a megabyte.
         outcome: Value,
     },
     /// The ledger is good for less than before.
@@ -101,18 +131,22 @@ pub enum Entry {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line<T> {
-    /// SHA-256 of the line before, without its end; of nothing for the first.
+#[serde(deny_unknown_fields)]
+struct First {
+    /// SHA-256 of nothing.
     previous: String,
-    #[serde(flatten)]
-    content: T,
+    /// Random: the ledger's own.
+    number: String,
+    header: Header,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Numbered {
+#[serde(deny_unknown_fields)]
+struct Line {
+    /// SHA-256 of the line before, without its end.
+    previous: String,
     /// 1 for the first line after the header.
     entry: u64,
-    #[serde(flatten)]
     what: Entry,
 }
 
@@ -161,8 +195,14 @@ impl Store for FileStore {
     }
 }
 
-/// Ledgers larger than this are not read: 256 MiB, a million entries.
+/// Ledgers larger than this are neither read nor written: 256 MiB, a million entries.
 const LARGEST: u64 = 1 << 28;
+
+/// Outcomes larger than this are written down as their hash.
+const LARGEST_OUTCOME: usize = 1 << 20;
+
+/// Room that is kept for a result when its intent is written, and for a stamp.
+const ROOM: u64 = 2 << 20;
 
 fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(0))?;
@@ -189,6 +229,7 @@ pub struct Account {
     /// Bytes at the end that are no complete line: a write that was cut off, of something that therefore never ran.
     pub torn: usize,
     filters: Vec<(String, Filter)>,
+    open: BTreeSet<u64>,
     id: String,
     last: String,
     length: u64,
@@ -202,6 +243,11 @@ impl Account {
     /// A file that cannot be read, or is damaged.
     pub fn read(path: &Path) -> Result<Self> {
         let read = |source| artifact::Error::Read { path: path.to_path_buf(), source };
+        // A pipe would make one wait.
+        if !fs::metadata(path).map_err(read)?.is_file() {
+            let reason = "it is no file; give a ledger".to_owned();
+            return Err(Error::Ledger { path: path.to_path_buf(), reason });
+        }
         let mut file = File::open(path).map_err(read)?;
         Self::parse(path, &read_all(&mut file).map_err(read)?)
     }
@@ -220,12 +266,12 @@ impl Account {
         let Some((_, first)) = lines.next() else {
             return Err(damaged(1, "it is empty, or its first line is cut off".to_owned()));
         };
-        let header: Line<Header> = serde_json::from_slice(first)
+        let header: First = serde_json::from_slice(first)
             .map_err(|error| damaged(1, format!("no ledger's header: {error}")))?;
         if header.previous != sha256_bytes(b"") {
             return Err(damaged(1, "it does not begin a ledger: lines before it are missing".to_owned()));
         }
-        let header = header.content;
+        let header = header.header;
         if header.ledger != 1 {
             let reason =
                 format!("its format is {}, and this program knows 1; take a newer program", header.ledger);
@@ -233,6 +279,7 @@ impl Account {
         }
         let mut account = Self {
             filters: Vec::new(),
+            open: BTreeSet::new(),
             entries: Vec::new(),
             stamp: header.stamp,
             torn: if complete_tail { 0 } else { tail.len() },
@@ -245,16 +292,16 @@ impl Account {
         // A budget that means nothing is no budget.
         Filter::new(&account.header.budget)?;
         for (i, line) in lines {
-            let entry: Line<Numbered> = serde_json::from_slice(line)
+            let entry: Line = serde_json::from_slice(line)
                 .map_err(|error| damaged(i + 1, format!("no ledger's entry: {error}")))?;
             if entry.previous != account.last {
                 let reason = "its hash of the line before does not match: a line was changed, added or lost";
                 return Err(damaged(i + 1, reason.to_owned()));
             }
-            if entry.content.entry != i as u64 {
-                return Err(damaged(i + 1, format!("it is entry {}, and {i} is due", entry.content.entry)));
+            if entry.entry != i as u64 {
+                return Err(damaged(i + 1, format!("it is entry {}, and {i} is due", entry.entry)));
             }
-            account.take(entry.content.what).map_err(|error| damaged(i + 1, error.to_string()))?;
+            account.take(entry.what).map_err(|error| damaged(i + 1, error.to_string()))?;
             account.last = sha256_bytes(line);
             account.length += line.len() as u64 + 1;
         }
@@ -274,12 +321,10 @@ impl Account {
                     Some((_, place)) => *place = filter,
                     None => self.filters.push((name, filter)),
                 }
+                self.open.insert(self.entries.len() as u64 + 1);
             }
             Entry::Result { of, .. } => {
-                let intent = (*of as usize).checked_sub(1).and_then(|i| self.entries.get(i));
-                let twice =
-                    self.entries.iter().any(|e| matches!(e, Entry::Result { of: other, .. } if other == of));
-                if !matches!(intent, Some(Entry::Intent(_))) || twice {
+                if !self.open.remove(of) {
                     let reason = format!("a result of entry {of}, which is no open intent");
                     return Err(Error::Ledger { path: PathBuf::new(), reason });
                 }
@@ -293,7 +338,7 @@ impl Account {
     /// The filter after the charge, if it may be made.
     fn checked(&self, charge: &Charge) -> Result<Filter> {
         let adjacency = self.header.adjacency;
-        if charge.adjacency != adjacency || !charge.mechanism.is_stated_under(adjacency) {
+        if !charge.is_stated_under(adjacency) {
             let found = if charge.adjacency == adjacency {
                 "another relation, whatever the charge says".to_owned()
             } else {
@@ -335,15 +380,7 @@ impl Account {
 
     /// Numbers of the intents without a result: spent, and never drawn again.
     pub fn open(&self) -> Vec<u64> {
-        let mut open = Vec::new();
-        for (entry, number) in self.entries.iter().zip(1..) {
-            match entry {
-                Entry::Intent(_) => open.push(number),
-                Entry::Result { of, .. } => open.retain(|intent| intent != of),
-                Entry::Stamp { .. } => {}
-            }
-        }
-        open
+        self.open.iter().copied().collect()
     }
 
     /// The share of the budget that is spent, from 0 to 1; of the run that spent most, in a benchmark.
@@ -380,7 +417,11 @@ impl Account {
                         env!("CARGO_PKG_VERSION")
                     ),
                     dataset: self.header.dataset.clone(),
-                    ledger: Some(LedgerMark { id: self.id.clone(), entries: self.entries.len() as u64 }),
+                    ledger: Some(LedgerMark {
+                        id: self.id.clone(),
+                        entries: self.entries.len() as u64,
+                        head: self.last.clone(),
+                    }),
                 })
             }
             Stamp::Benchmark => Guarantee::none(format!(
@@ -391,6 +432,20 @@ impl Account {
                 reason: reason().unwrap_or_else(|| "the ledger is stamped void".to_owned()),
             },
         }
+    }
+}
+
+/// A ledger's noise source, for one draw.
+#[derive(Debug)]
+pub struct Lent<'a, S> {
+    source: &'a mut S,
+}
+
+impl<S: NoiseSource> NoiseSource for Lent<'_, S> {
+    const SECRET: bool = S::SECRET;
+
+    fn fill(&mut self, bytes: &mut [u8]) {
+        self.source.fill(bytes);
     }
 }
 
@@ -420,6 +475,7 @@ impl<S: NoiseSource> Ledger<S, FileStore> {
     /// A file that is there already; a budget that means nothing; a folder that cannot be written to.
     pub fn create(path: &Path, header: &Header, noise: S) -> Result<Self> {
         Filter::new(&header.budget)?;
+        let folders = folders_to_make(path);
         let lock = OutputLock::acquire_file(path, "a privacy ledger")?;
         if path.exists() {
             let reason =
@@ -427,11 +483,9 @@ impl<S: NoiseSource> Ledger<S, FileStore> {
             return Err(Error::Ledger { path: path.to_path_buf(), reason });
         }
         artifact::write_bytes(path, Access::Private, &first_line(path, header)?)?;
-        // The file's name has to survive a power cut as well.
-        #[cfg(unix)]
-        {
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(dir).and_then(|dir| dir.sync_all()).map_err(durability(path))?;
+        // The names of folders that were made have to survive a power cut as well.
+        for folder in folders {
+            sync_folder_of(&folder).map_err(durability(path))?;
         }
         Self::open_locked(path, noise, lock)
     }
@@ -445,19 +499,51 @@ impl<S: NoiseSource> Ledger<S, FileStore> {
             let reason = "no ledger is there; create one, or give the path of the data set's own".to_owned();
             return Err(Error::Ledger { path: path.to_path_buf(), reason });
         }
-        let lock = OutputLock::acquire_file(path, "a privacy ledger")?;
-        Self::open_locked(path, noise, lock)
+        let read = |source| artifact::Error::Read { path: path.to_path_buf(), source };
+        // Beside the file itself, where a link led to it.
+        let path = fs::canonicalize(path).map_err(read)?;
+        let lock = OutputLock::acquire_file(&path, "a privacy ledger")?;
+        Self::open_locked(&path, noise, lock)
     }
 
     fn open_locked(path: &Path, noise: S, lock: OutputLock) -> Result<Self> {
         let read = |source| artifact::Error::Read { path: path.to_path_buf(), source };
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(read)?;
+        // A second name of the file has another lock beside it. Elsewhere a lock would keep readers out, too.
+        #[cfg(unix)]
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => artifact::Error::Locked {
+                path: path.to_path_buf(),
+                holder: "another process, by another name".to_owned(),
+            },
+            TryLockError::Error(source) => read(source),
+        })?;
+        // The one who made it may have been stopped before this.
+        sync_folder_of(path).map_err(durability(path))?;
         Self::with_store(path, FileStore { file, _lock: lock }, noise)
     }
 }
 
+/// The folders above `path` that are not there yet.
+fn folders_to_make(path: &Path) -> Vec<PathBuf> {
+    let named = path.ancestors().skip(1).take_while(|folder| !folder.as_os_str().is_empty());
+    named.take_while(|folder| !folder.exists()).map(Path::to_path_buf).collect()
+}
+
+/// Makes the name of `path` durable. Where folders cannot be synced the operating system keeps names itself.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
 fn first_line(path: &Path, header: &Header) -> Result<Vec<u8>> {
-    line_of(path, &Line { previous: sha256_bytes(b""), content: header })
+    let mut noise = SystemNoise::new()
+        .map_err(|error| Error::Ledger { path: path.to_path_buf(), reason: error.to_string() })?;
+    let number = format!("{:016x}{:016x}", noise.next_u64(), noise.next_u64());
+    line_of(path, &First { previous: sha256_bytes(b""), number, header: header.clone() })
 }
 
 fn line_of(path: &Path, line: &impl Serialize) -> Result<Vec<u8>> {
@@ -515,13 +601,23 @@ impl<S: NoiseSource, D: Store> Ledger<S, D> {
     /// [`Error::Overspent`], [`Error::Adjacency`], [`Error::Unsupported`]: refused, nothing was written or drawn.
     /// [`Error::Durability`]: nothing more can be charged through this value; where it comes after the draw, the outcome is lost
     /// and its cost is not.
-    pub fn run<T: Serialize>(&mut self, charge: Charge, draw: impl FnOnce(&mut S) -> T) -> Result<T> {
+    pub fn run<T: Serialize>(
+        &mut self,
+        charge: Charge,
+        draw: impl FnOnce(&mut Lent<'_, S>) -> T,
+    ) -> Result<T> {
         // A refusal has to come before anything is written.
         self.account.checked(&charge)?;
         self.write(Entry::Intent(charge))?;
         let of = self.account.entries.len() as u64;
-        let drawn = draw(&mut self.noise);
+        let drawn = draw(&mut Lent { source: &mut self.noise });
         let outcome = serde_json::to_value(&drawn).unwrap_or_else(|_| json!("not representable"));
+        let text = outcome.to_string();
+        let outcome = if text.len() > LARGEST_OUTCOME {
+            json!({"sha256_of_json": sha256_bytes(text.as_bytes()), "bytes": text.len()})
+        } else {
+            outcome
+        };
         self.write(Entry::Result { of, outcome })?;
         Ok(drawn)
     }
@@ -553,8 +649,13 @@ impl<S: NoiseSource, D: Store> Ledger<S, D> {
             return Err(durability(&self.path)(source));
         }
         let entry = self.account.entries.len() as u64 + 1;
-        let numbered = Numbered { entry, what: what.clone() };
-        let line = line_of(&self.path, &Line { previous: self.account.last.clone(), content: numbered })?;
+        let line = Line { previous: self.account.last.clone(), entry, what: what.clone() };
+        let line = line_of(&self.path, &line)?;
+        let room = if matches!(what, Entry::Intent(_)) { ROOM } else { 0 };
+        if self.account.length + line.len() as u64 + room > LARGEST {
+            let reason = "it is full (256 MiB); nothing more can be charged to it".to_owned();
+            return Err(Error::Ledger { path: self.path.clone(), reason });
+        }
         if let Err(source) = self.store.append(&line) {
             self.failed = true;
             return Err(durability(&self.path)(source));

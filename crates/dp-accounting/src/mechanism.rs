@@ -98,6 +98,7 @@ impl Mechanism {
     ///
     /// - **one shard to one record** (`ReplaceOneShard` to either of the others): the same parameters. A record lies in one shard, and
     ///   changing, adding or removing it there changes that shard alone. It holds only where the others' places do not depend on it.
+    ///   A ledger under the other relation takes votes by [`Charge::converted`](crate::ledger::Charge::converted), which writes down where they come from.
     /// - **add or remove to replace** (`AddOrRemoveOne` to `ReplaceOne`): a replacement is a removal and an addition, so
     ///   sensitivities and a pure epsilon double. The sampled Gaussian has no such conversion here.
     ///
@@ -168,14 +169,29 @@ impl Mechanism {
         }
     }
 
-    /// (squared sensitivity, sigma) where the mechanism is Gaussian; for votes, of the continuous noise that theirs stands for.
+    /// (L2 sensitivity, sigma) where the mechanism is Gaussian; for votes, of the continuous noise that theirs stands for.
     pub fn gaussian(&self) -> Option<(f64, f64)> {
         match *self {
-            Self::Gaussian { sigma, sensitivity_l2 } => Some((sensitivity_l2 * sensitivity_l2, sigma)),
+            Self::Gaussian { sigma, sensitivity_l2 } => Some((sensitivity_l2, sigma)),
             Self::GnmaxScreen { sigma } => Some((1.0, sigma)),
-            Self::GnmaxAnswer { sigma } => Some((2.0, sigma)),
+            Self::GnmaxAnswer { sigma } => Some((std::f64::consts::SQRT_2, sigma)),
             _ => None,
         }
+    }
+
+    /// Refuses what cannot be drawn: noise on votes has an integer standard deviation.
+    pub(crate) fn check_drawable(&self) -> Result<()> {
+        if let Self::GnmaxScreen { sigma } | Self::GnmaxAnswer { sigma } = *self {
+            let most = f64::from(dp_noise::MAX_SIGMA);
+            let allowed = "an integer from 1 to 1,048,576, as the noise has it";
+            crate::error::check(
+                "sigma of votes",
+                sigma,
+                |s| s.fract() == 0.0 && (1.0..=most).contains(&s),
+                allowed,
+            )?;
+        }
+        Ok(())
     }
 
     /// Whether the noise is drawn from the integers.
@@ -186,7 +202,7 @@ impl Mechanism {
 
 /// An LNMax answer is (2 / lambda)-DP: a moved vote changes two counts by 1.
 fn lnmax_epsilon(lambda: f64) -> Result<f64> {
-    Ok(2.0 / crate::error::check("lambda", lambda, |lambda| lambda > 0.0, "above 0")?)
+    Ok(2.0 / crate::error::check_scale("lambda", lambda)?)
 }
 
 impl fmt::Display for Mechanism {

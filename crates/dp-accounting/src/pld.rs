@@ -17,7 +17,7 @@
 //! # Rounding
 //! Towards more spent: masses are clamped at 0, what lies above the window counts as infinite loss, what wraps round from below is
 //! added, every entry is raised by a bound on the rounding of the transforms (worst case of the usual error analysis, not the typical
-//! one), and delta is divided by 1 + 64 u per composed step for the rounding of the masses themselves.
+//! one), and delta is divided by e^(64 u) per composed step for the rounding of the masses themselves.
 //!
 //! ```
 //! use dp_accounting::pld::{Composition, PrivacyLoss, STEP};
@@ -147,10 +147,13 @@ impl PrivacyLoss {
     /// Kairouz, Oh and Viswanath 2015 (1311.0776).
     ///
     /// # Errors
-    /// A negative or non-finite epsilon; a distribution of more than 33 million points.
+    /// A negative epsilon; a distribution of more than 33 million points.
     pub fn pure(epsilon: f64, step: f64) -> Result<Self> {
-        let epsilon = check("epsilon", epsilon, |value| value >= 0.0, "0 or above")?;
         let step = check_step(step)?;
+        if epsilon == f64::INFINITY {
+            return Ok(Self::symmetric(Losses::nothing(step, 1.0)));
+        }
+        let epsilon = check("epsilon", epsilon, |value| value >= 0.0, "0 or above")?;
         Self::connect_the_dots(step, -epsilon, epsilon, |x| {
             let away = x.abs();
             // (e^epsilon - e^x) / (1 + e^epsilon), without overflow.
@@ -258,7 +261,9 @@ impl Mixture {
     /// The loss of the output x.
     pub(crate) fn loss(&self, x: f64) -> f64 {
         let exponent = (2.0 * x - 1.0) / (2.0 * self.sigma * self.sigma);
-        if exponent < 30.0 {
+        if self.q >= 1.0 {
+            exponent
+        } else if exponent < 30.0 {
             (self.q * exponent.exp_m1()).ln_1p()
         } else {
             exponent + self.q.ln() + ((1.0 - self.q) / self.q * (-exponent).exp()).ln_1p()
@@ -267,6 +272,9 @@ impl Mixture {
 
     /// ln((e^loss - 1 + q) / q); none at and below ln(1-q), for no output has that little loss.
     fn log_ratio(&self, loss: f64) -> Option<f64> {
+        if self.q >= 1.0 {
+            return Some(loss);
+        }
         if loss > 30.0 {
             return Some(loss - self.q.ln() + ((self.q - 1.0) * (-loss).exp()).ln_1p());
         }
@@ -328,7 +336,10 @@ impl Losses {
     fn tilted(&self, theta: f64, mut with: impl FnMut(usize, f64, &[f64])) -> f64 {
         let at = |i: usize| theta * self.step * (self.low + i as i64) as f64;
         let reach = theta.abs() * self.step * BLOCK as f64;
-        let size = |block: usize, top: f64| at(block * BLOCK).max(at(block * BLOCK + BLOCK - 1)) + top;
+        // The last block may be short.
+        let last = self.masses.len().saturating_sub(1);
+        let size =
+            |block: usize, top: f64| at(block * BLOCK).max(at((block * BLOCK + BLOCK - 1).min(last))) + top;
         let shift =
             self.tops.iter().enumerate().map(|(i, &top)| size(i, top)).fold(f64::NEG_INFINITY, f64::max);
         for (block, (&top, masses)) in self.tops.iter().zip(self.masses.chunks(BLOCK)).enumerate() {
@@ -408,7 +419,7 @@ impl Composition {
     }
 
     /// The smallest epsilon at `delta`, rounded up; infinite where the mass at infinity is above `delta`, which starts at e^-50 for each
-    /// step of a Gaussian mechanism, and where it would be above 700.
+    /// step of a Gaussian mechanism.
     ///
     /// # Errors
     /// delta outside of (0, 1); parts of different steps; too many grid points.
@@ -509,14 +520,14 @@ impl<'a> Sum<'a> {
         sum
     }
 
-    /// Relative error of delta from the rounding of masses.
+    /// What the rounding of masses can multiply delta by.
     fn mass_error(&self) -> f64 {
         let steps: f64 = self.parts.iter().map(|(_, count)| *count as f64).sum();
-        STEP_ERROR * steps
+        (STEP_ERROR * steps).exp()
     }
 
     fn epsilon(&self, delta: f64) -> Result<f64> {
-        let delta = delta / (1.0 + self.mass_error());
+        let delta = delta / self.mass_error();
         if self.infinity >= delta {
             return Ok(f64::INFINITY);
         }
@@ -558,7 +569,7 @@ impl<'a> Sum<'a> {
 
     fn delta(&self, epsilon: f64) -> Result<f64> {
         if let Some(window) = self.single() {
-            return Ok((window.delta(epsilon) * (1.0 + self.mass_error())).min(1.0));
+            return Ok((window.delta(epsilon) * self.mass_error()).min(1.0));
         }
         let theta = self.solve(|_, [_, mean, variance]| (mean - epsilon, variance));
         let mut window = self.compose(theta)?;
@@ -567,7 +578,7 @@ impl<'a> Sum<'a> {
             less *= 0.5;
             window = self.compose(less)?;
         }
-        Ok((window.delta(epsilon) * (1.0 + self.mass_error())).min(1.0))
+        Ok((window.delta(epsilon) * self.mass_error()).min(1.0))
     }
 
     /// The theta > 0 at which an increasing function of the cumulants is 0, roughly; `of` gives the function and its derivative.
@@ -618,7 +629,9 @@ impl<'a> Sum<'a> {
                 if reach >= best {
                     break;
                 }
-                best = reach;
+                if reach.is_finite() {
+                    best = reach;
+                }
                 s *= 0.5;
             }
             sign * best
@@ -628,6 +641,7 @@ impl<'a> Sum<'a> {
         };
         let low = (edge(LOG_BELOW, -1.0) / self.step).floor().max(extreme(|part| part.low)) - 1.0;
         let high = (edge(LOG_ABOVE, 1.0) / self.step).ceil().min(extreme(Losses::last)) + 1.0;
+        let high = high.max(low + 1.0);
         let need = high - low + 2.0;
         if need.is_nan() || need > LIMIT as f64 || low.abs() > 9e15 {
             return Err(Error::TooLarge { need, limit: LIMIT, cure: "take a larger step" });
@@ -792,21 +806,27 @@ impl Window {
     }
 
     /// Walks down from the highest loss: `with(loss, upper, lower)` until it gives an answer, where `upper` is the mass above `loss` and
-    /// `lower` the same under Q: each mass times e^-loss. Then both for the whole window.
+    /// `lower` the same under Q, times e^loss: each mass times e^(loss - its own). Then both for the window's start.
     fn descend<T>(
         &self,
         mut with: impl FnMut(f64, f64, f64) -> Option<T>,
     ) -> std::result::Result<T, (f64, f64)> {
+        // What has infinite loss has no mass under Q.
         let (mut upper, mut lower) = (self.infinity, 0.0);
         let (up, down) = ((self.theta * self.step).exp(), self.step.exp());
+        let mut reference = 0.0;
         for (block, weights) in self.weights.chunks(BLOCK).enumerate().rev() {
             let first = self.low + (block * BLOCK) as f64;
             let top = self.step * (first + weights.len() as f64 - 1.0);
+            if lower > 0.0 {
+                lower *= (top - reference).exp();
+            }
+            reference = top;
             // Exact at every block's top, then multiplied: 64 roundings.
-            let (mut scale, mut ratio) = ((self.log_scale - self.theta * top).exp(), (-top).exp());
+            let (mut scale, mut ratio) = ((self.log_scale - self.theta * top).exp(), 1.0);
             for (i, weight) in weights.iter().enumerate().rev() {
                 let loss = self.step * (first + i as f64);
-                if let Some(answer) = with(loss, upper, lower) {
+                if let Some(answer) = with(loss, upper, lower / ratio) {
                     return Ok(answer);
                 }
                 let mass = (weight.max(0.0) * self.unit + self.error) * scale;
@@ -816,21 +836,22 @@ impl Window {
                 ratio *= down;
             }
         }
-        Err((upper, lower))
+        Err((upper, lower * (self.start() - reference).exp()))
     }
 
     /// `None` where delta at the window's start is still below `delta`.
     fn epsilon(&self, delta: f64) -> Option<f64> {
-        // delta(epsilon) = upper - e^epsilon lower between two losses of the grid.
-        let at = |upper: f64, lower: f64| ((upper - delta) / lower).ln();
+        // delta(epsilon) = upper - e^(epsilon - loss) lower from one loss of the grid up to the next.
         let found = self.descend(|loss, upper, lower| {
             // The logarithm is for the last step alone.
-            let reached = upper > delta && upper - delta >= lower * loss.exp();
-            reached.then(|| at(upper, lower).max(loss))
+            let reached = upper > delta && upper - delta >= lower;
+            reached.then(|| (loss + ((upper - delta) / lower).ln()).max(loss))
         });
         let epsilon = match found {
             Ok(epsilon) => epsilon,
-            Err((upper, lower)) if upper > delta && at(upper, lower) >= self.start() => at(upper, lower),
+            Err((upper, lower)) if upper > delta && upper - delta >= lower => {
+                self.start() + ((upper - delta) / lower).ln()
+            }
             Err(_) => return None,
         };
         // Sums of a window's masses, and the logarithm of their difference.
@@ -838,13 +859,16 @@ impl Window {
     }
 
     fn delta(&self, epsilon: f64) -> f64 {
-        let between = |upper: f64, lower: f64| {
+        let between = |loss: f64, upper: f64, lower: f64| {
+            let reach = (epsilon - loss).exp();
+            let taken = if lower > 0.0 { reach * lower } else { 0.0 };
             // Both sums are of positive terms; their difference loses what they have in common.
-            (upper - epsilon.exp() * lower + 1e-13 * upper).max(0.0)
+            if taken < upper { upper - taken + 1e-13 * upper } else { 1e-13 * upper }
         };
-        match self.descend(|loss, upper, lower| (loss <= epsilon).then(|| between(upper, lower))) {
+        let found = self.descend(|loss, upper, lower| (loss <= epsilon).then(|| between(loss, upper, lower)));
+        match found {
             Ok(delta) => delta,
-            Err((upper, lower)) => between(upper, lower),
+            Err((upper, lower)) => between(self.start(), upper, lower),
         }
     }
 }

@@ -27,6 +27,12 @@ use crate::{Error, Result};
 /// Relative, added to every divergence that is computed with rounding.
 pub const MARGIN: f64 = 1e-12;
 
+/// Below this noise multiplier the integrand has two peaks far apart, and moments at fractional orders come from the integer ones.
+const LEAST_INTEGRATED: f64 = 0.1;
+
+/// Points of an integral at most.
+const MOST_POINTS: f64 = 1e6;
+
 /// Integer orders up to this are binomial sums; larger and fractional ones are integrals.
 const LARGEST_SUM: f64 = 4096.0;
 
@@ -210,9 +216,11 @@ impl RdpCurve {
     /// Bun and Steinke 2016 (1605.02065): epsilon-DP is epsilon^2/2-zCDP; no divergence exceeds epsilon.
     ///
     /// # Errors
-    /// A negative or non-finite epsilon.
+    /// A negative epsilon.
     pub fn pure(orders: &Orders, epsilon: f64) -> Result<Self> {
-        let epsilon = check("epsilon", epsilon, |value| value >= 0.0, "0 or above")?;
+        if epsilon < f64::INFINITY {
+            check("epsilon", epsilon, |value| value >= 0.0, "0 or above")?;
+        }
         let value =
             |&order: &f64| (0.5 * epsilon * epsilon * order * (1.0 + 4.0 * f64::EPSILON)).min(epsilon);
         Ok(Self { orders: orders.clone(), values: orders.0.iter().map(value).collect() })
@@ -314,8 +322,11 @@ impl RdpCurve {
 /// # Errors
 /// A negative slope; delta outside of (0, 1).
 pub fn epsilon_of_linear(slope: f64, delta: f64) -> Result<Found> {
-    let slope = check("the slope", slope, |slope| slope >= 0.0, "0 or above")?;
     let delta = check_delta(delta)?;
+    if slope == f64::INFINITY {
+        return Ok(Found { epsilon: slope, order: 2.0 });
+    }
+    let slope = check("the slope", slope, |slope| slope >= 0.0, "0 or above")?;
     if slope == 0.0 {
         return Ok(Found { epsilon: 0.0, order: 2.0 });
     }
@@ -356,10 +367,14 @@ impl Mixture {
         let is_sum = |order: f64| order.fract() == 0.0 && order <= LARGEST_SUM;
         let largest =
             |sums: bool| orders.iter().copied().filter(|order| is_sum(*order) == sums).fold(0.0, f64::max);
-        let terms = self.terms(largest(true) as usize);
         let points = self.points(largest(false));
-        let moment = |&order: &f64| {
-            if is_sum(order) { self.sum(order, &terms) } else { integral(order, &points) }
+        // Without points there are the integer orders on either side.
+        let beside = if points.is_some() { 0.0 } else { largest(false).min(LARGEST_SUM).ceil() };
+        let terms = self.terms(largest(true).max(beside) as usize);
+        let moment = |&order: &f64| match &points {
+            _ if is_sum(order) => self.sum(order, &terms),
+            Some(points) => integral(order, points),
+            None => self.between(order, &terms),
         };
         orders.iter().map(moment).collect()
     }
@@ -391,31 +406,48 @@ impl Mixture {
         ln_1p_exp(log_sum_exp(&logs))
     }
 
+    /// A bound at a fractional order: the logarithm of a moment is convex in its order, so the line between the integer orders beside it
+    /// lies above; beyond the largest of them, that of the plain Gaussian mechanism.
+    fn between(&self, order: f64, terms: &[(f64, f64)]) -> f64 {
+        if order > LARGEST_SUM {
+            return 0.5 * order * (order - 1.0) / (self.sigma * self.sigma);
+        }
+        let at = |order: f64| if order < 2.0 { 0.0 } else { self.sum(order, terms) };
+        let (low, share) = (order.floor(), order.fract());
+        (1.0 - share) * at(low) + share * at(low + 1.0)
+    }
+
     /// Where the trapezoidal rule looks. Its error on such integrands falls exponentially with 1/step: they are analytic in a
     /// strip of half-width pi sigma^2, the distance of the mixture's complex zeros.
-    fn points(&self, largest_order: f64) -> Vec<Point> {
+    /// With too little noise, or at too large an order, they would be too many: none then.
+    fn points(&self, largest_order: f64) -> Option<Vec<Point>> {
         if largest_order == 0.0 {
-            return Vec::new();
+            return Some(Vec::new());
         }
         let (q, sigma) = (self.q, self.sigma);
+        if sigma < LEAST_INTEGRATED {
+            return None;
+        }
         let step = sigma * (0.05f64).min(0.25 * sigma);
         let (low, high) = (-14.0 * sigma, largest_order + 14.0 * sigma);
         let scale = (step / (sigma * std::f64::consts::TAU.sqrt())).ln();
-        let n = ((high - low) / step).ceil() as usize;
-        (0..=n)
-            .map(|i| {
-                let x = low + step * i as f64;
-                let log_density = scale - 0.5 * (x / sigma).powi(2);
-                let exponent = (2.0 * x - 1.0) / (2.0 * sigma * sigma);
-                let (y, log_ratio) = if exponent < 30.0 {
-                    let y = q * exponent.exp_m1();
-                    (y, y.ln_1p())
-                } else {
-                    (f64::INFINITY, log_add_exp((-q).ln_1p(), q.ln() + exponent))
-                };
-                Point { x, log_density, density: log_density.exp(), y, log_ratio, reach: 14.0 * sigma }
-            })
-            .collect()
+        let n = ((high - low) / step).ceil();
+        if n > MOST_POINTS {
+            return None;
+        }
+        let point = |i: usize| {
+            let x = low + step * i as f64;
+            let log_density = scale - 0.5 * (x / sigma).powi(2);
+            let exponent = (2.0 * x - 1.0) / (2.0 * sigma * sigma);
+            let (y, log_ratio) = if exponent < 30.0 {
+                let y = q * exponent.exp_m1();
+                (y, y.ln_1p())
+            } else {
+                (f64::INFINITY, log_add_exp((-q).ln_1p(), q.ln() + exponent))
+            };
+            Point { x, log_density, density: log_density.exp(), y, log_ratio, reach: 14.0 * sigma }
+        };
+        Some((0..=n as usize).map(point).collect())
     }
 }
 
@@ -495,9 +527,31 @@ mod tests {
                 let mixture = Mixture { q, sigma };
                 for order in [2.0, 3.0, 5.0, 11.0] {
                     let sum = mixture.log_moments(&[order])[0];
-                    let integral = integral(order, &mixture.points(order));
+                    let integral = integral(order, &mixture.points(order).unwrap());
                     let error = (integral / sum - 1.0).abs();
                     assert!(error < 3e-13, "q {q}, sigma {sigma}, order {order}: {sum} {integral} {error:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn moments_between_integers_are_bounded_where_there_is_too_little_noise_for_an_integral() {
+        for q in [1e-6, 1e-4, 0.3] {
+            let mixture = Mixture { q, sigma: 0.12 };
+            let orders = [1.1, 1.9, 2.5, 7.3];
+            let points = mixture.points(7.3).unwrap();
+            let terms = mixture.terms(10);
+            for order in orders {
+                let (integral, bound) = (integral(order, &points), mixture.between(order, &terms));
+                assert!(bound >= integral * (1.0 - 1e-12), "q {q}, order {order}: {integral} {bound}");
+            }
+            // Fast, whatever the noise, and never above the plain Gaussian mechanism.
+            for sigma in [0.05, 1e-3, 1e-200] {
+                let orders = Orders::new(vec![1.5, 3.0, 11.5, 1e12 + 0.5]).unwrap();
+                let curve = RdpCurve::sampled_gaussian(&orders, q, sigma).unwrap();
+                for (value, order) in curve.values().iter().zip(orders.as_slice()) {
+                    assert!(*value <= 0.5 * order / (sigma * sigma), "{sigma} {order}: {value}");
                 }
             }
         }

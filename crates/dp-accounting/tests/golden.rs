@@ -239,7 +239,9 @@ fn unit_vectors() {
     for row in list(&unit["gdp_delta"]) {
         let expected = number(&row["delta"]);
         let value = gdp::delta(number(&row["mu"]), number(&row["epsilon"])).unwrap();
-        assert!(value >= expected * (1.0 - 1e-13) && value <= expected * (1.0 + 1e-9), "{row}: {value}");
+        // What is too small for the reference to tell from 0 is rounded up.
+        let high = expected * (1.0 + 1e-9) + 1e-300;
+        assert!(value >= expected * (1.0 - 1e-13) && value <= high, "{row}: {value:e}");
     }
     for row in list(&unit["rdp_to_eps"]) {
         let slope = number(&row["slope"]);
@@ -288,7 +290,7 @@ fn integer_noise_is_exact_on_its_lattice() {
         let found = Composition::new().with(&loss, count).epsilon(delta).unwrap();
         // The golden transform's noise is 2e-9 at 1000 runs.
         close("discrete", found, number(&row["epsilon_exact_discrete"]), 5e-9);
-        let mu = gdp::total_mu([(number(&row["sensitivity_l2"]).powi(2) * count as f64, sigma)]).unwrap();
+        let mu = gdp::total_mu([(count, number(&row["sensitivity_l2"]), sigma)]).unwrap();
         close("continuous", gdp::epsilon(mu, delta).unwrap(), number(&row["epsilon_gdp_continuous"]), 1e-9);
     }
 }

@@ -41,6 +41,7 @@ fn charge(count: u64) -> Charge {
         adjacency: Adjacency::ReplaceOneShard,
         run: "only".to_owned(),
         purpose: "a query".to_owned(),
+        converted_from: None,
     }
 }
 
@@ -325,6 +326,8 @@ fn a_changed_lost_or_added_line_is_found() {
     damaged.push(format!("{text}{{}}\n"));
     damaged.push(text.replacen("\"ledger\":1", "\"ledger\":2", 1));
     damaged.push(format!("\n{text}"));
+    damaged.push(text.replacen("\"entry\":", "\"more\":1,\"entry\":", 1));
+    damaged.push(text.replacen("\"dataset\":", "\"more\":1,\"dataset\":", 1));
     for (i, text) in damaged.iter().enumerate() {
         put(&path, text.as_bytes());
         let error = Account::read(&path).unwrap_err();
@@ -348,6 +351,90 @@ fn a_second_process_is_refused_and_a_second_ledger_too() {
     assert!(Ledger::open(&dir.path().join("none.jsonl"), SystemNoise::new().unwrap()).is_err());
 }
 
+/// Noise that nothing was charged for would be free.
+#[test]
+fn a_charge_of_nothing_draws_nothing() {
+    for budget in [header(2).budget, quick(2).budget, Budget::Gdp { epsilon: 1.0, delta: 1e-5 }] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger");
+        let head = Header { budget, ..header(2) };
+        let mut ledger = Ledger::create(&path, &head, SystemNoise::new().unwrap()).unwrap();
+        let error = ledger.run(charge(0), |_| panic!("drawn")).map(|(): ()| ()).unwrap_err();
+        assert!(error.to_string().contains("1 or more"), "{error}");
+        assert!(ledger.account().entries.is_empty());
+        // Nor is a line believed that says so.
+        ledger.run(charge(1), |_| 1).unwrap();
+        drop(ledger);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        put(&path, format!("{}\n{}\n", lines[0], lines[1].replace("\"count\":1", "\"count\":0")).as_bytes());
+        assert!(matches!(Account::read(&path).unwrap_err(), Error::Damaged { line: 2, .. }));
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn another_name_of_the_file_is_no_second_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    drop(Ledger::create(&path, &header(1), SystemNoise::new().unwrap()).unwrap());
+    let (symbolic, hard) = (dir.path().join("symbolic"), dir.path().join("hard"));
+    std::os::unix::fs::symlink(&path, &symbolic).unwrap();
+    std::fs::hard_link(&path, &hard).unwrap();
+    let names = [&path, &symbolic, &hard];
+    for first in names {
+        let held = Ledger::open(first, SystemNoise::new().unwrap()).unwrap();
+        for second in names {
+            let error = Ledger::open(second, SystemNoise::new().unwrap()).unwrap_err();
+            assert!(error.to_string().contains("is in use by"), "{error}");
+        }
+        drop(held);
+    }
+    // Without the file beside it, too.
+    let _held = Ledger::open(&path, SystemNoise::new().unwrap()).unwrap();
+    std::fs::remove_file(dir.path().join(".pate-synth.ledger.lock")).unwrap();
+    assert!(Ledger::open(&path, SystemNoise::new().unwrap()).is_err());
+}
+
+#[test]
+fn two_ledgers_and_a_ledger_that_was_turned_back_have_labels_that_do_not_join() {
+    let dir = tempfile::tempdir().unwrap();
+    let label = |name: &str| {
+        let mut ledger =
+            Ledger::create(&dir.path().join(name), &header(3), SystemNoise::new().unwrap()).unwrap();
+        ledger.run(charge(1), |_| 1).unwrap();
+        ledger.label()
+    };
+    let (one, other) = (label("one"), label("other"));
+    assert!(one.clone().join(other).to_json().is_null());
+    // The same first lines, then two ends: a copy was put back, and the budget spent twice.
+    let path = dir.path().join("one");
+    let before = std::fs::read(&path).unwrap();
+    let spend = |outcome: u32| {
+        put(&path, &before);
+        let mut ledger = Ledger::open(&path, SystemNoise::new().unwrap()).unwrap();
+        ledger.run(charge(1), |_| outcome).unwrap();
+        ledger.label()
+    };
+    let (left, right) = (spend(1), spend(2));
+    assert!(one.join(left.clone()).to_json().is_object());
+    assert!(left.join(right).to_json().is_null());
+}
+
+#[test]
+fn a_large_outcome_leaves_its_hash_and_a_ledger_that_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    let mut ledger = Ledger::create(&path, &header(2), SystemNoise::new().unwrap()).unwrap();
+    let text = ledger.run(charge(1), |_| "x".repeat(3_000_000)).unwrap();
+    assert_eq!(text.len(), 3_000_000);
+    drop(ledger);
+    let account = Account::read(&path).unwrap();
+    let Entry::Result { outcome, .. } = &account.entries[1] else { panic!("{:?}", account.entries) };
+    assert_eq!(outcome["bytes"], 3_000_002);
+    assert!(std::fs::metadata(&path).unwrap().len() < 10_000);
+}
+
 #[test]
 fn adjacencies_are_not_mixed() {
     let dir = tempfile::tempdir().unwrap();
@@ -368,6 +455,22 @@ fn adjacencies_are_not_mixed() {
     let gaussian = Mechanism::Gaussian { sigma: 20.0, sensitivity_l2: 1.0 };
     let mechanism = gaussian.converted(Adjacency::AddOrRemoveOne, Adjacency::ReplaceOne).unwrap();
     ledger.run(Charge { mechanism, adjacency: Adjacency::ReplaceOne, ..charge(1) }, |_| 1).unwrap();
+    // Votes hide a shard, and so a record of it; the ledger shows that this was meant.
+    let error = ledger.run(Charge { adjacency: Adjacency::ReplaceOne, ..charge(1) }, |_| panic!("drawn"));
+    assert!(matches!(error.map(|(): ()| ()).unwrap_err(), Error::Adjacency { .. }));
+    ledger.run(charge(1).converted(Adjacency::ReplaceOne).unwrap(), |_| 1).unwrap();
+    drop(ledger);
+    let text = std::fs::read_to_string(dir.path().join("r")).unwrap();
+    assert_eq!(text.matches("\"converted_from\":\"replace_one_shard\"").count(), 1);
+    // Steps of DP-SGD have no way to a shard, whatever a charge says.
+    let claim = Charge {
+        mechanism: step,
+        adjacency: Adjacency::ReplaceOne,
+        converted_from: Some(Adjacency::AddOrRemoveOne),
+        ..charge(1)
+    };
+    let mut ledger = Ledger::open(&dir.path().join("r"), SystemNoise::new().unwrap()).unwrap();
+    assert!(ledger.run(claim, |_| panic!("drawn")).map(|(): ()| ()).is_err());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use dp_accounting::calibrate::{Accountant, DpSgd};
 use dp_accounting::filter::{Budget, Filter, epsilon_of_caps};
 use dp_accounting::pld::{Composition, PrivacyLoss};
 use dp_accounting::prv::{Interval, Prv};
-use dp_accounting::{Mechanism, filter::Cap, gdp};
+use dp_accounting::{Mechanism, filter::Cap, gdp, lattice};
 use proptest::prelude::*;
 
 fn sgd() -> impl Strategy<Value = (f64, f64, u64)> {
@@ -60,7 +60,7 @@ proptest! {
     #[test]
     fn losses_are_between_the_exact_cost_and_renyis(sigma in 0.5f64..50.0, steps in 1u64..500, log_delta in -30f64..-2.0) {
         let delta = 10f64.powf(log_delta);
-        let exact = gdp::epsilon(gdp::total_mu([(steps as f64, sigma)]).unwrap(), delta).unwrap();
+        let exact = gdp::epsilon(gdp::total_mu([(steps, 1.0, sigma)]).unwrap(), delta).unwrap();
         prop_assume!(exact < 50.0);
         let run = DpSgd { q: 1.0, steps, delta };
         let loss = PrivacyLoss::sampled_gaussian(1.0, sigma, 1e-4).unwrap();
@@ -110,7 +110,7 @@ proptest! {
     #[test]
     fn an_interval_holds_the_exact_cost_of_gaussian_noise(sigma in 0.5f64..50.0, steps in 1u64..500, log_delta in -8f64..-2.0) {
         let delta = 10f64.powf(log_delta);
-        let exact = gdp::epsilon(gdp::total_mu([(steps as f64, sigma)]).unwrap(), delta).unwrap();
+        let exact = gdp::epsilon(gdp::total_mu([(steps, 1.0, sigma)]).unwrap(), delta).unwrap();
         prop_assume!(exact < 30.0);
         let prv = Prv::sampled_gaussian(1.0, sigma).unwrap();
         let found = Interval::of(&[(prv, steps)], delta, 0.05, delta / 1000.0).unwrap();
@@ -176,7 +176,7 @@ fn deltas_of_1e_12_and_less_are_right() {
     for (sigma, steps) in [(30.0, 1000), (3.0, 10), (100.0, 30_000)] {
         let loss = PrivacyLoss::gaussian(sigma, 1.0, 1e-4).unwrap();
         let all = Composition::new().with(&loss, steps);
-        let mu = gdp::total_mu([(steps as f64, sigma)]).unwrap();
+        let mu = gdp::total_mu([(steps, 1.0, sigma)]).unwrap();
         for delta in [1e-9, 1e-12, 1e-15] {
             let exact = gdp::epsilon(mu, delta).unwrap();
             let found = all.epsilon(delta).unwrap();
@@ -186,6 +186,70 @@ fn deltas_of_1e_12_and_less_are_right() {
             );
         }
     }
+}
+
+/// Distributions of a few points, and none that loses anything.
+#[test]
+fn short_distributions_compose() {
+    let epsilon =
+        |loss: &PrivacyLoss, count: u64| Composition::new().with(loss, count).epsilon(1e-5).unwrap();
+    for count in [1, 2, 3, 10, 1000] {
+        for (loss, most) in [
+            (PrivacyLoss::pure(1e-3, 1e-4).unwrap(), 1e-3),
+            (PrivacyLoss::pure(1e-7, 1e-4).unwrap(), 1e-4),
+            (PrivacyLoss::laplace(1e5, 1.0, 1e-4).unwrap(), 1e-4),
+            (PrivacyLoss::gaussian(1e5, 1.0, 1e-4).unwrap(), 1e-4),
+            (PrivacyLoss::gaussian(1e7, 1.0, 1e-4).unwrap(), 1e-4),
+            (PrivacyLoss::sampled_gaussian(1e-6, 2.0, 1e-4).unwrap(), 1e-4),
+        ] {
+            let found = epsilon(&loss, count);
+            assert!(found <= most * count as f64 * (1.0 + 1e-9), "{count}: {found} {most}");
+        }
+        for nothing in [
+            PrivacyLoss::sampled_gaussian(0.0, 1.0, 1e-4).unwrap(),
+            PrivacyLoss::gaussian(1.0, 0.0, 1e-4).unwrap(),
+            PrivacyLoss::laplace(0.0, 0.0, 1e-4).unwrap(),
+        ] {
+            assert!(epsilon(&nothing, count).abs() < 1e-300);
+        }
+        assert!(epsilon(&PrivacyLoss::pure(f64::INFINITY, 1e-4).unwrap(), count).is_infinite());
+    }
+}
+
+/// Where e^epsilon is no number any more, and with little noise.
+#[test]
+fn large_costs_are_right() {
+    for (sigma, steps) in [(1.0, 1400), (1.0, 3000), (0.25, 1), (0.25, 50), (0.1, 1)] {
+        let mu = gdp::total_mu([(steps, 1.0, sigma)]).unwrap();
+        let all = Composition::new().with(&PrivacyLoss::gaussian(sigma, 1.0, 1e-3).unwrap(), steps);
+        for delta in [0.1, 1e-5, 1e-14] {
+            let (exact, found) = (gdp::epsilon(mu, delta).unwrap(), all.epsilon(delta).unwrap());
+            assert!(found >= exact - 1e-9 && found < exact * 1.001, "{sigma} x {steps}: {exact} {found}");
+            let back = all.delta(exact).unwrap();
+            assert!(back >= delta * (1.0 - 1e-9) && back < 1.1 * delta, "{sigma} x {steps}: {delta} {back}");
+        }
+    }
+}
+
+/// What [`dp_accounting::filter::DISCRETE_SURCHARGE`] claims.
+#[test]
+fn integer_noise_costs_no_more_than_its_surcharge() {
+    let mut worst = 0f64;
+    for sigma in [20.0, 21.0, 40.0] {
+        for (loss, sensitivity) in
+            [(lattice::argmax(sigma).unwrap(), 2f64.sqrt()), (lattice::screen(sigma).unwrap(), 1.0)]
+        {
+            for count in [1, 3, 10, 100, 1000, 10_000, 100_000] {
+                for delta in [0.3, 0.1, 1e-2, 1e-3, 1e-5, 1e-8, 1e-12, 1e-25] {
+                    let gaussian =
+                        gdp::epsilon(gdp::total_mu([(count, sensitivity, sigma)]).unwrap(), delta).unwrap();
+                    let exact = Composition::new().with(&loss, count).epsilon(delta).unwrap();
+                    worst = worst.max(exact - gaussian);
+                }
+            }
+        }
+    }
+    assert!(worst > 1e-5 && worst < 5e-5, "{worst}");
 }
 
 /// The spec's defaults for PATE on 250 teachers, with exact integer noise: those for epsilon 2 cost 2.002, so one answer less is taken.

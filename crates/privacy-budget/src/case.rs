@@ -1,12 +1,14 @@
 //! `cost`: what mechanisms of a file cost, under the names of the figures that the field's tools print.
 
+use std::f64::consts::SQRT_2;
+
 use anyhow::{Context as _, bail, ensure};
 use dp_accounting::filter::{Cap, epsilon_of_caps};
 use dp_accounting::pate::{self, ConfidentGnmax, Gnmax, Noise, Screen, Votes, dependent, independent};
 use dp_accounting::pld::{Composition, PrivacyLoss, STEP};
 use dp_accounting::prv::{Interval, Prv};
 use dp_accounting::rdp::{self, Found, Orders, RdpCurve};
-use dp_accounting::{Mechanism, gdp};
+use dp_accounting::{Error, Mechanism, gdp};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -206,15 +208,21 @@ fn sampled(case: &Sampled, delta: f64, quick: bool) -> anyhow::Result<Map<String
     let by = json!({"remove": directions.remove, "add": directions.add});
     all.insert("epsilon_pld_by_direction".to_owned(), by);
     if !quick {
-        let value = compose(FINE_STEP)?.max();
-        all.insert("epsilon_pld_fine".to_owned(), json!({"value": value, "discretization": FINE_STEP}));
+        match compose(FINE_STEP) {
+            Ok(directions) => {
+                let figure = json!({"value": directions.max(), "discretization": FINE_STEP});
+                all.insert("epsilon_pld_fine".to_owned(), figure);
+            }
+            // Left out where there is no room for it.
+            Err(Error::TooLarge { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         let parts = case.parts.iter().filter(|part| part.q > 0.0);
         let parts = parts.map(|part| (Prv::sampled_gaussian(part.q, part.sigma / sensitivity), part.steps));
         interval(&mut all, parts, delta);
     }
     if case.parts.iter().all(|part| part.q >= 1.0) {
-        let releases =
-            case.parts.iter().map(|part| (part.steps as f64 * sensitivity * sensitivity, part.sigma));
+        let releases = case.parts.iter().map(|part| (part.steps, sensitivity, part.sigma));
         all.insert("epsilon_exact".to_owned(), exact(gdp::total_mu(releases)?, delta)?);
     }
     Ok(all)
@@ -279,14 +287,14 @@ fn ensure_sensitivity(stated: Option<f64>, right: f64, of: &str) -> anyhow::Resu
 
 fn voting(case: &Votings, delta: f64) -> anyhow::Result<Map<String, Value>> {
     let answers = &case.argmax;
-    ensure_sensitivity(answers.sensitivity_l2, std::f64::consts::SQRT_2, "argmax")?;
+    ensure_sensitivity(answers.sensitivity_l2, SQRT_2, "argmax")?;
     let (queries, sigma1) =
         case.threshold.as_ref().map_or((0, 1.0), |screen| (screen.queries, screen.sigma1));
     if let Some(screen) = &case.threshold {
         ensure_sensitivity(screen.sensitivity_l2, 1.0, "threshold")?;
     }
     let mut all = Map::new();
-    let mu = gdp::total_mu([(queries as f64, sigma1), (2.0 * answers.count as f64, answers.sigma2)])?;
+    let mu = gdp::total_mu([(queries, 1.0, sigma1), (answers.count, SQRT_2, answers.sigma2)])?;
     let slope = 0.5 * mu * mu;
     all.insert("rdp_slope_per_alpha".to_owned(), json!(slope));
     let orders = Orders::pate2018();
@@ -295,8 +303,9 @@ fn voting(case: &Votings, delta: f64) -> anyhow::Result<Map<String, Value>> {
     let real = rdp::epsilon_of_linear(slope, delta)?;
     all.insert("epsilon_rdp".to_owned(), of_order(real, "all real orders", IMPROVED));
     all.insert("epsilon_exact".to_owned(), exact(mu, delta)?);
-    // Gaussian releases together are one Gaussian release.
-    let losses = PrivacyLoss::gaussian(1.0, mu, STEP)?;
+    // Gaussian releases together are one Gaussian release, and one without noise is as bad as all.
+    let (sigma, sensitivity) = if mu.is_finite() { (1.0, mu) } else { (0.0, 1.0) };
+    let losses = PrivacyLoss::gaussian(sigma, sensitivity, STEP)?;
     let value = Composition::new().with(&losses, 1).epsilon(delta)?;
     all.insert("epsilon_pld".to_owned(), json!({"value": value, "discretization": STEP}));
     let caps = [
@@ -365,7 +374,7 @@ fn on_votes(
     let total = dependent::gnmax_total_rdp(gnmax, &votes_private, Orders::pate2018().as_slice())?;
     let mut all = Map::new();
     both(&mut all, total.into_internal(), delta, "epsilon_rdp_basic", "epsilon_rdp")?;
-    let mu = gdp::total_mu([(2.0 * case.answers as f64, case.sigma)])?;
+    let mu = gdp::total_mu([(case.answers as u64, SQRT_2, case.sigma)])?;
     all.insert("epsilon_data_independent_exact".to_owned(), json!(gdp::epsilon(mu, delta)?));
     all.insert("not_releasable".to_owned(), json!(NOT_RELEASABLE));
     Ok(all)
@@ -392,7 +401,7 @@ fn confident_on_votes(
     both(&mut all, expected.rdp, delta, "epsilon_rdp_basic_expected_cost", "")?;
     both(&mut all, charged.into_internal(), delta, "epsilon_rdp_basic_charged", "epsilon_rdp_charged")?;
     let answers = answered.iter().filter(|answered| **answered).count();
-    let mu = gdp::total_mu([(case.queries as f64, case.sigma1), (2.0 * answers as f64, case.sigma2)])?;
+    let mu = gdp::total_mu([(case.queries as u64, 1.0, case.sigma1), (answers as u64, SQRT_2, case.sigma2)])?;
     let independent = json!({"value": gdp::epsilon(mu, delta)?, "mu": mu, "answers": answers});
     all.insert("epsilon_data_independent_exact".to_owned(), independent);
     all.insert("not_releasable".to_owned(), json!(NOT_RELEASABLE));

@@ -87,7 +87,10 @@ fn ledger(account: &Account) -> Value {
 
 fn read(path: &Path) -> anyhow::Result<String> {
     let cannot = || format!("cannot read {}", path.display());
-    let size = std::fs::metadata(path).with_context(cannot)?.len();
+    let found = std::fs::metadata(path).with_context(cannot)?;
+    // A pipe or a device may never end.
+    anyhow::ensure!(found.is_file(), "{} is no file; give a file of cases", path.display());
+    let size = found.len();
     anyhow::ensure!(
         size <= LARGEST,
         "{} has {size} bytes; a file of cases has at most {LARGEST}",

@@ -37,6 +37,15 @@ pub(crate) fn calibrate(args: &Calibrate) -> anyhow::Result<Value> {
 }
 
 fn votes(args: &Calibrate, answers: u64) -> anyhow::Result<Value> {
+    let target = args.epsilon;
+    ensure!(target.is_finite() && target > 0.0, "epsilon is {target:?}; it must be finite and above 0");
+    ensure!(answers > 0, "--answers is 0; it must be 1 or more");
+    if let Some(sigma) = args.sigma1 {
+        ensure!(
+            sigma.fract() == 0.0 && sigma >= 1.0,
+            "--sigma1 is {sigma}; it must be an integer of 1 or more, as the noise has it"
+        );
+    }
     let caps = |sigma: f64| {
         let mut caps = vec![Cap { mechanism: Mechanism::GnmaxAnswer { sigma }, count: answers }];
         if let (Some(screens), Some(sigma)) = (args.screens, args.sigma1) {
@@ -49,7 +58,6 @@ fn votes(args: &Calibrate, answers: u64) -> anyhow::Result<Value> {
     let largest = 1 << 17;
     if cost(100_000)? > args.epsilon {
         let cure = "take fewer answers or screens, more noise on the screens, or a larger epsilon";
-        let target = args.epsilon;
         return Err(Error::Unreachable { name: "integer sigma", limit: 1e5, target, cure }.into());
     }
     let (mut low, mut high) = (0, 1);

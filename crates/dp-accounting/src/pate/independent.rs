@@ -10,6 +10,9 @@ use crate::pate::lattice::LatticeTail;
 use crate::pate::{NO_NOISE, Noise, Screen, check_orders};
 use crate::special::log_ndtr;
 
+/// Teachers whose counts are all looked at, at most.
+const MOST_TEACHERS: u32 = 1_000_000;
+
 /// Rényi-DP of one noisy argmax: alpha / sigma^2.
 ///
 /// # Guarantee
@@ -77,6 +80,8 @@ pub fn binary_screen_rdp(teachers: u32, classes: u32, screen: Screen, orders: &[
     check_orders(orders)?;
     check("the number of teachers", f64::from(teachers), |value| value >= 1.0, "1 or more")?;
     check("the number of classes", f64::from(classes), |value| value >= 2.0, "2 or more")?;
+    let (most, allowed) = (f64::from(MOST_TEACHERS), "at most 1,000,000, all of whose counts are looked at");
+    check("the number of teachers", f64::from(teachers), |value| value <= most, allowed)?;
     let lowest = teachers.div_ceil(classes);
     if lowest == teachers {
         return Ok(vec![0.0; orders.len()]);
