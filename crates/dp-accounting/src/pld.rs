@@ -18,6 +18,7 @@
 //! Towards more spent: masses are clamped at 0, what lies above the window counts as infinite loss, what wraps round from below is
 //! added, every entry is raised by a bound on the rounding of the transforms (worst case of the usual error analysis, not the typical
 //! one), and delta is divided by e^(64 u) per composed step for the rounding of the masses themselves.
+//! A billionth of delta is given to the largest losses, so that a heavy tail that is too unlikely to matter does not steer the tilt.
 //!
 //! ```
 //! use dp_accounting::pld::{Composition, PrivacyLoss, STEP};
@@ -331,6 +332,20 @@ impl Losses {
         self.low + self.masses.len() as i64 - 1
     }
 
+    /// With the largest losses, as far as they have at most `spare` of the mass, taken for infinite: a heavy tail that is too unlikely to
+    /// matter would be all that a tilt sees.
+    fn without_tail(&self, spare: f64) -> Self {
+        let mut tail = 0.0;
+        let kept = self.masses.iter().rposition(|mass| {
+            let within = tail + mass <= spare;
+            tail += if within { *mass } else { 0.0 };
+            !within
+        });
+        let kept = kept.map_or(1, |last| last + 1);
+        let masses = self.masses.iter().take(kept).copied().collect();
+        Self::new(self.step, self.low, masses, self.infinity + tail * (1.0 + STEP_ERROR))
+    }
+
     /// Calls `with(first, scale, masses)` for every block that matters, where `masses[k] * scale * ratio^k` are the tilted masses
     /// from index `first`, all divided by e^shift; gives the shift.
     fn tilted(&self, theta: f64, mut with: impl FnMut(usize, f64, &[f64])) -> f64 {
@@ -485,6 +500,9 @@ const LOG_BELOW: f64 = -14.0;
 /// Tilted mass above the window. It counts as infinite loss.
 const LOG_ABOVE: f64 = -24.0;
 
+/// A share of delta that is given away, for losses that are taken for infinite.
+const UNLIKELY: f64 = 1e-9;
+
 /// Transforms are planned once for each length up to this.
 const PLANNED: usize = 1 << 20;
 
@@ -534,6 +552,16 @@ impl<'a> Sum<'a> {
         if let Some(window) = self.single() {
             return Ok(window.epsilon(delta).unwrap_or(0.0));
         }
+        let spare = UNLIKELY * delta / self.parts.len() as f64;
+        let kept: Vec<(Losses, u64)> = self
+            .parts
+            .iter()
+            .map(|(part, count)| (part.without_tail(spare / *count as f64), *count))
+            .collect();
+        Sum::new(kept.iter().map(|(part, count)| (part, *count))).tilted_epsilon(delta)
+    }
+
+    fn tilted_epsilon(&self, delta: f64) -> Result<f64> {
         // P(loss >= K'(theta)) is about e^-(theta K' - K).
         let surprise = -delta.ln();
         let mut theta =

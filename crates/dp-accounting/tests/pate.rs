@@ -632,7 +632,7 @@ fn neighbours(counts: &[u32]) -> Vec<Vec<u32>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn exact_is_below_the_bound_which_is_below_what_holds_for_all_votes(
