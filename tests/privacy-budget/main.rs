@@ -283,6 +283,24 @@ fn a_ledger_is_shown_with_what_was_lost() {
     assert!(error.contains("changed.jsonl is damaged at line 3"), "{error}");
 }
 
+/// Ids, data sets and purposes come out of files.
+#[test]
+fn texts_of_files_cannot_write_to_the_terminal() {
+    let work = Work::new();
+    let case = |mechanism: &str| {
+        format!(
+            r#"[{{"id": "i\u001b[2J\nx", "mechanism": "{mechanism}", "delta": 1e-5,
+                 "parameters": {{"scale": 1, "sensitivity_l1": 1, "count": 1}}}}]"#
+        )
+    };
+    work.put("good.json", &case("laplace"));
+    let out = work.run("cost --cases good.json").ends_with(0).stdout;
+    assert!(out.starts_with("i\\u{1b}[2J\\u{a}x  laplace") && !out.contains('\u{1b}'), "{out:?}");
+    work.put("bad.json", &case("m\\u009b\\ny"));
+    let error = work.run("cost --cases bad.json").ends_with(2).stderr;
+    assert!(error.contains("m\\u{9b}\\u{a}y") && error.lines().count() == 1, "{error:?}");
+}
+
 #[test]
 fn what_cannot_be_done_is_refused_in_one_line() {
     let work = Work::new();
@@ -319,7 +337,7 @@ fn what_cannot_be_done_is_refused_in_one_line() {
         ("calibrate --epsilon 1 --delta 1e-5 --answers 10 --screens 20 --sigma1 50.5", 2, "an integer"),
         ("calibrate --epsilon 1 --delta 1e-300 --q 0.1 --steps 10", 2, "Renyi divergences take any"),
         ("calibrate --epsilon 1 --delta 1e-5 --q 0.1 --steps 10 --tolerance 1e9", 2, "from 1e-9 to 1"),
-        ("cost --cases .", 2, "is no file"),
+        ("cost --cases .", 3, "is no file"),
         ("ledger .", 3, "is no file"),
         ("calibrate --epsilon 1 --delta 1e-5 --answers 3 --q 0.1", 2, "cannot be used with"),
         ("calibrate --epsilon 1 --delta NaN --q 0.1 --steps 5", 2, "delta is NaN"),

@@ -126,7 +126,7 @@ pub fn sigma(epsilon: f64, delta: f64, releases: u64, sensitivity: f64) -> Resul
     Ok(sigma * (1.0 + 4.0 * f64::EPSILON))
 }
 
-fn check_mu(mu: f64) -> Result<f64> {
+pub(crate) fn check_mu(mu: f64) -> Result<f64> {
     if mu >= 0.0 { Ok(mu) } else { Err(Error::Parameter { name: "mu", value: mu, allowed: "0 or above" }) }
 }
 
@@ -226,6 +226,12 @@ mod tests {
     }
 
     // mpmath 1.3, mp.dps = 60, as above: a is a small difference of large numbers.
+    const LARGE_MUS: [(f64, f64, f64); 3] = [
+        (70.0, 2300.0, 0.983_345_995_345_479_3),
+        (988.0, 487_000.0, 0.860_819_272_541_804_7),
+        (98_321.0, 4_833_400_000.0, 0.867_338_383_834_997_1),
+    ];
+
     #[test]
     fn large_mus_lose_digits_to_the_safe_side() {
         for (mu, epsilon, expected) in LARGE_MUS {
@@ -236,12 +242,6 @@ mod tests {
             );
         }
     }
-
-    const LARGE_MUS: [(f64, f64, f64); 3] = [
-        (70.0, 2300.0, 0.983_345_995_345_479_3),
-        (988.0, 487_000.0, 0.860_819_272_541_804_7),
-        (98_321.0, 4_833_400_000.0, 0.867_338_383_834_997_1),
-    ];
 
     #[test]
     fn extreme_values_end() {

@@ -178,6 +178,13 @@ pub struct FileStore {
     _lock: OutputLock,
 }
 
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that was born meanwhile has the file, too, until it runs its own program.
+        let _ = self.file.unlock();
+    }
+}
+
 impl Store for FileStore {
     fn read(&mut self) -> io::Result<Vec<u8>> {
         read_all(&mut self.file)
@@ -476,7 +483,7 @@ impl<S: NoiseSource> Ledger<S, FileStore> {
     pub fn create(path: &Path, header: &Header, noise: S) -> Result<Self> {
         Filter::new(&header.budget)?;
         let folders = folders_to_make(path);
-        let lock = OutputLock::acquire_file(path, "a privacy ledger")?;
+        let lock = hold(path)?;
         if path.exists() {
             let reason =
                 "a ledger is there already; open it: a data set has one, and never a second".to_owned();
@@ -502,7 +509,7 @@ impl<S: NoiseSource> Ledger<S, FileStore> {
         let read = |source| artifact::Error::Read { path: path.to_path_buf(), source };
         // Beside the file itself, where a link led to it.
         let path = fs::canonicalize(path).map_err(read)?;
-        let lock = OutputLock::acquire_file(&path, "a privacy ledger")?;
+        let lock = hold(&path)?;
         Self::open_locked(&path, noise, lock)
     }
 
@@ -512,15 +519,28 @@ impl<S: NoiseSource> Ledger<S, FileStore> {
         // A second name of the file has another lock beside it. Elsewhere a lock would keep readers out, too.
         #[cfg(unix)]
         file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => artifact::Error::Locked {
-                path: path.to_path_buf(),
-                holder: "another process, by another name".to_owned(),
-            },
-            TryLockError::Error(source) => read(source),
+            TryLockError::WouldBlock => in_use(path, "another process, by another name"),
+            TryLockError::Error(source) => read(source).into(),
         })?;
+        let store = FileStore { file, _lock: lock };
         // The one who made it may have been stopped before this.
         sync_folder_of(path).map_err(durability(path))?;
-        Self::with_store(path, FileStore { file, _lock: lock }, noise)
+        Self::with_store(path, store, noise)
+    }
+}
+
+/// The file beside a ledger, locked.
+fn hold(path: &Path) -> Result<OutputLock> {
+    OutputLock::acquire_file(path, "a privacy ledger").map_err(|error| match error {
+        artifact::Error::Locked { path, holder } => in_use(&path, &holder),
+        other => other.into(),
+    })
+}
+
+fn in_use(path: &Path, holder: &str) -> Error {
+    Error::Ledger {
+        path: path.to_path_buf(),
+        reason: format!("it is in use by {holder}; wait for that, or stop it"),
     }
 }
 

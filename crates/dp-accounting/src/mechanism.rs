@@ -180,7 +180,10 @@ impl Mechanism {
     }
 
     /// Refuses what cannot be drawn: noise on votes has an integer standard deviation.
-    pub(crate) fn check_drawable(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// For votes, a sigma that is no integer from 1 to 1,048,576.
+    pub fn check_drawable(&self) -> Result<()> {
         if let Self::GnmaxScreen { sigma } | Self::GnmaxAnswer { sigma } = *self {
             let most = f64::from(dp_noise::MAX_SIGMA);
             let allowed = "an integer from 1 to 1,048,576, as the noise has it";

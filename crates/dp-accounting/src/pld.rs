@@ -36,6 +36,7 @@ use realfft::num_complex::Complex;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 
 use crate::error::{check, check_delta, check_scale, check_sensitivity};
+use crate::gdp::check_mu;
 use crate::special::ndtr;
 use crate::{Error, Result};
 
@@ -118,6 +119,22 @@ impl PrivacyLoss {
         let (sigma, sensitivity) = (check_scale("sigma", sigma)?, check_sensitivity(sensitivity)?);
         let q = if sensitivity > 0.0 { 1.0 } else { 0.0 };
         Self::sampled_gaussian(q, if sensitivity > 0.0 { sigma / sensitivity } else { 1.0 }, step)
+    }
+
+    /// Any releases that are mu-GDP together, such as those of [`total_mu`](crate::gdp::total_mu): as much as one of sensitivity mu under
+    /// noise of standard deviation 1.
+    ///
+    /// # Edge cases
+    /// mu 0 has no loss; infinite mu has infinite loss.
+    ///
+    /// # Source
+    /// Dong, Roth and Su (1905.02383): mu-GDP is the trade-off between N(0, 1) and N(mu, 1).
+    ///
+    /// # Errors
+    /// mu below 0; a distribution of more than 33 million points.
+    pub fn gaussian_dp(mu: f64, step: f64) -> Result<Self> {
+        let mu = check_mu(mu)?;
+        if mu.is_infinite() { Self::gaussian(0.0, 1.0, step) } else { Self::gaussian(1.0, mu, step) }
     }
 
     /// The Laplace mechanism of scale `scale` on a query of L1 sensitivity `sensitivity`.

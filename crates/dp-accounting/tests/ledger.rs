@@ -6,6 +6,8 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dp_accounting::filter::{Budget, Cap};
 use dp_accounting::ledger::{Account, Charge, Entry, Header, Ledger, Stamp, Store};
@@ -394,6 +396,29 @@ fn another_name_of_the_file_is_no_second_ledger() {
     let _held = Ledger::open(&path, SystemNoise::new().unwrap()).unwrap();
     std::fs::remove_file(dir.path().join(".pate-synth.ledger.lock")).unwrap();
     assert!(Ledger::open(&path, SystemNoise::new().unwrap()).is_err());
+}
+
+/// A child has its parent's open files, locks and all, until it runs its own program.
+#[test]
+#[cfg(unix)]
+fn a_ledger_that_is_closed_is_free_though_children_are_born() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    drop(Ledger::create(&path, &quick(1), SystemNoise::new().unwrap()).unwrap());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                Command::new("true").status().unwrap();
+            }
+        });
+        let opened: Vec<_> = (0..2000)
+            .map(|_| Ledger::open(&path, SystemNoise::new().unwrap()).map(|_| ()))
+            .filter_map(Result::err)
+            .collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(opened.is_empty(), "{} refusals: {}", opened.len(), opened[0]);
+    });
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub fn run<A: Step>(command: fn(&A, &Context) -> Result<Outcome>) -> ExitCode {
                 _ => complain(&format!("error: {error:#}")),
             }
             if verbose && let Some(pate_core::Error::Torch { full, .. }) = error.downcast_ref() {
-                complain(full);
+                full.lines().for_each(complain);
             }
             exit::code(&error).into()
         }

@@ -303,9 +303,8 @@ fn voting(case: &Votings, delta: f64) -> anyhow::Result<Map<String, Value>> {
     let real = rdp::epsilon_of_linear(slope, delta)?;
     all.insert("epsilon_rdp".to_owned(), of_order(real, "all real orders", IMPROVED));
     all.insert("epsilon_exact".to_owned(), exact(mu, delta)?);
-    // Gaussian releases together are one Gaussian release, and one without noise is as bad as all.
-    let (sigma, sensitivity) = if mu.is_finite() { (1.0, mu) } else { (0.0, 1.0) };
-    let losses = PrivacyLoss::gaussian(sigma, sensitivity, STEP)?;
+    // Gaussian releases together are one Gaussian release.
+    let losses = PrivacyLoss::gaussian_dp(mu, STEP)?;
     let value = Composition::new().with(&losses, 1).epsilon(delta)?;
     all.insert("epsilon_pld".to_owned(), json!({"value": value, "discretization": STEP}));
     let caps = [

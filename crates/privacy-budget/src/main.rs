@@ -7,6 +7,7 @@ mod case;
 mod plan;
 mod text;
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     match run(&command) {
         Ok(text) => shell::print(text.as_bytes(), Exit::Done),
         Err(error) => {
-            complain(&format!("error: {}", one_line(&format!("{error:#}"))));
+            complain(&format!("error: {error:#}"));
             code(&error).into()
         }
     }
@@ -86,17 +87,21 @@ fn ledger(account: &Account) -> Value {
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    let cannot = || format!("cannot read {}", path.display());
-    let found = std::fs::metadata(path).with_context(cannot)?;
-    // A pipe or a device may never end.
-    anyhow::ensure!(found.is_file(), "{} is no file; give a file of cases", path.display());
-    let size = found.len();
-    anyhow::ensure!(
-        size <= LARGEST,
-        "{} has {size} bytes; a file of cases has at most {LARGEST}",
-        path.display()
-    );
-    std::fs::read_to_string(path).with_context(cannot)
+    let text = || {
+        let found = std::fs::metadata(path)?;
+        // A pipe or a device may never end.
+        if !found.is_file() {
+            return Err(io::Error::other("it is no file; give a file of cases"));
+        }
+        let size = found.len();
+        if size > LARGEST {
+            return Err(io::Error::other(format!(
+                "it has {size} bytes; a file of cases has at most {LARGEST}"
+            )));
+        }
+        std::fs::read_to_string(path)
+    };
+    text().with_context(|| format!("cannot read {}", path.display()))
 }
 
 fn code(error: &anyhow::Error) -> Exit {
@@ -120,8 +125,4 @@ fn code(error: &anyhow::Error) -> Exit {
         }
     }
     Exit::Arguments
-}
-
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }

@@ -41,10 +41,7 @@ fn votes(args: &Calibrate, answers: u64) -> anyhow::Result<Value> {
     ensure!(target.is_finite() && target > 0.0, "epsilon is {target:?}; it must be finite and above 0");
     ensure!(answers > 0, "--answers is 0; it must be 1 or more");
     if let Some(sigma) = args.sigma1 {
-        ensure!(
-            sigma.fract() == 0.0 && sigma >= 1.0,
-            "--sigma1 is {sigma}; it must be an integer of 1 or more, as the noise has it"
-        );
+        Mechanism::GnmaxScreen { sigma }.check_drawable().context("--sigma1")?;
     }
     let caps = |sigma: f64| {
         let mut caps = vec![Cap { mechanism: Mechanism::GnmaxAnswer { sigma }, count: answers }];

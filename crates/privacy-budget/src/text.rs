@@ -131,16 +131,18 @@ pub(crate) fn fields(value: &Value) -> String {
                 Some(path) => plain(path),
                 None => continue,
             },
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+            other => plain(other),
         };
         let _ = writeln!(out, "{name:<16} {value}");
     }
     out
 }
 
+/// Longer texts are cut.
+const LONGEST: usize = 400;
+
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), |text| shell::one_line(text, LONGEST))
 }
 
 /// Six decimals, rounded up: a cost is never shown smaller than it is. JSON has no infinity, so null is one.

@@ -1,5 +1,6 @@
 //! How every program of this project meets its shell: exit codes, faults of one line, completions.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -30,9 +31,32 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Writes a line to standard error; one that is closed is no fault.
+/// Longer faults are cut: a name out of a file may be megabytes.
+const LONGEST: usize = 10_000;
+
+/// Writes a line to standard error, as [`one_line`] has it; an error that is closed is no fault.
 pub fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", one_line(text, LONGEST));
+}
+
+/// A text that may come out of a file, on one line, cut after `longest` characters: without control characters, which could make a
+/// terminal show what was never said, and those that turn the direction of writing or have no width.
+pub fn one_line(text: &str, longest: usize) -> String {
+    let mut line = String::new();
+    for (n, symbol) in text.chars().enumerate() {
+        if n == longest {
+            line.push_str("...");
+            break;
+        }
+        let hidden =
+            matches!(symbol, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if symbol.is_control() || hidden {
+            let _ = write!(line, "{}", symbol.escape_unicode());
+        } else {
+            line.push(symbol);
+        }
+    }
+    line
 }
 
 /// Writes to standard output, and gives `exit` where that went well. A reader that went away is no fault.
@@ -68,6 +92,13 @@ pub fn completions(command: &mut clap::Command, shell: Shell) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_out_of_a_file_is_harmless_and_short() {
+        assert_eq!(one_line("a\u{1b}[2J\nb\u{202e}c é", 99), "a\\u{1b}[2J\\u{a}b\\u{202e}c é");
+        assert_eq!(one_line("éxyz", 3), "éxy...");
+        assert_eq!(one_line("éxy", 3), "éxy");
+    }
 
     #[test]
     fn codes_are_those_of_the_manual() {
