@@ -569,13 +569,15 @@ impl<'a> Sum<'a> {
         if let Some(window) = self.single() {
             return Ok(window.epsilon(delta).unwrap_or(0.0));
         }
+        self.without_tails(delta, |sum| sum.tilted_epsilon(delta))
+    }
+
+    /// Of the sum without the tails that matter little next to `delta`.
+    fn without_tails<T>(&self, delta: f64, of: impl FnOnce(&Sum<'_>) -> T) -> T {
         let spare = UNLIKELY * delta / self.parts.len() as f64;
-        let kept: Vec<(Losses, u64)> = self
-            .parts
-            .iter()
-            .map(|(part, count)| (part.without_tail(spare / *count as f64), *count))
-            .collect();
-        Sum::new(kept.iter().map(|(part, count)| (part, *count))).tilted_epsilon(delta)
+        let kept = self.parts.iter().map(|(part, count)| (part.without_tail(spare / *count as f64), *count));
+        let kept: Vec<(Losses, u64)> = kept.collect();
+        of(&Sum::new(kept.iter().map(|(part, count)| (part, *count))))
     }
 
     fn tilted_epsilon(&self, delta: f64) -> Result<f64> {
@@ -616,6 +618,18 @@ impl<'a> Sum<'a> {
         if let Some(window) = self.single() {
             return Ok((window.delta(epsilon) * self.mass_error()).min(1.0));
         }
+        // Each is an upper bound, from which the next knows which tails matter.
+        let mut delta = 1.0;
+        loop {
+            let less = self.without_tails(delta, |sum| sum.tilted_delta(epsilon))?;
+            if less >= 0.5 * delta {
+                return Ok(delta.min(less));
+            }
+            delta = less;
+        }
+    }
+
+    fn tilted_delta(&self, epsilon: f64) -> Result<f64> {
         let theta = self.solve(|_, [_, mean, variance]| (mean - epsilon, variance));
         let mut window = self.compose(theta)?;
         let mut less = theta;

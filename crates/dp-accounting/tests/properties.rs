@@ -188,6 +188,19 @@ fn few_large_losses_cost_no_more_than_renyis() {
     assert!(pld <= rdp + 1e-3, "{pld} {rdp}");
 }
 
+/// Losses of probability e^-50 are far larger than all others, and a transform that is tilted towards them has no digits left.
+#[test]
+fn a_tail_too_unlikely_to_matter_costs_nothing() {
+    let (q, sigma, steps) = (1.964e-12, 0.365_837, 1407);
+    let all = Composition::new().with(&PrivacyLoss::sampled_gaussian(q, sigma, 6.25e-6).unwrap(), steps);
+    // A step's is q times that of the Gaussian mechanism; steps add up, but for q^2.
+    let right = steps as f64 * q * gdp::delta(1.0 / sigma, 0.0).unwrap();
+    let found = all.delta(0.0).unwrap();
+    assert!(found >= right * (1.0 - 1e-9) && found < 1.2 * right, "{found:e} {right:e}");
+    assert!(all.delta(0.1).unwrap() < 1e-16);
+    assert!(all.epsilon(1.2 * right).unwrap() < 1e-9);
+}
+
 /// Far below the noise of a plain transform: the sum of Gaussians is a Gaussian, whose delta is known.
 #[test]
 fn deltas_of_1e_12_and_less_are_right() {

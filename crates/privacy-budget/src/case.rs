@@ -338,7 +338,8 @@ fn lnmax(case: &Lnmax, delta: f64, quick: bool) -> anyhow::Result<Map<String, Va
 fn votes(name: &str, count: usize, vote_sets: &Map<String, Value>) -> anyhow::Result<Votes> {
     let Some(set) = vote_sets.get(name) else {
         let names: Vec<&str> = vote_sets.keys().map(String::as_str).collect();
-        bail!("its vote set `{name}` is not in the file's vote_sets ({})", names.join(", "));
+        let known = if names.is_empty() { "none is there".to_owned() } else { names.join(", ") };
+        bail!("its vote set `{name}` is not in the file's vote_sets ({known})");
     };
     let set = VoteSet::deserialize(set)
         .with_context(|| format!("vote set {name}: it needs `counts`, a list of rows"))?;
