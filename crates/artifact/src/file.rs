@@ -34,7 +34,7 @@ impl FileRecord {
     /// # Errors
     /// [`Error::Read`] where the file cannot be opened or read.
     pub fn of(path: &Path) -> Result<Self, Error> {
-        let mut file = fs::File::open(path).map_err(Error::read(path))?;
+        let (mut file, _) = input_file::open(path).map_err(Error::read(path))?;
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 1 << 16];
         let mut bytes = 0;

@@ -3,6 +3,7 @@
 //! - [`AtomicFile`]: a file is complete under its final name or it is not there at all.
 //! - [`AtomicDir`]: the same for a folder of many files.
 //! - [`FileRecord`]: path, size and SHA-256 of something that a step read or wrote.
+//! - [`json`]: JSON files that somebody else made: bounded, and no key twice.
 //! - [`check_space`]: whether a disk has room for what a step will write.
 //! - [`OutputLock`]: one run at a time in an output folder.
 //! - [`Guarantee`]: which privacy guarantee an artefact carries; labels join along the data flow.
@@ -31,6 +32,7 @@ mod disk;
 mod error;
 mod file;
 mod guarantee;
+pub mod json;
 mod lock;
 mod report;
 mod stored;

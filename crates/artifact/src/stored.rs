@@ -5,9 +5,6 @@ use serde_json::{Map, Value};
 
 use crate::{Error, FileRecord, Guarantee};
 
-/// A larger file is no report: that of 250 teachers takes about 100 kB.
-const MAX_BYTES: u64 = 64 << 20;
-
 /// Reports looked at in one folder, at most.
 const MAX_LOOKED_AT: usize = 1000;
 
@@ -49,24 +46,9 @@ impl StoredReport {
     /// Reads a report; `None` for a JSON file that is something else.
     ///
     /// # Errors
-    /// [`Error::Read`] for a file that is no JSON, or larger than any report.
+    /// [`Error::Read`] as [`json::read`](crate::json::read).
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
-        let invalid =
-            |reason: String| Error::read(path)(std::io::Error::new(std::io::ErrorKind::InvalidData, reason));
-        let meta = fs::metadata(path).map_err(Error::read(path))?;
-        // Asked first: opening a pipe would wait for its writer.
-        if !meta.is_file() {
-            return Err(invalid("it is no regular file".to_owned()));
-        }
-        if meta.len() > MAX_BYTES {
-            return Err(invalid(format!(
-                "it takes {} bytes, and JSON files may take {MAX_BYTES} here",
-                meta.len()
-            )));
-        }
-        let bytes = fs::read(path).map_err(Error::read(path))?;
-        let value: Value =
-            serde_json::from_slice(&bytes).map_err(|error| invalid(format!("it is no JSON: {error}")))?;
+        let value = crate::json::read(path)?;
         Ok(Self::from_json(path, value))
     }
 

@@ -15,19 +15,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused; the source says why.
+    /// The operating system refused, or it is no regular file; the source says why.
     #[error("cannot read {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
-    },
-    /// A folder, a pipe or a device.
-    #[error("{}: not a regular file; give the path of one .pt, .safetensors, .npy, .npz or IDX file", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
     },
     /// A file of no bytes.
     #[error("{}: the file is empty; its writer was probably interrupted, so make it again", path.display())]

@@ -1,6 +1,5 @@
 //! Telling the format by its content, and reading it.
 
-use std::fs::{self, File};
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -25,11 +24,8 @@ const START_BYTES: u64 = 512;
 /// Each names the file, the reason, and where there is one the cure: see [`Error`].
 pub fn read(path: &Path) -> Result<Document> {
     let io = |source| Error::Io { path: path.to_path_buf(), source };
-    // Asked first: opening a pipe would wait for its writer.
-    if !fs::metadata(path).map_err(io)?.is_file() {
-        return Err(Error::NotAFile { path: path.to_path_buf() });
-    }
-    read_from(path, &mut BufReader::new(File::open(path).map_err(io)?))
+    let (file, _) = input_file::open(path).map_err(io)?;
+    read_from(path, &mut BufReader::new(file))
 }
 
 /// [`read`] for a file that lies in memory already; `path` only names it in errors and in the document.
