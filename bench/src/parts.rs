@@ -10,7 +10,7 @@ use dp_accounting::calibrate::{Accountant, DpSgd};
 use pate_core::augment::{Augmentation, Geometry};
 use pate_core::data::{ImageSpec, Images, Labels, Normalisation, Privacy, RangeRule, Records, Shard};
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
-use pate_core::models::{Decoder, Teacher};
+use pate_core::models::{Decoder, Program, Teacher};
 use pate_core::nn::Schedule;
 use pate_core::progress::Silent;
 use pate_core::select::diversity;
@@ -48,7 +48,7 @@ impl Inputs {
 
     pub(crate) fn teacher(&self) -> Result<Teacher> {
         let path = self.file("nets/0/model.pth");
-        Ok(Teacher::load(&path, ImageSpec::MNIST, Normalisation::mnist(), false, Device::Cpu)?)
+        Ok(Teacher::load(&path, ImageSpec::MNIST, Normalisation::mnist(), Program::default(), Device::Cpu)?)
     }
 
     fn decoder(&self) -> Result<Decoder> {
@@ -56,7 +56,7 @@ impl Inputs {
     }
 
     fn images(&self, name: &str) -> Result<Images> {
-        Ok(Images::load(&self.file(name), RangeRule::Unit { normalised_flag: None })?)
+        Ok(Images::load(&self.file(name), RangeRule::OWN)?)
     }
 
     fn records(&self, images: &str, labels: &str) -> Result<Records> {
@@ -175,7 +175,7 @@ pub(crate) fn diversity(run: &Run<'_>) -> Result<Measured> {
 
 pub(crate) fn memorisation(run: &Run<'_>) -> Result<Measured> {
     let pool = run.inputs.pool()?.flat();
-    let shard_private = Shard::load(&run.inputs.file(SHARD))?.images.flat();
+    let shard_private = Shard::load(&run.inputs.file(SHARD), RangeRule::OWN)?.images.flat();
     let (seconds, nearest) = run.timed(|| Ok(distance::nearest(&pool, &shard_private)?))?;
     outputs::floats(run.out, "nearest", &nearest)?;
     Ok((seconds, json!({ "rows": nearest.len(), "shard": shard_private.size()[0] })))
@@ -289,7 +289,7 @@ pub(crate) fn pool_files(run: &Run<'_>) -> Result<Measured> {
     let path = run.out.join("pool_written.pt");
     let (seconds, read) = run.timed(|| {
         pool.save(&path, Access::Private)?;
-        Ok(Images::load(&path, RangeRule::Unit { normalised_flag: None })?)
+        Ok(Images::load(&path, RangeRule::OWN)?)
     })?;
     anyhow::ensure!(
         read.tensor() == pool.tensor(),

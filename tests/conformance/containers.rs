@@ -2,7 +2,7 @@
 
 use libtest_mimic::{Failed, Trial};
 use pate_core::data::{ImageSpec, Images, Normalisation, RangeRule};
-use pate_core::models::Teacher;
+use pate_core::models::{Program, Teacher};
 use tch::Device;
 
 use super::Dir;
@@ -43,7 +43,7 @@ pub(crate) fn trials(dir: &Dir) -> Vec<Trial> {
 
 fn load(dir: &Dir, file: &str) -> pate_core::Result<Teacher> {
     let path = dir.path(&format!("pt/{file}"));
-    Teacher::load(&path, ImageSpec::MNIST, Normalisation::mnist(), false, Device::Cpu)
+    Teacher::load(&path, ImageSpec::MNIST, Normalisation::mnist(), Program::default(), Device::Cpu)
 }
 
 fn same_answers(dir: &Dir, file: &str) -> Result<(), Failed> {

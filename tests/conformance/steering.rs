@@ -2,7 +2,7 @@
 
 use libtest_mimic::{Failed, Trial};
 use pate_core::data::{ImageSpec, Normalisation};
-use pate_core::models::{Decoder, Teacher};
+use pate_core::models::{Decoder, Program, Teacher};
 use pate_core::steer::{StartKind, SteeringPlan, steer};
 use pate_core::tensor;
 use serde_json::Value;
@@ -26,7 +26,7 @@ fn steering(dir: &Dir) -> Result<(), Failed> {
     let spec = ImageSpec::MNIST;
     let decoder = Decoder::load(&dir.path("decoder.pth"), spec, Device::Cpu)?;
     let model = dir.path("teacher_0/model.pth");
-    let teacher = Teacher::load(&model, spec, Normalisation::mnist(), false, Device::Cpu)?;
+    let teacher = Teacher::load(&model, spec, Normalisation::mnist(), Program::default(), Device::Cpu)?;
     let (z0, n) = matrix(&case["z0"])?;
     let z0 = tensor::from_f32(&z0, &[n, decoder.latent_dim()])?;
     let classes: Vec<i64> = serde_json::from_value(case["target_class"].clone())?;

@@ -21,6 +21,7 @@ use serde_json::Value;
 use tch::Tensor;
 
 use crate::Context;
+use crate::args::ShardScaleArgs;
 use crate::provenance::Provenance;
 
 /// Images of a side whose moments make a Frechet distance, at most.
@@ -179,12 +180,12 @@ impl Shards {
     ///
     /// # Errors
     /// No ids, a shard that is missing, damaged, or of another shape than the first.
-    pub fn load(base: &Path, ids: &[u64], classes: i64) -> Result<Self> {
+    pub fn load(base: &Path, ids: &[u64], classes: i64, scale: ShardScaleArgs) -> Result<Self> {
         let (mut all, mut labels, mut files) = (Vec::<Images>::new(), Vec::new(), Vec::new());
         for id in ids {
             let dir = base.join(format!("teacher_{id}"));
             let path = dir.join("shard.pt");
-            let images = Shard::load(&path).context("cannot use a shard")?.images;
+            let images = Shard::load(&path, scale.rule()).context("cannot use a shard")?.images;
             if let Some(first) = all.first() {
                 images.expect_spec(&path, first.spec(classes))?;
             }
@@ -321,8 +322,7 @@ impl Reference {
         for (at, id) in self.shards.ids.iter().enumerate() {
             progress.check()?;
             let Some(set) = sets.get(id) else { bail!("teacher {id} of \"{}\" has gone", approach.name) };
-            let images = Images::load(&set.samples_path, RangeRule::Unit { normalised_flag: None })
-                .context("cannot use samples")?;
+            let images = Images::load(&set.samples_path, RangeRule::OWN).context("cannot use samples")?;
             let record = FileRecord::of(&set.samples_path)?;
             files.push(record.clone());
             files.push(FileRecord::of(&set.labels_path)?);

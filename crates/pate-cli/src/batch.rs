@@ -13,14 +13,14 @@ use pate_core::generate::LatentBank;
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
 use pate_core::label::{Labelled, label};
 use pate_core::label_filter::{self, FilterInputs, FilterPlan, Filtered};
-use pate_core::models::Decoder;
+use pate_core::models::{Decoder, Program, Scores};
 use pate_core::progress::Progress;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::Context;
-use crate::args::{FilterArgs, LatentArgs, LoadedConfig, for_teacher, has_id};
+use crate::args::{FilterArgs, LatentArgs, LoadedConfig, ScaleArgs, ShardScaleArgs, for_teacher, has_id};
 use crate::pool::{self, DecoderOrigin, PoolOrigin};
 use crate::teacher_run::{self, ANY_CLASSES, LoadedTeacher, REPORT, ReportExtras, TeacherFiles};
 
@@ -92,8 +92,12 @@ pub struct Batch<'a> {
     pub shard_base: Option<PathBuf>,
     /// `teacher_<id>/metadata.json`.
     pub metadata_base: Option<PathBuf>,
-    /// Run programs of other architectures?
-    pub trust_torchscript: bool,
+    /// On which scale pools from files are.
+    pub scale: ScaleArgs,
+    /// On which scale shards are.
+    pub shard_scale: ShardScaleArgs,
+    /// What may be done with programs of other architectures.
+    pub program: Program,
     /// The filters.
     pub filters: FilterArgs,
     /// `teacher_<id>/` folders.
@@ -206,7 +210,7 @@ impl Batch<'_> {
     pub(crate) fn shared(&self) -> Result<Shared> {
         let pool = match &self.candidates {
             Some(path) if !has_id(path) => {
-                Some((path.clone(), teacher_run::load_pool(path)?, FileRecord::of(path)?))
+                Some((path.clone(), teacher_run::load_pool(path, self.scale)?, FileRecord::of(path)?))
             }
             _ => None,
         };
@@ -225,7 +229,8 @@ impl Batch<'_> {
             shard: self.shard_base.as_ref().map(|base| base.join(&name).join("shard.pt")),
             metadata,
             decoder: self.decoder.as_ref().map(|path| for_teacher(path, teacher_id)),
-            trust_torchscript: self.trust_torchscript,
+            shard_rule: self.shard_scale.rule(),
+            program: self.program,
         }
     }
 
@@ -244,7 +249,7 @@ impl Batch<'_> {
         let own_pool = match self.own_pool(teacher_id) {
             Some(path) => {
                 let record = FileRecord::of(&path)?;
-                Some((teacher_run::load_pool(&path)?, record))
+                Some((teacher_run::load_pool(&path, self.scale)?, record))
             }
             None => None,
         };
@@ -257,8 +262,14 @@ impl Batch<'_> {
             (Some((.., record)), _) | (None, Some((_, record))) => json!(record.sha256),
             (None, None) => self.made_pool_identity(self.pool_seed(teacher_id, ctx), &files, spec)?,
         };
-        let fingerprint =
-            teacher_run::fingerprint(&filters.plan, config, filters.soft_labels, &identity, teacher.inputs());
+        let fingerprint = teacher_run::fingerprint(
+            &filters.plan,
+            config,
+            filters.soft_labels,
+            &identity,
+            &self.reading(),
+            teacher.inputs(),
+        );
         if !self.force
             && let Some(result) = finished_here(teacher_id, &dir, &fingerprint, self.pictures)
         {
@@ -309,6 +320,15 @@ impl Batch<'_> {
     pub(crate) fn pool_seed(&self, teacher_id: u64, ctx: &Context) -> u64 {
         let group = self.config.config.generation.teachers_per_pool;
         ctx.seed.wrapping_add(teacher_id - teacher_id % group)
+    }
+
+    /// What was declared of the files that are read.
+    pub(crate) fn reading(&self) -> Value {
+        json!({
+            "scale": self.scale.scale.map(|scale| scale.to_string()),
+            "shard_scale": self.shard_scale.shard_scale.map(|scale| scale.to_string()),
+            "program_scores": self.program.scores.map(Scores::name),
+        })
     }
 
     /// The teacher's own pool, where `{id}` names one.
@@ -407,7 +427,8 @@ impl Batch<'_> {
         };
         let own = self.decoder.as_ref().is_some_and(|path| has_id(path)).then_some(teacher_id);
         let mut guarantee = self.origin.guarantee(own);
-        if rounds > 1 {
+        // Not whether it took several: that one was enough says what the teacher found, too.
+        if self.rounds() > 1 {
             let reason = format!("how many rounds it took follows from the labels of teacher {teacher_id}");
             guarantee = guarantee.join(Guarantee::none(reason));
         }

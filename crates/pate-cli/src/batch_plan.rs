@@ -85,7 +85,7 @@ impl Batch<'_> {
             teachers.iter().filter(|(_, intent)| *intent == Intent::Make).map(|(id, _)| *id).collect();
         let makes_pools = self.candidates.is_none();
         let first_pool = made.first().and_then(|id| self.own_pool(*id));
-        let first_pool = first_pool.map(|path| teacher_run::load_pool(&path)).transpose()?;
+        let first_pool = first_pool.map(|path| teacher_run::load_pool(&path, self.scale)).transpose()?;
         let pool = shared.pool.as_ref().map(|(_, pool, _)| pool).or(first_pool.as_ref());
         let candidates = match pool {
             Some(pool) => pool.len(),
@@ -184,8 +184,14 @@ impl Batch<'_> {
             (None, None) => self.made_pool_identity(self.pool_seed(id, ctx), &files, self.drawn(&files)?)?,
         };
         let inputs = files.records(&plan)?;
-        let fingerprint =
-            teacher_run::fingerprint(&plan, &self.config.config, filters.soft_labels, &identity, &inputs);
+        let fingerprint = teacher_run::fingerprint(
+            &plan,
+            &self.config.config,
+            filters.soft_labels,
+            &identity,
+            &self.reading(),
+            &inputs,
+        );
         let dir = self.output_dir.join(format!("teacher_{id}"));
         let done = finished_here(id, &dir, &fingerprint, self.pictures).is_some();
         Ok(if done { Intent::Skip } else { Intent::Make })

@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result, bail};
 use artifact::Report;
 use clap::{Args, ValueEnum};
 use pate_core::data::{
-    Dataset, ImageSize, Orientation, Privacy, Records, ShardIndices, Split, folders, has_splits,
+    Dataset, ImageSize, Orientation, Privacy, Records, Scale, ShardIndices, Split, folders, has_splits,
 };
 
-use crate::args::parse_path;
+use crate::args::{ScaleArgs, parse_path};
 
 /// The public data set of a step.
 #[derive(Args, Clone, Debug)]
@@ -38,6 +38,9 @@ pub struct PublicDataArgs {
     #[arg(long, value_name = "SIZE")]
     image_size: Option<ImageSize>,
 
+    #[command(flatten)]
+    pub(crate) scale: ScaleArgs,
+
     /// The data set is private: what is made from it gets no guarantee and is readable by you alone. MNIST counts as
     /// private, any other as public
     #[arg(long)]
@@ -65,11 +68,28 @@ impl PublicDataArgs {
         taken.then_some("the folders are taken to hold public images (--private-data says otherwise)")
     }
 
+    /// On which scale its files are.
+    pub fn scale(&self) -> ScaleArgs {
+        self.scale
+    }
+
     /// Reads its training records.
     ///
     /// # Errors
     /// A missing folder, damaged files.
     pub fn load(&self) -> Result<Records> {
+        self.read(true)
+    }
+
+    /// Reads its training images; labels need not be there, and are not read.
+    ///
+    /// # Errors
+    /// As [`PublicDataArgs::load`].
+    pub fn load_images(&self) -> Result<Records> {
+        self.read(false)
+    }
+
+    fn read(&self, labelled: bool) -> Result<Records> {
         let dataset = self.dataset();
         if dataset == Dataset::Digits && self.data_root.is_some() {
             bail!(
@@ -79,6 +99,9 @@ impl PublicDataArgs {
         let size = self.image_size;
         if dataset != Dataset::Folders {
             refuse_size(size)?;
+        }
+        if matches!(dataset, Dataset::Folders | Dataset::Digits) {
+            refuse_scale(self.scale)?;
         }
         let orientation = match self.orientation {
             OrientationArg::Upright => Orientation::Upright,
@@ -94,12 +117,27 @@ impl PublicDataArgs {
         } else {
             let default = format!("wp3_d3.2_saferlearn/src/input-data/{}", dataset.folder());
             let root = self.data_root.clone().unwrap_or_else(|| PathBuf::from(default));
-            dataset.load(&root, Split::Train, orientation)?
+            let scale = self.scale.scale;
+            if labelled {
+                dataset.load(&root, Split::Train, orientation, scale)?
+            } else {
+                dataset.load_images(&root, Split::Train, orientation, scale)?
+            }
         };
         if self.private_data {
             records.privacy = Privacy::Private;
         }
         Ok(records)
+    }
+}
+
+/// PNG files say what white is; the embedded digits are ours.
+fn refuse_scale(scale: ScaleArgs) -> Result<()> {
+    match scale.scale {
+        Some(scale) => bail!(
+            "--scale {scale} goes with IDX files, whose values have no scale of their own; leave it out"
+        ),
+        None => Ok(()),
     }
 }
 
@@ -122,6 +160,9 @@ pub struct PrivateDataArgs {
     /// images' own, which must all be the same]
     #[arg(long, value_name = "SIZE")]
     image_size: Option<ImageSize>,
+
+    #[command(flatten)]
+    scale: ScaleArgs,
 }
 
 /// Names of private data sets on command lines.
@@ -145,10 +186,11 @@ impl PrivateDataArgs {
     /// A missing folder, damaged files.
     pub fn load(&self, root: &Path, split: Split) -> Result<Records> {
         if self.is_folders() {
+            refuse_scale(self.scale)?;
             return Ok(folders(root, split, self.image_size, Privacy::Private)?);
         }
         refuse_size(self.image_size)?;
-        mnist(root, split)
+        mnist(root, split, self.scale.scale)
     }
 
     /// Reads training and test records from `root`.
@@ -214,6 +256,6 @@ pub fn shard_indices(path: &Path, n_records: usize) -> Result<ShardIndices> {
 ///
 /// # Errors
 /// A missing folder, damaged files.
-pub fn mnist(root: &Path, split: Split) -> Result<Records> {
-    Ok(pate_core::data::mnist(root, split)?)
+pub fn mnist(root: &Path, split: Split, scale: Option<Scale>) -> Result<Records> {
+    Ok(pate_core::data::mnist(root, split, scale)?)
 }

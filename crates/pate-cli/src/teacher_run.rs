@@ -8,11 +8,11 @@ use artifact::{FileRecord, Guarantee, Report};
 use pate_core::config::Config;
 use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, SoftLabels, write_csv};
 use pate_core::label_filter::{FilterInputs, FilterPlan, Filtered};
-use pate_core::models::{Decoder, Teacher};
+use pate_core::models::{Decoder, Program, Scores, Teacher};
 use pate_core::steer::StartKind;
 use serde_json::{Value, json};
 
-use crate::args::LoadedConfig;
+use crate::args::{LoadedConfig, ScaleArgs};
 use crate::{Context, pictures, training};
 
 /// The files of one teacher.
@@ -25,8 +25,10 @@ pub struct TeacherFiles {
     pub metadata: Option<PathBuf>,
     /// The decoder for steering.
     pub decoder: Option<PathBuf>,
-    /// Run a TorchScript teacher's own program?
-    pub trust_torchscript: bool,
+    /// On which scale its private images are.
+    pub shard_rule: RangeRule,
+    /// What may be done with a TorchScript teacher's own program.
+    pub program: Program,
 }
 
 impl TeacherFiles {
@@ -86,12 +88,12 @@ impl LoadedTeacher {
         ctx: &Context,
     ) -> Result<Self> {
         let normalisation = training::normalisation(&config.preprocessing)?;
-        let teacher = Teacher::load(&files.model, spec, normalisation, files.trust_torchscript, ctx.device)
+        let teacher = Teacher::load(&files.model, spec, normalisation, files.program, ctx.device)
             .context("cannot use the teacher")?;
         let classes = teacher.classes();
         let shard_private = match &files.shard {
             Some(path) => {
-                let shard = Shard::load(path).context("cannot use the shard")?;
+                let shard = Shard::load(path, files.shard_rule).context("cannot use the shard")?;
                 shard.images.expect_spec(path, spec)?;
                 Some(shard.images)
             }
@@ -221,6 +223,7 @@ pub fn save(
         .field("samples_hash", &samples.sha256)?
         .field("teacher_format", teacher.teacher.format().to_string())?
         .field("teacher_program_executed", teacher.teacher.runs_program())?
+        .field("teacher_program_scores", teacher.teacher.scores().map(Scores::name))?
         .field("min_per_class_lowered_to", extras.lowered_min_per_class)?;
     if !teacher.class_names.is_empty() {
         report.field("class_names", &teacher.class_names)?;
@@ -267,10 +270,8 @@ pub fn save(
 ///
 /// # Errors
 /// Names the file, and what is wrong with it.
-pub fn load_pool(path: &Path) -> Result<Images> {
-    let pool =
-        Images::load(path, RangeRule::Unit { normalised_flag: None }).context("cannot use the candidates")?;
-    Ok(pool)
+pub fn load_pool(path: &Path, scale: ScaleArgs) -> Result<Images> {
+    Images::load(path, scale.rule()).context("cannot use the candidates")
 }
 
 /// The report of an earlier run, where it has this fingerprint and its files are as it says.
@@ -288,12 +289,13 @@ pub fn finished(report: &Path, fingerprint: &str) -> Option<Value> {
     Some(report)
 }
 
-/// The settings and hashes that decide a teacher's result, as one hash.
+/// The settings and hashes that decide a teacher's result, as one hash; `reading` is what was declared of its files.
 pub fn fingerprint(
     plan: &FilterPlan,
     config: &Config,
     soft_labels: bool,
     pool: &serde_json::Value,
+    reading: &serde_json::Value,
     inputs: &[FileRecord],
 ) -> String {
     let hashes: Vec<&str> = inputs.iter().map(|record| record.sha256.as_str()).collect();
@@ -303,6 +305,7 @@ pub fn fingerprint(
         "soft_labels": soft_labels,
         "preprocessing": config.preprocessing,
         "pool": pool,
+        "reading": reading,
         "inputs": hashes,
     });
     artifact::sha256_bytes(identity.to_string().as_bytes())

@@ -12,7 +12,7 @@ use pate_core::progress::Silent;
 use pate_core::train::vae::{TrainedVae, VaePlan};
 use serde_json::{Value, json};
 
-use crate::args::{LoadedConfig, parse_path};
+use crate::args::{LoadedConfig, ShardScaleArgs, parse_path};
 use crate::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
 use crate::{Context, pictures, training};
 
@@ -29,6 +29,8 @@ pub struct IndexArgs {
     /// Folder of MNIST, for --shard-indices
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR)]
     pub mnist_data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) scale: ShardScaleArgs,
 }
 
 /// Shards by row numbers in MNIST's training set.
@@ -40,12 +42,17 @@ pub struct IndexedShards {
 }
 
 impl IndexArgs {
+    /// On which scale shards are.
+    pub fn scale(&self) -> ShardScaleArgs {
+        self.scale
+    }
+
     /// Reads MNIST and the indices.
     ///
     /// # Errors
     /// A missing or damaged file, rows that do not exist.
     pub fn load(&self) -> Result<IndexedShards> {
-        let records = mnist(&self.mnist_data_dir, Split::Train)?;
+        let records = mnist(&self.mnist_data_dir, Split::Train, self.scale.shard_scale)?;
         let indices = shard_indices(&self.shard_indices, records.len())?;
         let mut files = vec![FileRecord::of(&self.shard_indices)?];
         files.extend(records.inputs()?);
@@ -88,8 +95,8 @@ impl TeacherShard {
     ///
     /// # Errors
     /// A file that cannot be used.
-    pub fn load(path: &Path) -> Result<Self> {
-        let images = Shard::load(path).context("cannot use the shard")?.images;
+    pub fn load(path: &Path, scale: ShardScaleArgs) -> Result<Self> {
+        let images = Shard::load(path, scale.rule()).context("cannot use the shard")?.images;
         Ok(Self { images, files: vec![FileRecord::of(path)?] })
     }
 
@@ -200,6 +207,6 @@ impl TeacherVae<'_> {
 }
 
 /// What the identity of a run's checkpoint says about the work.
-pub fn work(teacher_id: u64, plan: &VaePlan) -> Value {
-    json!({ "plan": format!("{plan:?}"), "teacher_id": teacher_id })
+pub fn work(teacher_id: u64, plan: &VaePlan, scale: ShardScaleArgs) -> Value {
+    json!({ "plan": format!("{plan:?}"), "teacher_id": teacher_id, "scale": format!("{scale:?}") })
 }

@@ -208,7 +208,7 @@ impl VaeBatch<'_> {
     ) -> Result<Prepared> {
         let dir = self.dir(teacher_id);
         let shard = match (self.shard_path(teacher_id).filter(|path| path.is_file()), indexed) {
-            (Some(path), _) => TeacherShard::load(&path)?,
+            (Some(path), _) => TeacherShard::load(&path, self.indices.scale())?,
             (None, Some(indexed)) => indexed.shard(teacher_id)?,
             (None, None) => anyhow::bail!("its shard has gone since the start"),
         };

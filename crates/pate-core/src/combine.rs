@@ -263,7 +263,7 @@ pub fn merge(
 
 impl TeacherSet {
     fn load_samples(&self) -> Result<Images> {
-        let images = Images::load(&self.samples_path, RangeRule::Unit { normalised_flag: None })?;
+        let images = Images::load(&self.samples_path, RangeRule::OWN)?;
         if images.len() != self.labels.len() {
             return Err(Error::content(
                 &self.samples_path,

@@ -10,7 +10,7 @@ mod soft_labels;
 
 pub use digits::{digits, enlarge_digits};
 pub use folders::{folders, has_splits};
-pub use images::{Images, RangeRule};
+pub use images::{Images, RangeRule, Scale};
 pub use labels::{LabelColumn, LabelRow, Labels, read_label_csv, write_csv};
 pub use public::{Dataset, Orientation, Split, mnist};
 pub use shard::{Assignment, Shard, ShardIndices, ShardMetadata, class_counts};

@@ -4,7 +4,7 @@ mod teacher;
 mod ucstub;
 mod vae;
 
-pub use teacher::Teacher;
+pub use teacher::{Program, Scores, Teacher};
 pub use ucstub::UcStub;
 pub use vae::{Decoder, Encoder, GroupedVae, Vae};
 

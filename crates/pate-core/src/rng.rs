@@ -43,6 +43,8 @@ pub enum Purpose {
     Assignment,
     /// Rows of a combined data set.
     Combine,
+    /// Images that tell what a program gives.
+    Probe,
 }
 
 impl Purpose {
@@ -60,6 +62,7 @@ impl Purpose {
             Self::Torch => "torch",
             Self::Assignment => "assignment",
             Self::Combine => "combine",
+            Self::Probe => "probe",
         }
     }
 }

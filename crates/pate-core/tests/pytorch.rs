@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use pate_core::data::{ImageSpec, Normalisation};
-use pate_core::models::{Decoder, Teacher, UcStub, Vae};
+use pate_core::models::{Decoder, Program, Teacher, UcStub, Vae};
 use pate_core::nn::{Adam, Network, Optimizer, Sgd, trainable};
 use pate_core::tensor::{from_f32, from_i64, gradients, to_f32};
 use serde_json::Value;
@@ -133,7 +133,7 @@ fn classifiers_that_pytorch_wrote_give_its_log_probabilities() {
         let spec = ImageSpec { height: side, width: side, ..ImageSpec::MNIST };
         // PyTorch saw these images as they are.
         let plain = Normalisation::identity();
-        let teacher = Teacher::load(&path, spec, plain, false, Device::Cpu).unwrap();
+        let teacher = Teacher::load(&path, spec, plain, Program::default(), Device::Cpu).unwrap();
         let x: Tensor = wave(&[3, 1, side, side], 30, 0.5) + 0.5;
         let found = to_f32(&teacher.log_probs(&x).unwrap()).unwrap();
         assert_close(&path.to_string_lossy(), &found, &numbers(&expected["log_probs"]), 1e-5);

@@ -9,7 +9,10 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use artifact::{FileRecord, Report};
 use clap::Parser;
-use pate_cli::args::{ConfigArgs, FilterArgs, LatentArgs, RunArgs, parse_bool, parse_path};
+use pate_cli::args::{
+    ConfigArgs, FilterArgs, LatentArgs, ProgramArgs, RunArgs, ScaleArgs, ShardScaleArgs, parse_bool,
+    parse_path,
+};
 use pate_cli::batch::{Batch, Status, find_teachers, table};
 use pate_cli::pool::DecoderOrigin;
 use pate_cli::{Context, Outcome, Step, teacher_run};
@@ -74,9 +77,12 @@ struct Args {
     /// Folder with teacher_<id>/metadata.json, for the quota [default: the output folder, where it has them]
     #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Teachers")]
     shard_metadata_base: Option<PathBuf>,
-    /// Run the programs in TorchScript files of another architecture; they can do anything that you can
-    #[arg(long, help_heading = "Teachers")]
-    trust_torchscript: bool,
+    #[command(flatten)]
+    scale: ScaleArgs,
+    #[command(flatten)]
+    shard_scale: ShardScaleArgs,
+    #[command(flatten)]
+    program: ProgramArgs,
     #[command(flatten)]
     filters: FilterArgs,
     /// Folder for the teacher_<id> folders
@@ -136,7 +142,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         teachers_dir: args.teachers_dir.clone(),
         shard_base: args.teacher_shard_base.clone(),
         metadata_base: args.shard_metadata_base.clone(),
-        trust_torchscript: args.trust_torchscript,
+        scale: args.scale,
+        shard_scale: args.shard_scale,
+        program: args.program.program(),
         filters: args.filters.clone(),
         output_dir: args.output_dir.clone(),
         force: args.force,

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee, Report, write_bytes};
 use clap::Parser;
 use pate_cli::approaches::{self, Approach, Measured, Reference, Shards};
-use pate_cli::args::{ConfigArgs, RunArgs, parse_path};
+use pate_cli::args::{ConfigArgs, RunArgs, ShardScaleArgs, parse_path};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::augment::{Augmentation, Geometry};
 use pate_core::data::{self, ImageSpec, Normalisation};
@@ -43,6 +43,8 @@ struct Args {
     /// Folder with teacher_<id>/shard.pt, and shard_labels.pt for the class proportions
     #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Private data")]
     teacher_shard_base: PathBuf,
+    #[command(flatten)]
+    shard_scale: ShardScaleArgs,
     /// Weights of a classifier whose last hidden layer gives the features of the Frechet distance, precision and recall; it
     /// should have seen other data than the approaches' [default: one trained here on the embedded public digits]
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Measures")]
@@ -101,7 +103,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     if ids.len() == 1 {
         ctx.say("there is one teacher in common: memorisation cannot be measured without another shard");
     }
-    let shards = Shards::load(&args.teacher_shard_base, &ids, args.classes)?;
+    let shards = Shards::load(&args.teacher_shard_base, &ids, args.classes, args.shard_scale)?;
     let normalisation = training::normalisation(&loaded.config.preprocessing)?;
     let (network, features) = feature_network(args, shards.spec(), &normalisation, ctx)?;
     let reference = Reference::new(shards, network, normalisation, args.near, ctx)?;

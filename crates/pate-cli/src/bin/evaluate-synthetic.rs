@@ -10,11 +10,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Report};
 use clap::Parser;
-use pate_cli::args::{ConfigArgs, RunArgs, check_ending, parse_path};
+use pate_cli::args::{ConfigArgs, RunArgs, ScaleArgs, ShardScaleArgs, check_ending, parse_path};
 use pate_cli::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run};
 use pate_core::config::EvaluationConfig;
-use pate_core::data::{Images, LabelColumn, LabelRow, Labels, RangeRule, Shard, Split, read_label_csv};
+use pate_core::data::{Images, LabelColumn, LabelRow, Labels, Shard, Split, read_label_csv};
 use pate_core::distance;
 use pate_core::evaluate::{self, NearestDistances, SyntheticInputs, SyntheticScore};
 use serde_json::{Value, json};
@@ -63,6 +63,10 @@ struct Args {
     /// Folder of MNIST, for --teacher-id
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Private data")]
     mnist_data_dir: PathBuf,
+    #[command(flatten)]
+    scale: ScaleArgs,
+    #[command(flatten)]
+    shard_scale: ShardScaleArgs,
     /// Report, JSON [default: evaluation_report.json beside the samples]
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Output")]
     out: Option<PathBuf>,
@@ -91,7 +95,7 @@ struct PrivateShard {
 
 fn shard(args: &Args) -> Result<Option<PrivateShard>> {
     if let Some(path) = &args.shard {
-        let images = Shard::load(path).context("cannot use the shard")?.images;
+        let images = Shard::load(path, args.shard_scale.rule()).context("cannot use the shard")?.images;
         let beside = path.with_file_name("shard_labels.pt");
         let labels_path = args.shard_labels.clone().or_else(|| beside.is_file().then_some(beside));
         let mut files = vec![path.clone()];
@@ -120,7 +124,7 @@ fn shard(args: &Args) -> Result<Option<PrivateShard>> {
         return Ok(Some(PrivateShard { images, labels, source: path.clone(), files }));
     }
     let Some(teacher_id) = args.teacher_id else { return Ok(None) };
-    let records = mnist(&args.mnist_data_dir, Split::Train)?;
+    let records = mnist(&args.mnist_data_dir, Split::Train, args.shard_scale.shard_scale)?;
     let indices = shard_indices(&args.shard_indices, records.len())?;
     let records = records.select(indices.rows(&args.shard_indices, teacher_id)?)?;
     let source = args.shard_indices.clone();
@@ -132,8 +136,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
     let out = args.out.clone().unwrap_or_else(|| args.samples.with_file_name("evaluation_report.json"));
     check_ending("--out", &out, &["png"], ".json")?;
-    let images = Images::load(&args.samples, RangeRule::Unit { normalised_flag: None })
-        .context("cannot use the samples")?;
+    let images = Images::load(&args.samples, args.scale.rule()).context("cannot use the samples")?;
     let labels_path = args.labels.clone().unwrap_or_else(|| args.samples.with_file_name("labels.csv"));
     let rows = read_label_csv(&labels_path, args.classes, LabelColumn::Confidence)
         .context("cannot use the labels")?;

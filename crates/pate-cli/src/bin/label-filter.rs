@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use artifact::FileRecord;
 use clap::Parser;
-use pate_cli::args::{ConfigArgs, FilterArgs, RunArgs, parse_path};
+use pate_cli::args::{ConfigArgs, FilterArgs, ProgramArgs, RunArgs, ScaleArgs, ShardScaleArgs, parse_path};
 use pate_cli::teacher_run::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, TeacherFiles};
 use pate_cli::{Context, Outcome, Step};
 use pate_core::data::Images;
@@ -51,9 +51,12 @@ struct Args {
     /// The decoder of the pool, for latent steering
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Candidates and teacher")]
     decoder_path: Option<PathBuf>,
-    /// Run the program in a TorchScript file of another architecture; it can do anything that you can
-    #[arg(long, help_heading = "Candidates and teacher")]
-    trust_torchscript: bool,
+    #[command(flatten)]
+    scale: ScaleArgs,
+    #[command(flatten)]
+    shard_scale: ShardScaleArgs,
+    #[command(flatten)]
+    program: ProgramArgs,
     #[command(flatten)]
     filters: FilterArgs,
     /// Folder for the results
@@ -82,7 +85,7 @@ fn pools(args: &Args) -> Result<(Images, Vec<FileRecord>)> {
     let mut pools = Vec::new();
     let mut records = Vec::new();
     for path in &args.candidates {
-        let pool = teacher_run::load_pool(path)?;
+        let pool = teacher_run::load_pool(path, args.scale)?;
         if let Some(first) = pools.first() {
             let first: &Images = first;
             pool.expect_spec(path, first.spec(ANY_CLASSES))?;
@@ -107,7 +110,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         shard: args.teacher_shard_path.clone(),
         metadata: args.shard_metadata.clone(),
         decoder: args.decoder_path.clone(),
-        trust_torchscript: args.trust_torchscript,
+        shard_rule: args.shard_scale.rule(),
+        program: args.program.program(),
     };
     let spec = pool.spec(ANY_CLASSES);
     let teacher = LoadedTeacher::load(&files, &loaded.config, &filters.plan, spec, ctx)?;

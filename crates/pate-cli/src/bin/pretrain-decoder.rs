@@ -82,14 +82,14 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
     let plan = training::decoder_plan(&args.training, &loaded.config, ctx.seed)?;
     let _lock = ctx.lock(&args.out_dir)?;
-    let records = args.data.load()?;
+    let records = args.data.load_images()?;
     models::Vae::check_images(records.source(), records.spec())?;
     let guarantee = match records.privacy {
         Privacy::Public => Guarantee::Public,
         Privacy::Private => Guarantee::none(format!("the decoder was trained on {}", records.name)),
     };
     let access = Context::access(&guarantee);
-    let work = json!({ "plan": format!("{plan:?}"), "data": records.name, "listing": records.listing });
+    let work = json!({ "plan": format!("{plan:?}"), "data": records.name, "listing": records.listing, "scale": format!("{:?}", args.data.scale()) });
     let checkpoint = args.resume.checkpoint(&args.out_dir, &work, &records.files, access, ctx)?;
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);

@@ -113,7 +113,11 @@ fn records(args: &Args) -> Result<Records> {
     let rule = if args.no_normalize {
         RangeRule::AsIs
     } else {
-        RangeRule::Unit { normalised_flag: Some("--no-normalize") }
+        RangeRule::Scaled {
+            declared: args.public.scale().scale,
+            flag: Some("--scale"),
+            normalised_flag: Some("--no-normalize"),
+        }
     };
     let images = Images::load(samples, rule).context("cannot use the samples")?;
     if images.is_empty() {
@@ -189,7 +193,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let files: Vec<PathBuf> = records.files.iter().chain(&others).cloned().collect();
     let work = json!({
         "plan": format!("{plan:?}"), "data": records.name, "listing": records.listing, "train_split": train_split,
-        "soft_labels": soft_labels.is_some(), "relabel": args.relabel_with.is_some(),
+        "scale": format!("{:?}", args.public.scale()), "soft_labels": soft_labels.is_some(), "relabel": args.relabel_with.is_some(),
     });
     let checkpoint = args.resume.checkpoint(&args.output_dir, &work, &files, access, ctx)?;
     let progress = ctx.progress();

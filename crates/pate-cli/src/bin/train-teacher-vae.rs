@@ -70,7 +70,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let dir = args.out_dir.join(format!("teacher_{}", args.teacher_id));
     let _lock = ctx.lock(&dir)?;
     let shard = match &args.shard_path {
-        Some(path) => TeacherShard::load(path)?,
+        Some(path) => TeacherShard::load(path, args.indices.scale())?,
         None => args.indices.load()?.shard(args.teacher_id)?,
     };
     shard.check()?;
@@ -81,7 +81,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         ctx.say(&format!("the shard has {n} images: batches of {asked} become {}", plan.batch_size));
     }
     let files: Vec<PathBuf> = shard.files.iter().map(|file| file.path.clone()).collect();
-    let work = teacher_vae::work(args.teacher_id, &plan);
+    let work = teacher_vae::work(args.teacher_id, &plan, args.indices.scale());
     let access = Context::access(&teacher_vae::guarantee());
     let checkpoint = args.resume.checkpoint(&dir, &work, &files, access, ctx)?;
     let progress = ctx.progress();

@@ -10,13 +10,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::{Parser, ValueEnum};
-use pate_cli::args::{ConfigArgs, RunArgs, parse_path};
+use pate_cli::args::{ConfigArgs, ProgramArgs, RunArgs, ScaleArgs, parse_path};
 use pate_cli::batch::find_teachers;
 use pate_cli::checkpoint::Checkpoint;
 use pate_cli::{Context, Outcome, Step, training};
-use pate_core::data::{
-    Images, LabelColumn, Normalisation, RangeRule, class_counts, read_label_csv, write_csv,
-};
+use pate_core::data::{Images, LabelColumn, Normalisation, class_counts, read_label_csv, write_csv};
 use pate_core::label::label;
 use pate_core::models::Teacher;
 use pate_core::vote::{Aggregate, Ballot, panel_rows};
@@ -62,9 +60,10 @@ struct Args {
     /// How many of them are asked about each sample, all of them in turn [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Samples and teachers")]
     panel: Option<u32>,
-    /// Run the programs in TorchScript files of another architecture; they can do anything that you can
-    #[arg(long, help_heading = "Samples and teachers")]
-    trust_torchscript: bool,
+    #[command(flatten)]
+    scale: ScaleArgs,
+    #[command(flatten)]
+    program: ProgramArgs,
     /// What counts: a vote of each teacher for its most probable class, or its probabilities of all classes
     #[arg(long, value_enum, value_name = "COUNT", default_value = "votes", help_heading = "Vote")]
     aggregate: Count,
@@ -134,8 +133,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let ids = find_teachers(&args.teachers_dir, args.start_id, args.num_teachers.map(|n| n as usize))?;
     let path = |what: &str| args.output.join(format!("{}_{what}", args.name));
     let _lock = ctx.lock_file(&path("report.json"))?;
-    let images = Images::load(&args.samples, RangeRule::Unit { normalised_flag: None })
-        .context("cannot use the samples")?;
+    let images = Images::load(&args.samples, args.scale.rule()).context("cannot use the samples")?;
     if images.is_empty() {
         return Err(pate_core::Error::content(
             &args.samples,
@@ -249,7 +247,7 @@ impl Vote<'_> {
             &self.models[index].path,
             self.images.spec(1),
             self.normalisation.clone(),
-            self.args.trust_torchscript,
+            self.args.program.program(),
             ctx.device,
         )
         .context("cannot use the teacher")
@@ -260,7 +258,7 @@ impl Vote<'_> {
         let hashes: Vec<&str> = self.models.iter().map(|model| model.sha256.as_str()).collect();
         let identity = json!({
             "samples": self.samples.sha256, "teachers": hashes, "normalisation": format!("{:?}", self.normalisation),
-            "program": self.args.trust_torchscript, "panel": self.panel,
+            "program": format!("{:?}", self.args.program), "scale": format!("{:?}", self.args.scale), "panel": self.panel,
         });
         let checkpoint = Checkpoint::new(state.to_path_buf(), &identity, Context::access(&guarantee()));
         let mut ballot = Ballot::new(self.images.len(), classes);

@@ -7,13 +7,13 @@ use artifact::FileRecord;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
+use unicode_normalization::UnicodeNormalization as _;
+
 use super::{ImageSize, Images, Labels, Privacy, Records, Split};
 use crate::{Error, Result, tensor};
 
 /// More classes than anybody has: a tree of folders that is something else.
 const MAX_CLASSES: usize = 10_000;
-/// Larger files are not opened.
-const MAX_BYTES: u64 = 64 << 20;
 /// A side of an image, and what decoding one may take: a small file can claim to be a huge picture.
 const MAX_SIDE: u32 = 16_384;
 const MAX_ALLOCATION: u64 = 256 << 20;
@@ -23,11 +23,11 @@ const MAX_VALUES: u64 = 1 << 32;
 const OTHER_PICTURES: [&str; 10] = ["jpg", "jpeg", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "avif"];
 
 /// Folders of images named after their classes, torchvision's `ImageFolder`: `<root>/<class>/*.png`, or
-/// `<root>/train/<class>/*.png` and `<root>/test/<class>/*.png`.
+/// `<root>/train/<class>/*.png` and `<root>/test/<class>/*.png` (also `training` and `testing`).
 ///
 /// Classes are numbered in the order of their names, images stand in the order of class and name; both orders are by bytes.
 /// Names that begin with a dot and files that are no pictures are left out. Grey images give one channel, colour gives three,
-/// and grey among colour three equal ones; transparency is dropped, 16 bits become 8. With `size`, every image is resized to it
+/// and grey among colour three equal ones; 16 bits become 8. With `size`, every image is resized to it
 /// (triangle filter, the sides each for itself); without, all must have one size.
 ///
 /// # Shapes
@@ -35,19 +35,18 @@ const OTHER_PICTURES: [&str; 10] = ["jpg", "jpeg", "bmp", "gif", "tif", "tiff", 
 ///
 /// # Errors
 /// Names the folder or the first image that does not fit: no folders of images, other classes in train than in test, a class
-/// without an image, another kind of picture, another size, damaged or oversized files.
+/// without an image, another kind of picture, another size, transparent parts, images that show nothing, damaged or oversized files.
 pub fn folders(root: &Path, split: Split, size: Option<ImageSize>, privacy: Privacy) -> Result<Records> {
-    let (folder, class_names) = layout(root, split)?;
+    let (folder, classes) = layout(root, split)?;
     let mut all: Vec<Picture> = Vec::new();
     let mut labels = Vec::new();
     let (mut list, mut bytes, mut values) = (String::new(), 0, 0);
     let mut first: Option<PathBuf> = None;
-    for (class, name) in class_names.iter().enumerate() {
-        let class_folder = folder.join(name);
-        let files = pictures_in(&class_folder)?;
+    for (class, Class { name, folder: class_folder }) in classes.iter().enumerate() {
+        let files = pictures_in(class_folder)?;
         if files.is_empty() {
             return Err(Error::content(
-                &class_folder,
+                class_folder,
                 "there is no PNG in it",
                 "a class needs images; put some in, or take the folder away",
             ));
@@ -86,33 +85,51 @@ pub fn folders(root: &Path, split: Split, size: Option<ImageSize>, privacy: Priv
             all.push(picture);
         }
     }
+    check_values(&folder, &all)?;
     Ok(Records {
         images: stack(&all)?,
-        labels: Labels::new(&folder, labels, class_names.len() as i64)?,
+        labels: Labels::new(&folder, labels, classes.len() as i64)?,
         name: format!("folders ({})", root.display()),
         privacy,
-        class_names,
+        class_names: classes.into_iter().map(|class| class.name).collect(),
         files: Vec::new(),
         listing: Some(FileRecord { path: folder, bytes, sha256: artifact::sha256_bytes(list.as_bytes()) }),
     })
 }
 
-/// Whether `root` has a `train` or a `test` folder with folders in it.
+/// Whether `root` has a folder of a split with folders in it.
 pub fn has_splits(root: &Path) -> bool {
-    is_split(root, "train") || is_split(root, "test")
+    split_folder(root, Split::Train).is_some() || split_folder(root, Split::Test).is_some()
 }
 
-fn is_split(root: &Path, name: &str) -> bool {
-    fs::read_dir(root.join(name))
-        .is_ok_and(|entries| entries.flatten().any(|entry| entry.path().is_dir() && !is_hidden(&entry)))
+/// The folder of a split: `train` or `training`, `test` or `testing`.
+fn split_folder(root: &Path, split: Split) -> Option<PathBuf> {
+    let names = match split {
+        Split::Train => ["train", "training"],
+        Split::Test => ["test", "testing"],
+    };
+    let has_folders = |folder: &PathBuf| {
+        fs::read_dir(folder)
+            .is_ok_and(|entries| entries.flatten().any(|entry| entry.path().is_dir() && !is_hidden(&entry)))
+    };
+    names.map(|name| root.join(name)).into_iter().find(has_folders)
 }
 
+/// Hidden, or what macOS adds to archives.
 fn is_hidden(entry: &fs::DirEntry) -> bool {
-    entry.file_name().as_encoded_bytes().starts_with(b".")
+    let name = entry.file_name();
+    name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX"
+}
+
+/// A class, and the folder that holds it.
+struct Class {
+    /// Composed as Unicode's normal form C, so that two systems number the same classes alike.
+    name: String,
+    folder: PathBuf,
 }
 
 /// The folder of a split, and its classes.
-fn layout(root: &Path, split: Split) -> Result<(PathBuf, Vec<String>)> {
+fn layout(root: &Path, split: Split) -> Result<(PathBuf, Vec<Class>)> {
     if !root.is_dir() {
         return Err(Error::content(
             root,
@@ -123,22 +140,25 @@ fn layout(root: &Path, split: Split) -> Result<(PathBuf, Vec<String>)> {
     if !has_splits(root) {
         return Ok((root.to_path_buf(), classes_in(root)?));
     }
-    let (name, other) = match split {
-        Split::Train => ("train", "test"),
-        Split::Test => ("test", "train"),
+    let (name, other, other_split) = match split {
+        Split::Train => ("train", "test", Split::Test),
+        Split::Test => ("test", "train", Split::Train),
     };
-    let folder = root.join(name);
-    let classes = if is_split(root, name) { classes_in(&folder)? } else { Vec::new() };
-    if classes.is_empty() {
+    let Some(folder) = split_folder(root, split) else {
         return Err(Error::content(
             root,
             format!("there is a folder {other} in it, but no folder {name} with classes"),
             format!("put {name}/<class>/*.png beside {other}"),
         ));
-    }
-    if is_split(root, other) {
-        let others = classes_in(&root.join(other))?;
-        let differs = |a: &[String], b: &[String]| a.iter().find(|class| !b.contains(class)).cloned();
+    };
+    let classes = classes_in(&folder)?;
+    if let Some(other) = split_folder(root, other_split) {
+        let others = classes_in(&other)?;
+        let differs = |a: &[Class], b: &[Class]| {
+            a.iter()
+                .find(|class| b.iter().all(|other| other.name != class.name))
+                .map(|class| class.name.clone())
+        };
         // Classes are numbered by name, so one that is missing would shift all after it.
         if let Some(class) = differs(&classes, &others).or_else(|| differs(&others, &classes)) {
             return Err(Error::content(
@@ -177,10 +197,20 @@ fn entries(folder: &Path) -> Result<Vec<(String, fs::Metadata)>> {
     Ok(all)
 }
 
-fn classes_in(folder: &Path) -> Result<Vec<String>> {
-    let all = entries(folder)?;
-    let classes: Vec<String> =
-        all.into_iter().filter(|(_, metadata)| metadata.is_dir()).map(|(name, _)| name).collect();
+fn classes_in(folder: &Path) -> Result<Vec<Class>> {
+    let mut classes: Vec<Class> = entries(folder)?
+        .into_iter()
+        .filter(|(_, metadata)| metadata.is_dir())
+        .map(|(name, _)| Class { folder: folder.join(&name), name: name.nfc().collect() })
+        .collect();
+    classes.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(pair) = classes.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(Error::content(
+            folder,
+            format!("two folders in it are both called {}, composed and decomposed", pair[0].name),
+            "put their images into one",
+        ));
+    }
     if (2..=MAX_CLASSES).contains(&classes.len()) {
         return Ok(classes);
     }
@@ -214,18 +244,6 @@ fn pictures_in(folder: &Path) -> Result<Vec<String>> {
         if ending != "png" {
             continue;
         }
-        if !metadata.is_file() || metadata.len() > MAX_BYTES {
-            let problem = if metadata.is_file() {
-                format!("it has {} bytes", metadata.len())
-            } else {
-                "it is not a regular file".to_owned()
-            };
-            return Err(Error::content(
-                &path,
-                problem,
-                format!("images are files of at most {MAX_BYTES} bytes"),
-            ));
-        }
         names.push(name);
     }
     Ok(names)
@@ -237,13 +255,63 @@ struct Picture {
     height: u32,
     width: u32,
     bytes: Vec<u8>,
+    /// The largest value, of a file with 16 bits per value.
+    deepest: Option<u16>,
+}
+
+/// Whether any pixel lets something through.
+fn has_transparency(image: &DynamicImage) -> bool {
+    match image {
+        DynamicImage::ImageLumaA8(image) => image.pixels().any(|pixel| pixel.0[1] < u8::MAX),
+        DynamicImage::ImageRgba8(image) => image.pixels().any(|pixel| pixel.0[3] < u8::MAX),
+        DynamicImage::ImageLumaA16(image) => image.pixels().any(|pixel| pixel.0[1] < u16::MAX),
+        DynamicImage::ImageRgba16(image) => image.pixels().any(|pixel| pixel.0[3] < u16::MAX),
+        _ => false,
+    }
+}
+
+/// The largest value of an image of 16 bits per value, transparency aside.
+fn deepest(image: &DynamicImage) -> Option<u16> {
+    match image {
+        DynamicImage::ImageLuma16(image) => image.iter().max().copied(),
+        DynamicImage::ImageRgb16(image) => image.iter().max().copied(),
+        DynamicImage::ImageLumaA16(image) => image.pixels().map(|pixel| pixel.0[0]).max(),
+        DynamicImage::ImageRgba16(image) => {
+            image.pixels().flat_map(|pixel| [pixel.0[0], pixel.0[1], pixel.0[2]]).max()
+        }
+        _ => None,
+    }
+}
+
+/// Cameras write 10, 12 or 14 bits into files of 16: no value reaches a quarter of the range.
+const DEEP: u16 = 1 << 14;
+
+/// Refuses images that show nothing, and those that use only a corner of their files' range.
+fn check_values(folder: &Path, all: &[Picture]) -> Result<()> {
+    let first = all.iter().find_map(|picture| picture.bytes.first());
+    if all.iter().flat_map(|picture| &picture.bytes).all(|byte| Some(byte) == first) {
+        return Err(Error::content(
+            folder,
+            format!("every pixel of its {} images is {}", all.len(), first.copied().unwrap_or_default()),
+            "give images that show something; perhaps they were written wrong",
+        ));
+    }
+    let deepest = all.iter().map(|picture| picture.deepest.map_or(u16::MAX, |value| value)).max();
+    if let Some(deepest) = deepest.filter(|deepest| *deepest < DEEP) {
+        return Err(Error::content(
+            folder,
+            format!("its images have 16 bits per value, and none is above {deepest} of 65535"),
+            "they may be of fewer bits: rescale them to the whole range (ImageMagick: -auto-level over all), or to 8 bits",
+        ));
+    }
+    Ok(())
 }
 
 impl Picture {
     /// The image with the SHA-256 and the size of its file.
     fn read(path: &Path, size: Option<ImageSize>) -> Result<(Self, String, u64)> {
-        let file =
-            fs::read(path).map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
+        let file = input_file::read(path, input_file::PICTURE)
+            .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
         let mut limits = Limits::default();
         limits.max_image_width = Some(MAX_SIDE);
         limits.max_image_height = Some(MAX_SIDE);
@@ -258,8 +326,15 @@ impl Picture {
                 "write it again, or take it out of the folder",
             )
         })?;
+        if has_transparency(&image) {
+            return Err(Error::content(
+                path,
+                "parts of it are transparent, and what stands behind them is not known",
+                "put the images on a background (ImageMagick: -background black -alpha remove)",
+            ));
+        }
         let grey = !image.color().has_color();
-        // Transparency goes before resizing, which would mix it in.
+        let deepest = deepest(&image);
         let image = if grey {
             DynamicImage::ImageLuma8(image.into_luma8())
         } else {
@@ -278,7 +353,8 @@ impl Picture {
                 "sides are 4 to 1024 pixels; give --image-size to resize all",
             ));
         }
-        let picture = Self { channels: if grey { 1 } else { 3 }, height, width, bytes: image.into_bytes() };
+        let channels = if grey { 1 } else { 3 };
+        let picture = Self { channels, height, width, bytes: image.into_bytes(), deepest };
         Ok((picture, artifact::sha256_bytes(&file), file.len() as u64))
     }
 }

@@ -1,4 +1,6 @@
+use std::fmt::{self, Write as _};
 use std::path::Path;
+use std::str::FromStr;
 
 use artifact::{Access, AtomicFile, FileRecord};
 use tch::{Device, Kind, Tensor};
@@ -10,24 +12,138 @@ use crate::{Error, Result, tensor};
 /// Images `[n, c, h, w]`, float32, on the CPU until moved; every value is finite.
 pub struct Images(Tensor);
 
+/// The values that black and white have in a file; a word on command lines, see [`Scale::from_str`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    low: f32,
+    high: f32,
+}
+
+impl Scale {
+    /// Black is 0 and white 1.
+    pub const UNIT: Self = Self { low: 0.0, high: 1.0 };
+    /// Black is 0 and white 255.
+    pub const BYTE: Self = Self { low: 0.0, high: 255.0 };
+    /// Black is -1 and white 1.
+    pub const SIGNED: Self = Self { low: -1.0, high: 1.0 };
+
+    /// Values up to this share of the range beyond its ends are taken for the ends: what resizing and networks without a last
+    /// sigmoid overshoot.
+    const OVERSHOOT: f32 = 0.5;
+
+    /// Values that use less than this share of a declared range belong to another one.
+    const LEAST_USE: f32 = 0.02;
+
+    /// A value on this scale, in `[0, 1]`.
+    fn to_unit(self, x: f32) -> f32 {
+        // The forms that exact tests and the original know: x itself, and x / 255.
+        if self.low == 0.0 {
+            return (x / self.high).clamp(0.0, 1.0);
+        }
+        ((x - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+    }
+}
+
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::UNIT => f.write_str("unit"),
+            Self::BYTE => f.write_str("byte"),
+            Self::SIGNED => f.write_str("signed"),
+            Self { high, .. } => write!(f, "0..{high}"),
+        }
+    }
+}
+
+impl FromStr for Scale {
+    type Err = String;
+
+    /// `unit` (0 to 1), `byte` (0 to 255), `signed` (-1 to 1), or `0..N` with N from 1 to 4294967295.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "unit" => Ok(Self::UNIT),
+            "byte" => Ok(Self::BYTE),
+            "signed" => Ok(Self::SIGNED),
+            _ => text
+                .strip_prefix("0..")
+                .and_then(|high| high.parse::<u32>().ok())
+                .filter(|high| *high > 0)
+                .map(|high| Self { low: 0.0, high: high as f32 })
+                .ok_or_else(|| {
+                    "give unit (0 to 1), byte (0 to 255), signed (-1 to 1), or 0..N, such as 0..16".to_owned()
+                }),
+        }
+    }
+}
+
 /// How the values of a file are brought to `[0, 1]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RangeRule {
-    /// Integers and floats above 1.1 are 0..255 and divided by 255; then clamped to `[0, 1]`. Floats above 1.1
-    /// with negatives are an error whose cure names this flag, where the step has one.
-    Unit {
-        /// The step's flag for images that are normalised already.
+    /// By their scale, which is declared, or which nobody can mistake:
+    ///
+    /// - floats from -0.05 to 1.05, of which the largest is at least 0.02, are in `[0, 1]`, up to rounding and overshoot;
+    /// - bytes of which the largest is at least 128, and other numbers from 0 to 255 of which the largest is at least 250, are
+    ///   0..255.
+    ///
+    /// Anything else is an error that names the range and the cure. A wrong scale would be a silent fault of the worst kind:
+    /// copies of private images would be far from them.
+    Scaled {
+        /// The scale, where the user said it.
+        declared: Option<Scale>,
+        /// The step's flag that declares it, where there is one.
+        flag: Option<&'static str>,
+        /// The step's flag for images that are normalised already, where there is one.
         normalised_flag: Option<&'static str>,
     },
     /// Values as they are: images already normalised.
     AsIs,
 }
 
+impl RangeRule {
+    /// For files that these programs write.
+    pub const OWN: Self = Self::Scaled { declared: None, flag: None, normalised_flag: None };
+
+    /// For files of the user's: `flag` declares their scale.
+    pub const fn of_user(flag: &'static str, declared: Option<Scale>) -> Self {
+        Self::Scaled { declared, flag: Some(flag), normalised_flag: None }
+    }
+}
+
+/// Beyond 0 and 1 by so much, a float is still taken to be in `[0, 1]`.
+const SLACK: f32 = 0.05;
+/// A largest float below this is that of images divided twice, not of any in `[0, 1]`.
+const LEAST_WHITE: f32 = 0.02;
+/// Least largest value of bytes; that of other types.
+const LEAST_BYTE: [f32; 2] = [128.0, 250.0];
+
+/// The scale that values of type `dtype` from `low` to `high` must be on; `None` where that can be mistaken.
+fn unmistakable(dtype: DType, low: f32, high: f32) -> Option<Scale> {
+    let floating = matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64);
+    if floating && low >= -SLACK && (LEAST_WHITE..=1.0 + SLACK).contains(&high) {
+        return Some(Scale::UNIT);
+    }
+    let least = LEAST_BYTE[usize::from(dtype != DType::U8)];
+    (low >= 0.0 && (least..=255.0).contains(&high)).then_some(Scale::BYTE)
+}
+
+/// What values from `low` to `high` may be, for a hint.
+fn likely(low: f32, high: f32) -> Option<Scale> {
+    if low >= -Scale::OVERSHOOT && high <= 1.0 + Scale::OVERSHOOT {
+        return Some(Scale::UNIT);
+    }
+    if low < 0.0 {
+        return Some(Scale::SIGNED).filter(|_| low >= -1.0 - SLACK && high <= 1.0 + SLACK);
+    }
+    let known = [15.0, 16.0, 100.0, 255.0, 1023.0, 4095.0, 65535.0];
+    known.into_iter().find(|white| high <= *white).map(|high| Scale { low: 0.0, high })
+}
+
 impl Images {
-    /// Images of a file in any container that `tensorfile` knows; `[n, h, w]` and `[n, 1, h, w]` are the same.
+    /// Images of a file in any container that `tensorfile` knows; `[n, h, w]` and `[n, 1, h, w]` are the same. Of a file with
+    /// images and labels, the images.
     ///
     /// # Errors
-    /// Names the file: a wrong rank or channel count, NaN or infinite values, a range that is not an image's.
+    /// Names the file: a wrong rank or channel count, NaN or infinite values, values of which nobody knows the scale.
     pub fn load(path: &Path, rule: RangeRule) -> Result<Self> {
         let array = tensorfile::read(path)?.into_array()?;
         Self::from_array(path, array, rule)
@@ -49,7 +165,7 @@ impl Images {
         if array.dtype() == DType::Bool {
             return Err(Error::content(path, "it holds booleans", "images are integers 0..255 or floats"));
         }
-        let integers = !array.is_floating();
+        let dtype = array.dtype();
         let mut values = array.into_f32();
         if let Some(at) = values.iter().position(|x| !x.is_finite()) {
             return Err(Error::content(
@@ -58,34 +174,12 @@ impl Images {
                 "images must be finite; make the file again",
             ));
         }
-        if let RangeRule::Unit { normalised_flag } = rule {
-            let (low, high) = values.iter().fold((0.0f32, 0.0f32), |(lo, hi), &x| (lo.min(x), hi.max(x)));
-            if !integers && high > 1.1 && low < 0.0 {
-                let cure = match normalised_flag {
-                    Some(flag) => {
-                        format!("give {flag} if they are normalised already, else store them in [0, 1]")
-                    }
-                    None => "store them in [0, 1], before normalisation".to_owned(),
-                };
-                return Err(Error::content(path, format!("values run from {low} to {high}"), cure));
-            }
-            if integers && (low < 0.0 || high > 255.0) {
-                return Err(Error::content(
-                    path,
-                    format!("integers run from {low} to {high}"),
-                    "integer images are 0..255",
-                ));
-            }
-            let divisor = if integers || high > 1.1 { 255.0 } else { 1.0 };
-            if high / divisor > 1.1 {
-                return Err(Error::content(
-                    path,
-                    format!("values run up to {high}"),
-                    "images are in [0, 1] or in 0..255",
-                ));
-            }
+        if let RangeRule::Scaled { declared, flag, normalised_flag } = rule
+            && !values.is_empty()
+        {
+            let scale = scale_of(path, dtype, &values, declared, flag, normalised_flag)?;
             for x in &mut values {
-                *x = (*x / divisor).clamp(0.0, 1.0);
+                *x = scale.to_unit(*x);
             }
         }
         Ok(Self(tensor::from_f32(&values, &shape)?))
@@ -185,30 +279,164 @@ impl Images {
     }
 }
 
+/// The scale of a file's values, declared or unmistakable.
+fn scale_of(
+    path: &Path,
+    dtype: DType,
+    values: &[f32],
+    declared: Option<Scale>,
+    flag: Option<&'static str>,
+    normalised_flag: Option<&'static str>,
+) -> Result<Scale> {
+    let first = values.first().copied().unwrap_or_default();
+    let (low, high) = values.iter().fold((first, first), |(lo, hi), &x| (lo.min(x), hi.max(x)));
+    let Some(scale) = declared else {
+        return unmistakable(dtype, low, high).ok_or_else(|| {
+            let problem = if low.total_cmp(&high).is_eq() {
+                format!("every value of its {dtype} pixels is {low}")
+            } else {
+                format!("its {dtype} pixels run from {low} to {high}, which does not tell their scale")
+            };
+            let Some(flag) = flag else {
+                return Error::content(path, problem, "store them as float32 in [0, 1]");
+            };
+            let mut cure = match likely(low, high) {
+                Some(scale) => {
+                    format!("if black is {} and white {}, give {flag} {scale}", scale.low, scale.high)
+                }
+                None => "store them in [0, 1], before normalisation".to_owned(),
+            };
+            let _ = write!(cure, "; {flag} takes unit, byte, signed or 0..N");
+            if let Some(flag) = normalised_flag {
+                let _ = write!(cure, ", and {flag} is for images that are normalised already");
+            }
+            Error::content(path, problem, cure)
+        });
+    };
+    let range = scale.high - scale.low;
+    let beyond = range * Scale::OVERSHOOT;
+    let flag = flag.unwrap_or("the declared scale");
+    if low < scale.low - beyond || high > scale.high + beyond {
+        return Err(Error::content(
+            path,
+            format!("its pixels run from {low} to {high}, far beyond {} to {}", scale.low, scale.high),
+            format!("{flag} is {scale}; give the right one"),
+        ));
+    }
+    if high - low < range * Scale::LEAST_USE {
+        return Err(Error::content(
+            path,
+            format!(
+                "its pixels run from {low} to {high}, next to nothing of {} to {}",
+                scale.low, scale.high
+            ),
+            format!("{flag} is {scale}; give the right one"),
+        ));
+    }
+    Ok(scale)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const UNIT: RangeRule = RangeRule::Unit { normalised_flag: Some("--no-normalize") };
+    const UNIT: RangeRule =
+        RangeRule::Scaled { declared: None, flag: Some("--scale"), normalised_flag: Some("--no-normalize") };
 
     fn load(array: Array, rule: RangeRule) -> Result<Vec<f32>> {
         Images::from_array(Path::new("x.pt"), array, rule)?.to_vec()
+    }
+
+    fn declared(text: &str) -> RangeRule {
+        RangeRule::of_user("--scale", Some(text.parse().unwrap()))
     }
 
     fn floats(values: [f32; 4]) -> Array {
         Array::from_f32(vec![1, 2, 2], values.to_vec()).unwrap()
     }
 
+    fn bytes(values: [u8; 4]) -> Array {
+        Array::new(DType::U8, vec![1, 2, 2], values.to_vec()).unwrap()
+    }
+
+    fn integers(values: [i64; 4]) -> Array {
+        Array::from_i64(vec![1, 2, 2], values.to_vec()).unwrap()
+    }
+
     #[test]
-    fn ranges_are_told_apart() {
+    fn scales_that_nobody_can_mistake() {
         assert_eq!(load(floats([-0.01, 0.5, 1.0, 1.05]), UNIT).unwrap(), [0.0, 0.5, 1.0, 1.0]);
         assert_eq!(load(floats([0.0, 0.5, 1.0, 1.0]), UNIT).unwrap(), [0.0, 0.5, 1.0, 1.0]);
         assert_eq!(load(floats([0.0, 51.0, 255.0, 0.0]), UNIT).unwrap(), [0.0, 0.2, 1.0, 0.0]);
-        let bytes = Array::new(DType::U8, vec![1, 2, 2], vec![0, 51, 255, 1]).unwrap();
-        assert_eq!(load(bytes, UNIT).unwrap()[..3], [0.0, 0.2, 1.0]);
-        let error = load(floats([-0.4, 2.8, 0.0, 0.0]), UNIT).unwrap_err().to_string();
-        assert!(error.contains("--no-normalize") && error.contains("2.8"), "{error}");
+        assert_eq!(load(integers([0, 51, 255, 0]), UNIT).unwrap(), [0.0, 0.2, 1.0, 0.0]);
+        assert_eq!(load(bytes([0, 51, 255, 1]), UNIT).unwrap()[..3], [0.0, 0.2, 1.0]);
         assert_eq!(load(floats([-0.4, 2.8, 0.0, 0.0]), RangeRule::AsIs).unwrap(), [-0.4, 2.8, 0.0, 0.0]);
         assert!(load(floats([0.0, f32::NAN, 0.0, 0.0]), RangeRule::AsIs).is_err());
+    }
+
+    /// Field cases, row 1: one pixel must not decide the scale of a file.
+    #[test]
+    fn a_scale_that_can_be_mistaken_is_an_error_with_the_range_and_a_cure() {
+        for (array, range, cure) in [
+            (floats([0.0, 0.5, 1.2, 0.1]), "0 to 1.2", "--scale unit"),
+            (floats([-0.3, 0.5, 1.0, 0.1]), "-0.3 to 1", "--scale unit"),
+            (floats([-1.0, 0.5, 1.0, 0.1]), "-1 to 1", "--scale signed"),
+            (floats([-0.2, 0.5, 1.2, 0.1]), "-0.2 to 1.2", "--scale unit"),
+            (floats([-0.4, 2.8, 0.0, 0.0]), "-0.4 to 2.8", "--no-normalize"),
+            (floats([0.0, 16.0, 3.0, 0.0]), "0 to 16", "--scale 0..16"),
+            (floats([0.0, 100.0, 3.0, 0.0]), "0 to 100", "--scale 0..100"),
+            (floats([0.0, 200.0, 3.0, 0.0]), "0 to 200", "--scale byte"),
+            (floats([0.0, 0.0039, 0.001, 0.0]), "0 to 0.0039", "--scale unit"),
+            (bytes([0, 1, 1, 0]), "0 to 1", "--scale unit"),
+            (bytes([0, 16, 1, 0]), "0 to 16", "--scale 0..16"),
+            (integers([0, 1, 1, 0]), "0 to 1", "--scale unit"),
+            (integers([0, 65535, 1, 0]), "0 to 65535", "--scale 0..65535"),
+            (integers([0, 240, 1, 0]), "0 to 240", "--scale byte"),
+            (integers([-1, 255, 1, 0]), "-1 to 255", "before normalisation"),
+            (bytes([0; 4]), "every value of its uint8 pixels is 0", "--scale takes"),
+            (floats([0.0; 4]), "every value of its float32 pixels is 0", "--scale takes"),
+        ] {
+            let error = load(array, UNIT).unwrap_err().to_string();
+            assert!(error.contains(range) && error.contains(cure), "{error}");
+        }
+    }
+
+    /// Field cases, row 1: the same images in every honest encoding.
+    #[test]
+    fn declared_scales_give_the_same_images() {
+        let expected = [0.0, 0.25, 1.0, 0.5];
+        for (array, scale) in [
+            (floats(expected), "unit"),
+            (floats([-1.0, -0.5, 1.0, 0.0]), "signed"),
+            (floats([0.0, 4.0, 16.0, 8.0]), "0..16"),
+            (floats([0.0, 63.75, 255.0, 127.5]), "byte"),
+            (bytes([0, 4, 16, 8]), "0..16"),
+            (integers([0, 1024, 4096, 2048]), "0..4096"),
+            // Overshoot of declared images is taken for the ends.
+            (floats([-0.3, 0.25, 1.4, 0.5]), "unit"),
+        ] {
+            assert_eq!(load(array, declared(scale)).unwrap(), expected, "{scale}");
+        }
+        assert_eq!(load(bytes([0, 1, 1, 0]), declared("0..1")).unwrap(), [0.0, 1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_declared_scale_that_cannot_be_true_is_an_error() {
+        for (array, scale) in [
+            (floats([0.0, 0.25, 1.0, 0.5]), "byte"),
+            (floats([0.0, 51.0, 255.0, 0.0]), "unit"),
+            (floats([0.0, 51.0, 255.0, 0.0]), "0..16"),
+            (floats([-3.0, 0.5, 1.0, 0.0]), "signed"),
+            (floats([0.0; 4]), "unit"),
+        ] {
+            let error = load(array, declared(scale)).unwrap_err().to_string();
+            assert!(error.contains(&format!("--scale is {scale}")), "{error}");
+        }
+        for bad in ["", "0..0", "0..", "1..5", "0..-1", "0..1.5", "Unit", "0..4294967296"] {
+            assert!(bad.parse::<Scale>().is_err(), "{bad}");
+        }
+        for word in ["unit", "byte", "signed", "0..16"] {
+            assert_eq!(word.parse::<Scale>().unwrap().to_string(), word);
+        }
     }
 }

@@ -1,14 +1,12 @@
 use std::fmt;
-use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use tch::Tensor;
-use tensorfile::Array;
+use tensorfile::{Array, DType};
 
-use super::images::RangeRule;
-use super::{Images, Labels, Privacy, Records, digits, folders};
+use super::{Images, Labels, Privacy, RangeRule, Records, Scale, digits, folders};
 use crate::{Error, Result};
 
 /// A public data set that a step can be told to use.
@@ -76,11 +74,42 @@ impl Dataset {
     }
 
     /// Reads one split from `root`: torchvision's layout (`<root>/<NAME>/raw/`) or the IDX files straight in it, gzipped or not;
-    /// for EMNIST also torchvision's `gzip.zip`.
+    /// for EMNIST also torchvision's `gzip.zip`. `scale` is the one that the user declared.
     ///
     /// # Errors
     /// A missing folder (with the command that fetches the data and the embedded alternative), counts or sizes that do not fit.
-    pub fn load(self, root: &Path, split: Split, orientation: Orientation) -> Result<Records> {
+    pub fn load(
+        self,
+        root: &Path,
+        split: Split,
+        orientation: Orientation,
+        scale: Option<Scale>,
+    ) -> Result<Records> {
+        self.read(root, split, orientation, scale, true)
+    }
+
+    /// [`Dataset::load`] without labels, which need not be there: every image has the class 0 of one.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn load_images(
+        self,
+        root: &Path,
+        split: Split,
+        orientation: Orientation,
+        scale: Option<Scale>,
+    ) -> Result<Records> {
+        self.read(root, split, orientation, scale, false)
+    }
+
+    fn read(
+        self,
+        root: &Path,
+        split: Split,
+        orientation: Orientation,
+        scale: Option<Scale>,
+        labelled: bool,
+    ) -> Result<Records> {
         if self == Self::Digits {
             return digits();
         }
@@ -88,19 +117,7 @@ impl Dataset {
             return folders(root, split, None, Privacy::Public);
         }
         let (images, images_path) = self.array(root, split, "images-idx3")?;
-        let (labels, labels_path) = self.array(root, split, "labels-idx1")?;
-        let classes = self.classes();
-        let images = Images::from_array(&images_path, images, RangeRule::Unit { normalised_flag: None })?;
-        let labels = labels
-            .to_i64()
-            .map_err(|e| Error::content(&labels_path, e.to_string(), "labels are whole numbers"))?;
-        if images.len() != labels.len() {
-            return Err(Error::content(
-                &labels_path,
-                format!("{} labels for {} images", labels.len(), images.len()),
-                "the two files belong to different data sets; fetch them again",
-            ));
-        }
+        let images = Images::from_array(&images_path, images, RangeRule::of_user("--scale", scale))?;
         if images.is_empty() {
             return Err(Error::content(
                 &images_path,
@@ -108,30 +125,57 @@ impl Dataset {
                 "fetch the data set again",
             ));
         }
+        let mut files = vec![images_path];
+        let labels = if labelled {
+            let (labels, labels_path) = self.array(root, split, "labels-idx1")?;
+            let labels = Labels::from_array(&labels_path, &classes_of_qmnist(labels)?, self.classes())?;
+            if images.len() != labels.len() {
+                return Err(Error::content(
+                    &labels_path,
+                    format!("{} labels for {} images", labels.len(), images.len()),
+                    "the two files belong to different data sets; fetch them again",
+                ));
+            }
+            files.push(labels_path);
+            labels
+        } else {
+            Labels::new(root, vec![0; images.len()], 1)?
+        };
         let images = if self == Self::Emnist && orientation == Orientation::Upright {
             Images::trusted(upright(images.tensor()))
         } else {
             images
         };
         Ok(Records {
-            labels: Labels::new(&labels_path, labels, classes)?,
+            labels,
             images,
             name: self.name().to_owned(),
             privacy: if self == Self::Mnist { Privacy::Private } else { Privacy::Public },
             class_names: Vec::new(),
-            files: vec![images_path, labels_path],
+            files,
             listing: None,
         })
     }
 
     fn array(self, root: &Path, split: Split, what: &str) -> Result<(Array, PathBuf)> {
         let name = self.file_name(split, what);
-        let folders = [root.to_path_buf(), root.join(self.folder()).join("raw"), root.join("raw")];
+        // As Kaggle and some mirrors spell it.
+        let dotted = name.replace("-idx", ".idx");
+        let folders = [
+            root.to_path_buf(),
+            root.join(self.folder()).join("raw"),
+            root.join("raw"),
+            root.join(self.folder().to_lowercase()).join("raw"),
+        ];
         for folder in &folders {
-            for name in [name.clone(), format!("{name}.gz")] {
-                let path = folder.join(name);
-                if path.is_file() {
-                    return Ok((tensorfile::read(&path)?.into_array()?, path));
+            for name in [&name, &dotted] {
+                // Unpacking an archive of one file often makes a folder of the file's name.
+                for path in
+                    [folder.join(name), folder.join(format!("{name}.gz")), folder.join(name).join(name)]
+                {
+                    if path.is_file() {
+                        return Ok((tensorfile::read(&path)?.into_array()?, path));
+                    }
                 }
             }
         }
@@ -201,8 +245,17 @@ pub enum Orientation {
 ///
 /// # Errors
 /// As [`Dataset::load`].
-pub fn mnist(root: &Path, split: Split) -> Result<Records> {
-    Dataset::Mnist.load(root, split, Orientation::Raw)
+pub fn mnist(root: &Path, split: Split, scale: Option<Scale>) -> Result<Records> {
+    Dataset::Mnist.load(root, split, Orientation::Raw, scale)
+}
+
+/// QMNIST's labels are `[n, 8]`, int32: the class, then who wrote the character, and where it came from. Others stay as they are.
+fn classes_of_qmnist(labels: Array) -> Result<Array> {
+    if !(matches!(labels.shape(), [_, 8]) && labels.dtype() == DType::I32) {
+        return Ok(labels);
+    }
+    let classes: Vec<i64> = labels.to_i64()?.into_iter().step_by(8).collect();
+    Ok(Array::from_i64(vec![classes.len()], classes)?)
 }
 
 fn upright(images: &Tensor) -> Tensor {
@@ -220,8 +273,8 @@ fn from_gzip_zip(path: &Path, name: &str) -> Result<Array> {
             "fetch it again with `cargo xtask data emnist`",
         )
     };
-    let file =
-        fs::File::open(path).map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
+    let (file, _) = input_file::open(path)
+        .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
     let mut archive = zip::ZipArchive::new(file).map_err(|e| damaged(e.to_string()))?;
     let member = format!("gzip/{name}.gz");
     let entry = archive.by_name(&member).map_err(|e| damaged(format!("{member}: {e}")))?;

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use artifact::{Access, AtomicFile, FileRecord};
@@ -10,6 +9,9 @@ use super::{Images, RangeRule, Records};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
+/// More records than any shard has; sums of fewer counts stay exact as floats, too.
+const MAX_RECORDS: u64 = 1 << 48;
+
 /// The private data of one teacher.
 pub struct Shard {
     /// Its images in `[0, 1]`.
@@ -19,12 +21,13 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Reads `shard.pt`.
+    /// Reads `shard.pt`; `rule` says on which scale its values are. A wrong one would hide copies of private images from the
+    /// memorisation check.
     ///
     /// # Errors
     /// As [`Images::load`]; also an empty shard.
-    pub fn load(path: &Path) -> Result<Self> {
-        let images = Images::load(path, RangeRule::Unit { normalised_flag: None })?;
+    pub fn load(path: &Path, rule: RangeRule) -> Result<Self> {
+        let images = Images::load(path, rule)?;
         if images.is_empty() {
             return Err(Error::content(path, "the shard has no images", "make it again with prepare-shards"));
         }
@@ -58,15 +61,13 @@ impl ShardMetadata {
     /// # Errors
     /// No JSON of this form, a class outside `0..classes`, no records at all.
     pub fn load(path: &Path, classes: i64) -> Result<Self> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
-        let metadata: Self = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| {
-            Error::content(
-                path,
-                format!("it is no shard metadata ({e})"),
-                "it needs teacher_id, shard_size and class_distribution, as prepare-shards writes them",
-            )
-        })?;
+        let wrong = |problem: String| {
+            let cure =
+                "it needs teacher_id, shard_size and class_distribution, as prepare-shards writes them";
+            Error::content(path, problem, cure)
+        };
+        let metadata: Self = serde_json::from_value(artifact::json::read(path)?)
+            .map_err(|e| wrong(format!("it is no shard metadata ({e})")))?;
         metadata.counts(path, classes)?;
         Ok(metadata)
     }
@@ -74,7 +75,7 @@ impl ShardMetadata {
     /// Count by class, for the classes that the file names.
     ///
     /// # Errors
-    /// A class outside `0..classes`, or a total of 0.
+    /// A class outside `0..classes` or named twice (`7` and `07`), a total of 0, or another total than `shard_size`.
     pub fn counts(&self, path: &Path, classes: i64) -> Result<BTreeMap<i64, u64>> {
         let mut counts = BTreeMap::new();
         for (name, &count) in &self.class_distribution {
@@ -85,13 +86,36 @@ impl ShardMetadata {
                     format!("classes are 0..{}", classes - 1),
                 )
             })?;
-            counts.insert(class, count);
+            if counts.insert(class, count).is_some() {
+                return Err(Error::content(
+                    path,
+                    format!(
+                        "class_distribution counts the class {class} twice (`{name}` is the second name)"
+                    ),
+                    "keep one of them",
+                ));
+            }
+        }
+        let total = counts.values().try_fold(0, |sum: u64, &n| sum.checked_add(n));
+        if total.is_none_or(|total| total > MAX_RECORDS) {
+            return Err(Error::content(
+                path,
+                format!("class_distribution counts more than {MAX_RECORDS} records"),
+                "give the shard's counts",
+            ));
         }
         if counts.values().all(|&n| n == 0) {
             return Err(Error::content(
                 path,
                 "class_distribution counts no records",
                 "give the shard's counts",
+            ));
+        }
+        if let Some(total) = total.filter(|total| *total != self.shard_size) {
+            return Err(Error::content(
+                path,
+                format!("shard_size is {}, and class_distribution counts {total} records", self.shard_size),
+                "give the counts of this shard",
             ));
         }
         Ok(counts)
@@ -204,10 +228,9 @@ impl ShardIndices {
     /// Reads the file.
     ///
     /// # Errors
-    /// No JSON of the form `{"0": [rows], ...}`, a teacher without rows, a negative row, or a row that two teachers share.
+    /// No JSON of the form `{"0": [rows], ...}`, no teacher, one that stands twice (`1` and `01`) or has no rows, a negative row, or
+    /// a row that two teachers share.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
         let wrong = |problem: String| {
             Error::content(
                 path,
@@ -215,8 +238,11 @@ impl ShardIndices {
                 r#"it must read {"0": [rows of the training set], "1": [...], ...}"#,
             )
         };
-        let map: BTreeMap<String, Vec<i64>> = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+        let map: BTreeMap<String, Vec<i64>> = serde_json::from_value(artifact::json::read(path)?)
             .map_err(|e| wrong(format!("it is no list of shards ({e})")))?;
+        if map.is_empty() {
+            return Err(wrong("it names no teacher".to_owned()));
+        }
         let mut by_teacher = BTreeMap::new();
         let mut owner = std::collections::HashMap::new();
         for (name, rows) in map {
@@ -234,7 +260,9 @@ impl ShardIndices {
                     )));
                 }
             }
-            by_teacher.insert(teacher, rows);
+            if by_teacher.insert(teacher, rows).is_some() {
+                return Err(wrong(format!("teacher {teacher} stands twice (`{name}` is the second name)")));
+            }
         }
         Ok(Self { by_teacher })
     }
@@ -361,5 +389,59 @@ mod tests {
         artifact::write_bytes(&path, Access::Public, overlap).unwrap();
         let error = ShardIndices::load(&path).unwrap_err().to_string();
         assert!(error.contains("row 2 stands twice"), "{error}");
+    }
+
+    fn metadata(text: &str) -> Result<BTreeMap<i64, u64>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metadata.json");
+        artifact::write_bytes(&path, Access::Public, text.as_bytes()).unwrap();
+        ShardMetadata::load(&path, 10)?.counts(&path, 10)
+    }
+
+    fn problem<T>(result: Result<T>) -> String {
+        let Err(error) = result else { panic!("it was read") };
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        format!("{error}: {source}")
+    }
+
+    /// Field cases, rows 5, 6 and 14; attacks, row 8.
+    #[test]
+    fn class_counts_that_cannot_be_a_shards_are_refused() {
+        let text = |size: u64, counts: &str| {
+            format!(r#"{{"teacher_id": 0, "shard_size": {size}, "class_distribution": {{{counts}}}}}"#)
+        };
+        assert_eq!(metadata(&text(240, r#""7": 100, "08": 140"#)).unwrap(), [(7, 100), (8, 140)].into());
+        for (size, counts, part) in [
+            (240, r#""7": 100, "07": 140"#, "counts the class 7 twice"),
+            (240, r#""+7": 100, "7": 140"#, "counts the class 7 twice"),
+            (240, r#""7": 100, "7": 140"#, "\"7\" stands twice"),
+            (1, r#""7": 9223372036854775808, "8": 9223372036854775808"#, "more than 281474976710656"),
+            (1, r#""7": 18446744073709551615, "8": 18446744073709551615"#, "more than 281474976710656"),
+            (5, r#""7": 240"#, "shard_size is 5, and class_distribution counts 240"),
+            (0, r#""7": 0"#, "counts no records"),
+            (240, r#""10": 240"#, "names the class `10`"),
+        ] {
+            let error = problem(metadata(&text(size, counts)));
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    /// Field cases, rows 5 and 14.
+    #[test]
+    fn a_teacher_that_stands_twice_or_none_at_all_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shard_indices.json");
+        for (text, part) in [
+            (r#"{"1": [0, 1], "01": [2, 3]}"#, "teacher 1 stands twice"),
+            (r#"{"+1": [0, 1], "1": [2, 3]}"#, "teacher 1 stands twice"),
+            (r#"{"0": [0, 1], "0": [2, 3]}"#, "\"0\" stands twice"),
+            ("{}", "it names no teacher"),
+            (r#"{"0": [0, 0]}"#, "row 0 stands twice"),
+            (r#"{"0": [0.0]}"#, "no list of shards"),
+        ] {
+            artifact::write_bytes(&path, Access::Public, text.as_bytes()).unwrap();
+            let error = problem(ShardIndices::load(&path));
+            assert!(error.contains(part), "{error}");
+        }
     }
 }

@@ -1,11 +1,83 @@
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use tch::{CModule, Device, Kind, Tensor};
+use tch::{CModule, Device, Kind, TchError, Tensor};
 use tensorfile::Format;
 
 use super::UcStub;
 use crate::data::{ImageSpec, Normalisation};
-use crate::{Error, Result};
+use crate::rng::{Purpose, Stream};
+use crate::{Error, Result, tensor};
+
+/// What a TorchScript program gives for an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scores {
+    /// Any numbers; softmax makes probabilities of them.
+    Logits,
+    /// Logarithms of probabilities.
+    LogProbabilities,
+    /// Probabilities, which add up to 1.
+    Probabilities,
+}
+
+impl Scores {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Logits, Self::LogProbabilities, Self::Probabilities];
+
+    /// The name on command lines and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logits => "logits",
+            Self::LogProbabilities => "log-probabilities",
+            Self::Probabilities => "probabilities",
+        }
+    }
+
+    /// What `scores` are, from all their rows; `Err` says what they look like that no teacher gives.
+    ///
+    /// # Shapes
+    /// `[n, classes]`, finite, n at least 1.
+    fn of(scores: &Tensor, tolerance: f64) -> Result<Result<Self, &'static str>> {
+        // Whether rows add up to one; rounding of 16-bit floats is wide.
+        let is_one =
+            |sums: Tensor| -> Result<bool> { Ok(f64::try_from((sums - 1.0).abs().f_max()?)? <= tolerance) };
+        let sums = |x: &Tensor| x.f_sum_dim_intlist(-1, false, Kind::Double);
+        let (low, high) = (f64::try_from(scores.f_min()?)?, f64::try_from(scores.f_max()?)?);
+        let slack = tolerance / 10.0;
+        Ok(if high <= slack && is_one(sums(&scores.f_exp()?)?)? {
+            Ok(Self::LogProbabilities)
+        } else if low >= -slack && high <= 1.0 + slack {
+            if is_one(sums(scores)?)? {
+                Ok(Self::Probabilities)
+            } else {
+                Err("numbers from 0 to 1 that do not add up to 1, as after a sigmoid")
+            }
+        } else if low >= -slack && is_one(sums(&scores.f_neg()?.f_exp()?)?)? {
+            Err("negated log-probabilities, whose largest is the least probable class")
+        } else {
+            Ok(Self::Logits)
+        })
+    }
+}
+
+impl FromStr for Scores {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = Self::ALL.map(Self::name);
+        let found = Self::ALL.into_iter().find(|scores| scores.name() == text);
+        found.ok_or_else(|| format!("one of {}", names.join(", ")))
+    }
+}
+
+/// What may be done with a TorchScript archive that is no UCStub.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// Run it? It can do anything that its user can.
+    pub trusted: bool,
+    /// What it gives, where the user says so; else it is told from what it gives for some images.
+    pub scores: Option<Scores>,
+}
 
 /// A classifier that somebody trained, from any container that a PATE repository leaves behind.
 ///
@@ -23,20 +95,24 @@ pub struct Teacher {
 
 enum TeacherNetwork {
     UcStub(UcStub),
-    Script(CModule),
+    Script(CModule, Scores),
 }
+
+/// Images that tell what a program gives: black, and noise.
+const PROBES: i64 = 16;
 
 impl Teacher {
     /// Loads a teacher for images of the shape of `spec`. The number of classes is the teacher's own.
     ///
     /// # Errors
     /// Names the file, what is wrong with it, and the cure: a pickled Python module, a program whose parameters are not
-    /// UCStub's (without `trust_torchscript`), another shape, damaged content.
+    /// UCStub's (and that is not trusted), another shape, damaged content, fewer than two classes, a program that fails on a few
+    /// images or gives no class scores.
     pub fn load(
         path: &Path,
         spec: ImageSpec,
         normalisation: Normalisation,
-        trust_torchscript: bool,
+        program: Program,
         device: Device,
     ) -> Result<Self> {
         normalisation.check_channels(spec.channels)?;
@@ -51,14 +127,21 @@ impl Teacher {
                 let classes = network.classes();
                 (TeacherNetwork::UcStub(network), classes)
             }
-            Err(_) if code && trust_torchscript => {
-                let mut module = CModule::load_on_device(path, device)?;
+            Err(_) if code && program.trusted => {
+                let failed = |e: TchError| {
+                    let text = e.to_string();
+                    let reason =
+                        text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+                    Error::content(
+                        path,
+                        format!("its program cannot be loaded ({})", reason.escape_debug()),
+                        "save it again with torch.jit.save",
+                    )
+                };
+                let mut module = CModule::load_on_device(path, device).map_err(failed)?;
                 module.set_eval();
-                // What it gives for one black image tells the number of classes.
-                let probe = Tensor::f_zeros(spec.batch(1), (Kind::Float, device))?;
-                let scores = module.forward_ts(&[&probe])?;
-                let classes = scores.size().last().copied().unwrap_or(0);
-                (TeacherNetwork::Script(module), classes)
+                let (scores, classes) = probe(path, &module, spec, &normalisation, program.scores, device)?;
+                (TeacherNetwork::Script(module, scores), classes)
             }
             Err(error) if code => {
                 return Err(Error::content(
@@ -70,6 +153,13 @@ impl Teacher {
             }
             Err(error) => return Err(error),
         };
+        if classes < 2 {
+            return Err(Error::content(
+                path,
+                format!("it knows {classes} class"),
+                "a teacher tells at least two classes apart; with one, it is sure of everything",
+            ));
+        }
         Ok(Self { path: path.to_path_buf(), format, network, normalisation, classes, device })
     }
 
@@ -105,7 +195,15 @@ impl Teacher {
 
     /// Whether the file's own program runs (`--trust-torchscript`), for the report.
     pub fn runs_program(&self) -> bool {
-        matches!(self.network, TeacherNetwork::Script(_))
+        matches!(self.network, TeacherNetwork::Script(..))
+    }
+
+    /// What its program gives, for the report.
+    pub fn scores(&self) -> Option<Scores> {
+        match self.network {
+            TeacherNetwork::UcStub(_) => None,
+            TeacherNetwork::Script(_, scores) => Some(scores),
+        }
     }
 
     /// Where its weights are.
@@ -119,25 +217,121 @@ impl Teacher {
     /// `[n, channels, height, width]` to `[n, classes]`.
     ///
     /// # Errors
-    /// Where a TorchScript program fails or does not give one row of class scores per image.
+    /// Where a TorchScript program fails or does not give one row of class scores per image, of the kind that it gave at first;
+    /// scores that are not finite.
     pub fn log_probs(&self, images: &Tensor) -> Result<Tensor> {
         let x = self.normalisation.apply(images);
-        match &self.network {
-            TeacherNetwork::UcStub(network) => Ok(network.forward(&x, None)),
-            TeacherNetwork::Script(module) => {
-                let scores = module.forward_ts(&[&x])?;
-                match scores.size()[..] {
-                    [n, classes] if n == x.size()[0] && classes == self.classes && classes > 1 => {
-                        // Log-softmax leaves log-probabilities as they are, so it is right for logits and for both.
-                        Ok(scores.f_log_softmax(-1, Kind::Float)?)
+        let log_probs = match &self.network {
+            TeacherNetwork::UcStub(network) => network.forward(&x, None),
+            TeacherNetwork::Script(module, kind) => {
+                let scores = run(&self.path, module, &x, Some(self.classes))?;
+                match kind {
+                    // Log-softmax leaves log-probabilities as they are, but for their rounding.
+                    Scores::Logits | Scores::LogProbabilities => scores.f_log_softmax(-1, Kind::Float)?,
+                    Scores::Probabilities => {
+                        let found = Scores::of(&scores, tolerance(&scores))?;
+                        if found != Ok(Scores::Probabilities) {
+                            return Err(Error::content(
+                                &self.path,
+                                "its program gave probabilities for some images and other numbers for others",
+                                "a teacher gives one kind of scores",
+                            ));
+                        }
+                        scores.f_to_kind(Kind::Float)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?.f_log()?
                     }
-                    ref other => Err(Error::content(
-                        &self.path,
-                        format!("the program gave a tensor of shape {other:?} for {} images", x.size()[0]),
-                        format!("a teacher gives [images, {}]", self.classes),
-                    )),
                 }
             }
+        };
+        if bool::try_from(log_probs.f_isnan()?.f_any()?)? {
+            return Err(Error::content(
+                &self.path,
+                "it gives scores that are no numbers",
+                "its training diverged, or the file is damaged; train it again",
+            ));
         }
+        Ok(log_probs)
+    }
+}
+
+/// How far sums of probabilities may be from 1.
+fn tolerance(scores: &Tensor) -> f64 {
+    if matches!(scores.kind(), Kind::Half | Kind::BFloat16) { 0.05 } else { 1e-3 }
+}
+
+/// What a program gives for `x`, checked: `[n, classes]`, finite, as it gave it but as float32.
+fn run(path: &Path, module: &CModule, x: &Tensor, classes: Option<i64>) -> Result<Tensor> {
+    let n = x.size()[0];
+    let shape = classes.map_or_else(|| "classes".to_owned(), |classes| classes.to_string());
+    let cure = format!("a teacher takes images {:?} and gives one tensor [images, {shape}]", x.size());
+    let scores = module.forward_ts(&[x]).map_err(|e| {
+        // The interpreter's own words come last, after its trace.
+        let text = e.to_string();
+        let reason = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+        Error::content(
+            path,
+            format!("its program fails on {n} images ({})", reason.escape_debug()),
+            cure.as_str(),
+        )
+    })?;
+    let fits = matches!(scores.size()[..], [m, k] if m == n && classes.is_none_or(|classes| k == classes));
+    if !fits || !scores.is_floating_point() {
+        return Err(Error::content(
+            path,
+            format!("its program gave {:?} of shape {:?} for {n} images", scores.kind(), scores.size()),
+            cure,
+        ));
+    }
+    // The logarithm of a probability of 0 is minus infinity.
+    if bool::try_from(scores.f_isnan()?.f_logical_or(&scores.f_isposinf()?)?.f_any()?)? {
+        return Err(Error::content(
+            path,
+            "its program gives scores that are no finite numbers",
+            "its training diverged, or the file is damaged; train it again",
+        ));
+    }
+    Ok(scores)
+}
+
+/// What a program gives, and for how many classes, from a few images: the kind that was declared, or that nobody can mistake.
+fn probe(
+    path: &Path,
+    module: &CModule,
+    spec: ImageSpec,
+    normalisation: &Normalisation,
+    declared: Option<Scores>,
+    device: Device,
+) -> Result<(Scores, i64)> {
+    let shape = spec.batch(PROBES);
+    let mut images =
+        Stream::new(0, Purpose::Probe, 0).uniform(shape.iter().product::<i64>() as usize, 0.0, 1.0);
+    let black = images.len() / PROBES as usize;
+    images[..black].fill(0.0);
+    let images = tensor::from_f32(&images, &shape)?.f_to_device(device)?;
+    let scores = run(path, module, &normalisation.apply(&images), None)?;
+    let classes = scores.size()[1];
+    if classes < 2 {
+        return Ok((Scores::Logits, classes));
+    }
+    let found = Scores::of(&scores, tolerance(&scores))?;
+    match (declared, found) {
+        // Any numbers can be logits.
+        (Some(Scores::Logits), _) => Ok((Scores::Logits, classes)),
+        (Some(declared), Ok(found)) if declared == found => Ok((found, classes)),
+        (Some(declared), found) => Err(Error::content(
+            path,
+            format!(
+                "its program gives {}, not {}",
+                found.map_or_else(|what| what, Scores::name),
+                declared.name()
+            ),
+            "declare what it gives, or leave that out",
+        )),
+        (None, Ok(found)) => Ok((found, classes)),
+        (None, Err(what)) => Err(Error::content(
+            path,
+            format!("its program gives {what}"),
+            "let it give logits, log-probabilities or probabilities; if these are logits all the same, say \
+             --program-scores logits",
+        )),
     }
 }
