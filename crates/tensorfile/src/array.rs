@@ -6,6 +6,7 @@ use half::{bf16, f16};
 
 use crate::error::{Error, Fault, Result};
 use crate::limits::MAX_DIMS;
+use crate::strided::gather;
 
 /// Type of the elements of an array, named as PyTorch and `NumPy` name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -229,9 +230,48 @@ impl Array {
         self.dtype.is_floating()
     }
 
+    /// Whether elements are integers; truth values are none.
+    pub fn is_integer(&self) -> bool {
+        !self.is_floating() && self.dtype != DType::Bool
+    }
+
     /// The elements as bytes: row-major, little-endian.
     pub fn bytes(&self) -> &[u8] {
         self.data.bytes()
+    }
+
+    /// The same elements in another shape; where it does not take as many, the array as it was.
+    pub(crate) fn reshaped(mut self, shape: Vec<usize>) -> Result<Self, Self> {
+        match element_count(self.dtype, &shape) {
+            Ok(len) if len == self.len => {
+                self.shape = shape;
+                Ok(self)
+            }
+            _ => Err(self),
+        }
+    }
+
+    /// Images as `[n, channels, height, width]`, where they may lie as `[n, height, width, channels]`, as Keras and most image libraries have them.
+    ///
+    /// With 1 or 3 channels and more than 3 pixels each way, the shape tells the two apart. `[n, height, width]` stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] for every other shape.
+    pub fn into_nchw(self) -> Result<Self> {
+        match self.shape[..] {
+            [_, _, _] | [_, 1 | 3, _, _] => Ok(self),
+            [n, height, width, channels @ (1 | 3)] if height > 3 && width > 3 => {
+                let shape = vec![n, channels, height, width];
+                // The product of the lengths is known to fit.
+                let strides = [height * width * channels, 1, width * channels, channels];
+                let size = self.dtype.size();
+                Self::filled(self.dtype, shape.clone(), |out| {
+                    gather(self.bytes(), size, 0, &shape, &strides, out)
+                })
+                .map_err(|_| Error::Layout { shape: self.shape })
+            }
+            _ => Err(Error::Layout { shape: self.shape }),
+        }
     }
 
     /// The same elements, borrowed.

@@ -143,6 +143,13 @@ impl Document {
         Ok(tensors)
     }
 
+    /// [`Document::entries`] for good.
+    pub(crate) fn into_arrays(self) -> Vec<(String, Array)> {
+        let mut arrays = Vec::new();
+        flatten(self.root, String::new(), &mut arrays);
+        arrays
+    }
+
     /// Every array with its dotted path, in the file's order; a bare array has the path "".
     pub fn entries(&self) -> Vec<(String, &Array)> {
         let mut entries = Vec::new();

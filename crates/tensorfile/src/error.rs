@@ -118,6 +118,29 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// Images were asked for, with labels where there are some, and it is not clear which array is which.
+    #[error(
+        "{}: {reason}; the file holds {found}; call the images `images`, `x`, `samples` or `data`, and a label for each \
+         `labels`, `y` or `targets`: numpy.savez(path, images=x, labels=y)",
+        path.display()
+    )]
+    NotLabelled {
+        /// The file.
+        path: PathBuf,
+        /// What is not clear.
+        reason: String,
+        /// What is there.
+        found: String,
+    },
+    /// The shape is that of no images.
+    #[error(
+        "images of shape {shape:?} are neither [n, channels, height, width] nor [n, height, width, channels] with 1 or 3 channels; \
+         bring them into the first layout: images.transpose(0, 3, 1, 2) in Python"
+    )]
+    Layout {
+        /// The shape.
+        shape: Vec<usize>,
+    },
     /// The bytes given do not fill the shape given.
     #[error("a {dtype} array of shape {shape:?} takes {expected} bytes, but {got} were given")]
     Length {

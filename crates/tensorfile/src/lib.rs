@@ -33,6 +33,7 @@ mod array;
 mod document;
 mod error;
 pub mod idx;
+mod labelled;
 pub mod limits;
 mod npy;
 pub mod npz;

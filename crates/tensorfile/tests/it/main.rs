@@ -8,6 +8,7 @@
 
 mod conformance;
 mod hostile;
+mod labelled;
 mod round_trip;
 mod support;
 mod views;
