@@ -48,7 +48,7 @@ fn load(dir: &Dir, file: &str) -> pate_core::Result<Teacher> {
 
 fn same_answers(dir: &Dir, file: &str) -> Result<(), Failed> {
     let teacher = load(dir, file)?;
-    let rule = RangeRule::Unit { normalised_flag: None };
+    let rule = RangeRule::OWN;
     let images = Images::load(&dir.path("pt/f32.pt"), rule)?;
     let _guard = tch::no_grad_guard();
     let found = pate_core::tensor::to_f32(&teacher.log_probs(images.tensor())?)?;

@@ -9,7 +9,7 @@ use artifact::{FileRecord, StoredReport};
 use pate_core::combine::{self, TeacherSet};
 use pate_core::compare::{self, Memorisation};
 use pate_core::data::{
-    ImageSpec, Images, LabelColumn, Labels, Normalisation, RangeRule, Shard, class_counts, read_label_csv,
+    ImageSpec, Images, LabelColumn, Labels, Normalisation, RangeRule, Shard, class_counts, read_labels_of,
 };
 use pate_core::distance;
 use pate_core::evaluate;
@@ -333,15 +333,13 @@ impl Reference {
                 continue;
             }
             images.expect_spec(&set.samples_path, spec)?;
-            let rows = read_label_csv(&set.labels_path, spec.classes, LabelColumn::Confidence)?;
-            if rows.len() != images.len() {
-                return Err(pate_core::Error::content(
-                    &set.labels_path,
-                    format!("{} labels for {} samples", rows.len(), images.len()),
-                    "make the teacher's samples again with batch-label-filter",
-                )
-                .into());
-            }
+            let rows = read_labels_of(
+                &set.samples_path,
+                images.len(),
+                &set.labels_path,
+                spec.classes,
+                LabelColumn::Confidence,
+            )?;
             let own: Vec<Option<f32>> = rows.iter().map(|row| row.confidence).collect();
             let shard = &self.shards.images[at];
             let spread = distance::mean_pairwise(&images.flat())?;

@@ -1,14 +1,13 @@
 //! The loop of `batch-label-filter`. A teacher is the unit of work: idempotent, resumable, independent of the others.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee};
-use pate_core::data::{ImageSize, ImageSpec, Images};
+use pate_core::data::{ImageSize, ImageSpec, Images, in_place_of, numbered_folders};
 use pate_core::generate::LatentBank;
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
 use pate_core::label::{Labelled, label};
@@ -86,8 +85,8 @@ pub struct Batch<'a> {
     pub latent_args: LatentArgs,
     /// Where pools are written; `None`: nowhere.
     pub candidates_dir: Option<PathBuf>,
-    /// `<id>/model.pth`.
-    pub teachers_dir: PathBuf,
+    /// The teachers' models, by id.
+    pub models: BTreeMap<u64, PathBuf>,
     /// `teacher_<id>/shard.pt`.
     pub shard_base: Option<PathBuf>,
     /// `teacher_<id>/metadata.json`.
@@ -110,31 +109,59 @@ pub struct Batch<'a> {
     pub config: &'a LoadedConfig,
 }
 
-/// Ids of the `<id>/model.pth` in `dir`, from `start_id` on.
-///
-/// # Errors
-/// A folder that cannot be read or holds no teacher.
-pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<Vec<u64>> {
-    let read = |source| artifact::Error::Read { path: dir.to_path_buf(), source };
-    let mut ids = BTreeSet::new();
-    for entry in fs::read_dir(dir).map_err(read).context("cannot use the teachers' folder")? {
-        let entry = entry.map_err(read)?;
-        let id = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
-        if let Some(id) = id.filter(|id| *id >= start_id)
-            && entry.path().join("model.pth").is_file()
-        {
-            ids.insert(id);
+/// The teachers of a folder.
+pub struct Teachers {
+    /// Their `<id>/model.pth`, by id.
+    pub models: BTreeMap<u64, PathBuf>,
+    /// Folders of teachers without a model, and what they hold in its place.
+    pub without_model: Vec<String>,
+}
+
+impl Teachers {
+    /// Says which folders are left out, for want of a model.
+    pub fn say_what_is_left_out(&self, ctx: &Context) {
+        for left_out in &self.without_model {
+            ctx.say(&format!("left out, for it has no model.pth: {left_out}"));
         }
     }
-    if ids.is_empty() {
-        return Err(pate_core::Error::content(
-            dir,
-            format!("there is no <id>/model.pth in it with an id of {start_id} or more"),
-            "train teachers with train-teachers, or give --teachers-dir",
-        )
-        .into());
+}
+
+/// The `<id>/model.pth` in `dir`, from `start_id` on, at most `limit`. An id may be spelt with zeros before it.
+///
+/// # Errors
+/// A folder that cannot be read or holds no teacher, two folders of one id, a model whose name has other letters.
+pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<Teachers> {
+    let mut teachers = Teachers { models: BTreeMap::new(), without_model: Vec::new() };
+    let folders = numbered_folders(dir, "").context("cannot use the teachers' folder")?;
+    for (id, folder) in folders.into_iter().filter(|(id, _)| *id >= start_id) {
+        let model = folder.join("model.pth");
+        if model.is_file() {
+            teachers.models.insert(id, model);
+        } else {
+            let found = in_place_of(&folder, "model.pth");
+            if found.to_lowercase().ends_with("model.pth") && !found.ends_with("no model.pth") {
+                return Err(pate_core::Error::content(
+                    &folder,
+                    format!("there is no model.pth in it: {found}"),
+                    "give the model that name",
+                )
+                .into());
+            }
+            teachers.without_model.push(format!("{}: {found}", folder.display()));
+        }
     }
-    Ok(ids.into_iter().take(limit.unwrap_or(usize::MAX)).collect())
+    if teachers.models.is_empty() {
+        let problem = match teachers.without_model.first() {
+            Some(first) => format!("none of its folders has a model.pth ({first})"),
+            None => format!("there is no <id>/model.pth in it with an id of {start_id} or more"),
+        };
+        let cure = "train teachers with train-teachers, or give --teachers-dir";
+        return Err(pate_core::Error::content(dir, problem, cure).into());
+    }
+    if let Some(limit) = limit {
+        teachers.models = teachers.models.into_iter().take(limit).collect();
+    }
+    Ok(teachers)
 }
 
 /// What is loaded once for all teachers.
@@ -225,7 +252,7 @@ impl Batch<'_> {
             None => (quota && in_output.is_file()).then_some(in_output),
         };
         TeacherFiles {
-            model: self.teachers_dir.join(teacher_id.to_string()).join("model.pth"),
+            model: self.models.get(&teacher_id).cloned().unwrap_or_default(),
             shard: self.shard_base.as_ref().map(|base| base.join(&name).join("shard.pt")),
             metadata,
             decoder: self.decoder.as_ref().map(|path| for_teacher(path, teacher_id)),
@@ -238,7 +265,7 @@ impl Batch<'_> {
         &self,
         teacher_id: u64,
         shared: &Shared,
-        told: &mut BTreeSet<&'static str>,
+        told: &mut BTreeSet<String>,
         ctx: &Context,
     ) -> Result<TeacherResult> {
         let seed = ctx.seed.wrapping_add(teacher_id);
@@ -276,8 +303,9 @@ impl Batch<'_> {
             return Ok(result);
         }
         for note in teacher.switched_off(&filters.plan, shared.pool.is_none() && self.candidates.is_none()) {
-            if told.insert(note) {
-                ctx.say(note);
+            if !told.contains(&note) {
+                ctx.say(&note);
+                told.insert(note);
             }
         }
         let watch = ctx.watch();

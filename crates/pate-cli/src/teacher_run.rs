@@ -147,22 +147,29 @@ impl LoadedTeacher {
     }
 
     /// What is switched off for want of a file, or of the pool's latents, for the user.
-    pub fn switched_off(&self, plan: &FilterPlan, latents: bool) -> Vec<&'static str> {
-        let mut off = Vec::new();
+    pub fn switched_off(&self, plan: &FilterPlan, latents: bool) -> Vec<String> {
+        let mut off: Vec<String> = Vec::new();
+        let classes = self.teacher.classes();
+        for class in plan.thresholds.rare_classes.iter().filter(|class| **class >= classes) {
+            off.push(format!(
+                "filtering.rare_classes names the class {class}, and the teacher knows 0..{}: it changes nothing",
+                classes - 1
+            ));
+        }
         if self.shard_private.is_none() && plan.min_memorisation_distance.is_some() {
-            off.push("no shard is given: distances to private images are not checked");
+            off.push("no shard is given: distances to private images are not checked".to_owned());
         }
         if self.shard_counts.is_none() && plan.quota {
-            off.push("no metadata is given: the shard's class proportions are not followed");
+            off.push("no metadata is given: the shard's class proportions are not followed".to_owned());
         }
         if let Some(steering) = plan.steering
             && steering.starts == StartKind::Pool
             && !latents
         {
-            off.push("latents of a pool from a file are not known: steering starts at random");
+            off.push("latents of a pool from a file are not known: steering starts at random".to_owned());
         }
         if self.decoder.is_none() && plan.steering.is_some() {
-            off.push("no decoder is given: latent steering is off");
+            off.push("no decoder is given: latent steering is off".to_owned());
         }
         off
     }

@@ -1,12 +1,11 @@
 //! The data sets of all teachers in one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::data::{Images, LabelColumn, RangeRule, SoftLabels, read_label_csv};
+use crate::data::{Images, LabelColumn, RangeRule, SoftLabels, numbered_folders, read_label_csv};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -34,22 +33,10 @@ pub struct TeacherSets {
 /// Finds `teacher_<id>` folders with `start_id <= id < end_id` and reads their labels.
 ///
 /// # Errors
-/// A folder that cannot be read, or a label file that is broken.
+/// A folder that cannot be read, two folders of one teacher, or a label file that is broken.
 pub fn find(dir: &Path, start_id: u64, end_id: Option<u64>, classes: i64) -> Result<TeacherSets> {
-    let read = |source| artifact::Error::Read { path: dir.to_path_buf(), source };
-    let mut ids: BTreeMap<u64, PathBuf> = BTreeMap::new();
-    for entry in fs::read_dir(dir).map_err(read)? {
-        let entry = entry.map_err(read)?;
-        let name = entry.file_name();
-        let id = name.to_str().and_then(|n| n.strip_prefix("teacher_")).and_then(|n| n.parse().ok());
-        if let Some(id) = id
-            && id >= start_id
-            && end_id.is_none_or(|end| id < end)
-            && entry.path().is_dir()
-        {
-            ids.insert(id, entry.path());
-        }
-    }
+    let mut ids = numbered_folders(dir, "teacher_")?;
+    ids.retain(|&id, _| id >= start_id && end_id.is_none_or(|end| id < end));
     let mut sets = TeacherSets { complete: Vec::new(), skipped: Vec::new() };
     for (teacher_id, folder) in ids {
         let samples_path = folder.join("synthetic_samples.pt");
@@ -389,6 +376,7 @@ pub fn mean_distance(images: &Images, seed: u64) -> Result<Option<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn classes_keep_their_shares() {

@@ -5,7 +5,6 @@
 
 mod keys;
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -303,20 +302,24 @@ impl Default for TeacherVaeConfig {
     }
 }
 
+/// A configuration takes a few kilobytes.
+const MAX_BYTES: u64 = 1 << 20;
+
 impl Config {
     /// Reads a file; what it leaves out has its default.
     ///
     /// # Errors
-    /// A file that cannot be read, no JSON object, unknown keys, two spellings of one key, values out of range.
+    /// A file that cannot be read, no JSON object, unknown keys, a key or a section that stands twice, two spellings of one key,
+    /// values out of range.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)
+        let text = input_file::read_text(path, MAX_BYTES)
             .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
         Self::parse(path, &text)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self> {
         let wrong = |problem: String, cure: String| Error::content(path, problem, cure);
-        let value: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| {
+        let value: Value = artifact::json::parse(text).map_err(|e| {
             wrong(
                 format!("it is no JSON ({e})"),
                 "mend it at that line, or start from config/synthetic_generation.json".into(),
@@ -389,6 +392,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn parse(text: &str) -> Result<Config> {
         Config::parse(Path::new("c.json"), text)
@@ -397,6 +401,21 @@ mod tests {
     #[test]
     fn nothing_is_the_defaults() {
         assert_eq!(parse("{}").unwrap(), Config::default());
+    }
+
+    /// Field cases, row 5.
+    #[test]
+    fn a_section_or_a_key_that_stands_twice_is_refused() {
+        for text in [
+            r#"{"filtering": {"confidence_threshold": 0.5, "confidence_threshold": 0.99}}"#,
+            r#"{"filtering": {"confidence_threshold": 0.5}, "filtering": {"min_per_class": 3}}"#,
+            r#"{"$schema": "a", "$schema": "b"}"#,
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains("stands twice"), "{error}");
+        }
+        let error = parse(r#"{"filtering": {"rare_classes": [1, 4, 1]}}"#).unwrap_err().to_string();
+        assert!(error.contains("each once"), "{error}");
     }
 
     #[test]

@@ -128,6 +128,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         }
         _ => {}
     }
+    let teachers = find_teachers(&args.teachers_dir, args.start_id, args.num_teachers.map(|n| n as usize))?;
+    let ids: Vec<u64> = teachers.models.keys().copied().collect();
     let batch = Batch {
         candidates: args.candidates.clone(),
         decoder: args.decoder_path.clone(),
@@ -139,7 +141,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         bank: args.latents.bank()?,
         latent_args: args.latents.clone(),
         candidates_dir: (!args.discard_candidates).then(|| args.candidates_dir.clone()),
-        teachers_dir: args.teachers_dir.clone(),
+        models: teachers.models.clone(),
         shard_base: args.teacher_shard_base.clone(),
         metadata_base: args.shard_metadata_base.clone(),
         scale: args.scale,
@@ -152,7 +154,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         config: &loaded,
     };
     batch.check(ctx.seed)?;
-    let ids = find_teachers(&args.teachers_dir, args.start_id, args.num_teachers.map(|n| n as usize))?;
+    teachers.say_what_is_left_out(ctx);
     if args.dry_run {
         return dry_run(&batch, &ids, ctx);
     }
@@ -164,6 +166,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let count = |status: Status| results.iter().filter(|r| r.status == status).count();
     report
         .field("num_teachers", results.len())?
+        .field("folders_without_model", &teachers.without_model)?
         .field("done", count(Status::Done))?
         .field("skipped", count(Status::Skipped))?
         .field("empty", count(Status::Empty))?

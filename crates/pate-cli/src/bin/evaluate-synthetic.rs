@@ -14,7 +14,7 @@ use pate_cli::args::{ConfigArgs, RunArgs, ScaleArgs, ShardScaleArgs, check_endin
 use pate_cli::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run};
 use pate_core::config::EvaluationConfig;
-use pate_core::data::{Images, LabelColumn, LabelRow, Labels, Shard, Split, read_label_csv};
+use pate_core::data::{Images, LabelColumn, LabelRow, Labels, Shard, Split, read_labels_of};
 use pate_core::distance;
 use pate_core::evaluate::{self, NearestDistances, SyntheticInputs, SyntheticScore};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ struct Args {
     /// The samples
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Samples")]
     samples: PathBuf,
-    /// Their labels [default: labels.csv beside the samples]
+    /// Their labels [default: those in the file of the samples, else labels.csv beside it]
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Samples")]
     labels: Option<PathBuf>,
     /// Number of classes; labels are 0..N-1
@@ -136,18 +136,22 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
     let out = args.out.clone().unwrap_or_else(|| args.samples.with_file_name("evaluation_report.json"));
     check_ending("--out", &out, &["png"], ".json")?;
-    let images = Images::load(&args.samples, args.scale.rule()).context("cannot use the samples")?;
-    let labels_path = args.labels.clone().unwrap_or_else(|| args.samples.with_file_name("labels.csv"));
-    let rows = read_label_csv(&labels_path, args.classes, LabelColumn::Confidence)
-        .context("cannot use the labels")?;
-    if rows.len() != images.len() {
-        return Err(pate_core::Error::content(
-            &labels_path,
-            format!("{} labels, but {} has {} samples", rows.len(), args.samples.display(), images.len()),
-            "give the two files of one run",
-        )
-        .into());
-    }
+    let (images, own_labels) = Images::load_with_labels(&args.samples, args.scale.rule(), args.classes)
+        .context("cannot use the samples")?;
+    let beside = args.samples.with_file_name("labels.csv");
+    let (labels_path, rows) = match (&args.labels, own_labels) {
+        (None, Some(labels)) => {
+            let row = |&label: &i64| LabelRow { label, confidence: None };
+            (args.samples.clone(), labels.values().iter().map(row).collect())
+        }
+        (path, _) => {
+            let path = path.clone().unwrap_or(beside);
+            let column = LabelColumn::Confidence;
+            let rows = read_labels_of(&args.samples, images.len(), &path, args.classes, column)
+                .context("cannot use the labels")?;
+            (path, rows)
+        }
+    };
     let labels: Vec<i64> = rows.iter().map(|row| row.label).collect();
     let shard = shard(args)?;
     if let Some(shard) = &shard {
@@ -168,7 +172,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let mut report = Report::new(guarantee);
     let metadata = json!({
         "synthetic_samples_path": args.samples,
-        "synthetic_labels_path": labels_path,
+        "synthetic_labels_path": &labels_path,
         "original_shard_path": shard.as_ref().map(|s| &s.source),
         "num_synthetic_samples": images.len(),
         "num_original_samples": shard.as_ref().map(|s| s.images.len()),
@@ -178,7 +182,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     }
     report.field("metadata", metadata)?.field("success_criteria", verdict)?;
     loaded.describe(&mut report)?;
-    let files = [args.samples.clone(), labels_path];
+    let mut files = vec![args.samples.clone()];
+    if labels_path != args.samples {
+        files.push(labels_path);
+    }
     for path in files.iter().chain(shard.iter().flat_map(|s| &s.files)) {
         report.input(FileRecord::of(path)?);
     }

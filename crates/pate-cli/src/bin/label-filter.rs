@@ -116,7 +116,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let spec = pool.spec(ANY_CLASSES);
     let teacher = LoadedTeacher::load(&files, &loaded.config, &filters.plan, spec, ctx)?;
     for note in teacher.switched_off(&filters.plan, false) {
-        ctx.say(note);
+        ctx.say(&note);
     }
     let filtered = label_filter(&pool, &teacher.filter_inputs(), &filters.plan, ctx.progress())?;
     let names: Vec<String> = args.candidates.iter().map(|p| p.to_string_lossy().into_owned()).collect();

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
@@ -14,7 +14,7 @@ use pate_cli::checkpoint::ResumeArgs;
 use pate_cli::public_data::{self, PublicDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run, training};
 use pate_core::data::{
-    Images, LabelColumn, Labels, Normalisation, Privacy, RangeRule, Records, SoftLabels, read_label_csv,
+    Images, LabelColumn, Labels, Normalisation, Privacy, RangeRule, Records, SoftLabels, read_labels_of,
 };
 use pate_core::models::{self, UcStub};
 use pate_core::nn;
@@ -42,8 +42,8 @@ struct Args {
     /// The samples
     #[arg(long, value_name = "FILE", value_parser = parse_path, required_unless_present = "public_control", help_heading = "Samples")]
     samples: Option<PathBuf>,
-    /// Their labels, CSV
-    #[arg(long, value_name = "FILE", value_parser = parse_path, required_unless_present = "public_control", help_heading = "Samples")]
+    /// Their labels, CSV [default: those in the file of the samples, where it holds some]
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Samples")]
     labels: Option<PathBuf>,
     /// The teachers' probabilities of all classes, one row per sample; they take the labels' place in the loss
     #[arg(long, value_name = "FILE", value_parser = parse_path, conflicts_with_all = ["public_control", "relabel_with"], help_heading = "Samples")]
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
 }
 
 fn records(args: &Args) -> Result<Records> {
-    let (Some(samples), Some(labels)) = (&args.samples, &args.labels) else {
+    let Some(samples) = &args.samples else {
         return args.public.load();
     };
     let rule = if args.no_normalize {
@@ -119,7 +119,8 @@ fn records(args: &Args) -> Result<Records> {
             normalised_flag: Some("--no-normalize"),
         }
     };
-    let images = Images::load(samples, rule).context("cannot use the samples")?;
+    let (images, own_labels) =
+        Images::load_with_labels(samples, rule, args.classes).context("cannot use the samples")?;
     if images.is_empty() {
         return Err(pate_core::Error::content(
             samples,
@@ -128,23 +129,26 @@ fn records(args: &Args) -> Result<Records> {
         )
         .into());
     }
-    let rows = read_label_csv(labels, args.classes, LabelColumn::Label).context("cannot use the labels")?;
-    if rows.len() != images.len() {
-        return Err(pate_core::Error::content(
-            labels,
-            format!("{} labels, but {} has {} samples", rows.len(), samples.display(), images.len()),
-            "give the two files of one run",
-        )
-        .into());
-    }
-    let values = rows.into_iter().map(|row| row.label).collect();
+    let mut files = vec![samples.clone()];
+    let labels = match (&args.labels, own_labels) {
+        (Some(path), _) => {
+            let rows = read_labels_of(samples, images.len(), path, args.classes, LabelColumn::Label)
+                .context("cannot use the labels")?;
+            files.push(path.clone());
+            Labels::new(path, rows.into_iter().map(|row| row.label).collect(), args.classes)?
+        }
+        (None, Some(labels)) => labels,
+        (None, None) => {
+            bail!("--labels is missing, and {} holds no labels beside its images", samples.display())
+        }
+    };
     Ok(Records {
         images,
-        labels: Labels::new(labels, values, args.classes)?,
+        labels,
         name: samples.display().to_string(),
         privacy: Privacy::Private,
         class_names: Vec::new(),
-        files: vec![samples.clone(), labels.clone()],
+        files,
         listing: None,
     })
 }

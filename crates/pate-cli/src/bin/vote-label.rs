@@ -14,7 +14,7 @@ use pate_cli::args::{ConfigArgs, ProgramArgs, RunArgs, ScaleArgs, parse_path};
 use pate_cli::batch::find_teachers;
 use pate_cli::checkpoint::Checkpoint;
 use pate_cli::{Context, Outcome, Step, training};
-use pate_core::data::{Images, LabelColumn, Normalisation, class_counts, read_label_csv, write_csv};
+use pate_core::data::{Images, LabelColumn, Normalisation, class_counts, read_labels_of, write_csv};
 use pate_core::label::label;
 use pate_core::models::Teacher;
 use pate_core::vote::{Aggregate, Ballot, panel_rows};
@@ -130,7 +130,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     }
     let loaded = args.config.load(ctx)?;
     let normalisation = training::normalisation(&loaded.config.preprocessing)?;
-    let ids = find_teachers(&args.teachers_dir, args.start_id, args.num_teachers.map(|n| n as usize))?;
+    let teachers = find_teachers(&args.teachers_dir, args.start_id, args.num_teachers.map(|n| n as usize))?;
+    let ids: Vec<u64> = teachers.models.keys().copied().collect();
+    teachers.say_what_is_left_out(ctx);
     let path = |what: &str| args.output.join(format!("{}_{what}", args.name));
     let _lock = ctx.lock_file(&path("report.json"))?;
     let images = Images::load(&args.samples, args.scale.rule()).context("cannot use the samples")?;
@@ -147,26 +149,14 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         bail!("--panel is {panel}, but there are {} teachers; give at most that", ids.len());
     }
     let samples = FileRecord::of(&args.samples)?;
-    let models = ids.iter().map(|id| args.teachers_dir.join(id.to_string()).join("model.pth"));
-    let models = models.map(|path| FileRecord::of(&path)).collect::<Result<Vec<_>, _>>()?;
+    let models = teachers.models.values().map(|path| FileRecord::of(path)).collect::<Result<Vec<_>, _>>()?;
     let voting = Vote { args, images: &images, normalisation, models: &models, samples: &samples, panel };
     let classes = voting.load(0, ctx)?.classes();
     let before = match &args.labels {
         Some(path) => {
-            let rows = read_label_csv(path, classes, LabelColumn::Label).context("cannot use the labels")?;
-            if rows.len() != images.len() {
-                return Err(pate_core::Error::content(
-                    path,
-                    format!(
-                        "{} labels, but {} has {} samples",
-                        rows.len(),
-                        args.samples.display(),
-                        images.len()
-                    ),
-                    "give the two files of one run",
-                )
-                .into());
-            }
+            let column = LabelColumn::Label;
+            let rows = read_labels_of(&args.samples, images.len(), path, classes, column)
+                .context("cannot use the labels")?;
             Some(rows)
         }
         None => None,

@@ -77,7 +77,11 @@ impl Kind {
             },
             Self::Flag => value.is_boolean().then(|| value.clone()),
             Self::Classes => {
-                value.as_array()?.iter().all(|v| whole(v).is_some_and(|n| n < 10_000)).then(|| value.clone())
+                let classes: Option<Vec<u64>> = value.as_array()?.iter().map(whole).collect();
+                let mut classes = classes?;
+                classes.sort_unstable();
+                let once = classes.windows(2).all(|pair| pair[0] < pair[1]);
+                (once && classes.iter().all(|n| *n < 10_000)).then(|| value.clone())
             }
             Self::Numbers => {
                 let list = value.as_array()?;
@@ -98,7 +102,9 @@ impl Kind {
             Self::DistanceOrNone => json!({"type": ["number", "null"], "minimum": 0}),
             Self::ShareOrNone => json!({"type": ["number", "null"], "minimum": 0, "maximum": 1}),
             Self::Flag => json!({"type": "boolean"}),
-            Self::Classes => json!({"type": "array", "items": {"type": "integer", "minimum": 0}}),
+            Self::Classes => {
+                json!({"type": "array", "items": {"type": "integer", "minimum": 0}, "uniqueItems": true})
+            }
             Self::Numbers => json!({"type": "array", "items": {"type": "number"}, "minItems": 1}),
             Self::Word(words) => json!({"type": "string", "enum": words}),
         }
@@ -116,7 +122,7 @@ impl fmt::Display for Kind {
             Self::DistanceOrNone => f.write_str("a number above 0, or 0 or null to switch the check off"),
             Self::ShareOrNone => f.write_str("a share from 0 to 1, or 0 or null for no limit"),
             Self::Flag => f.write_str("true or false"),
-            Self::Classes => f.write_str("a list of class numbers"),
+            Self::Classes => f.write_str("a list of class numbers, each once"),
             Self::Numbers => f.write_str("a list of numbers, one per channel"),
             Self::Word(words) => write!(f, "one of {}", words.join(", ")),
         }

@@ -288,13 +288,14 @@ const DEEP: u16 = 1 << 14;
 
 /// Refuses images that show nothing, and those that use only a corner of their files' range.
 fn check_values(folder: &Path, all: &[Picture]) -> Result<()> {
-    let first = all.iter().find_map(|picture| picture.bytes.first());
-    if all.iter().flat_map(|picture| &picture.bytes).all(|byte| Some(byte) == first) {
-        return Err(Error::content(
-            folder,
-            format!("every pixel of its {} images is {}", all.len(), first.copied().unwrap_or_default()),
-            "give images that show something; perhaps they were written wrong",
-        ));
+    for (value, colour) in [(0, "black"), (u8::MAX, "white")] {
+        if all.iter().flat_map(|picture| &picture.bytes).all(|byte| *byte == value) {
+            return Err(Error::content(
+                folder,
+                format!("all of its {} images are {colour}", all.len()),
+                "give images that show something; perhaps they were written wrong",
+            ));
+        }
     }
     let deepest = all.iter().map(|picture| picture.deepest.map_or(u16::MAX, |value| value)).max();
     if let Some(deepest) = deepest.filter(|deepest| *deepest < DEEP) {
@@ -420,17 +421,76 @@ mod tests {
     }
 
     #[test]
-    fn grey_colour_and_transparent_pixels_keep_their_values() {
+    fn grey_and_colour_keep_their_values() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         grey(&root.join("a/1.png"), 4, 4, 51);
         fs::create_dir(root.join("b")).unwrap();
         RgbImage::from_pixel(4, 4, Rgb([255, 0, 102])).save(root.join("b/1.png")).unwrap();
-        RgbaImage::from_pixel(4, 4, Rgba([0, 204, 255, 0])).save(root.join("b/2.png")).unwrap();
+        RgbaImage::from_pixel(4, 4, Rgba([0, 204, 255, 255])).save(root.join("b/2.png")).unwrap();
         let records = load(root, Split::Test).unwrap();
         assert_eq!(records.images.tensor().size(), [3, 3, 4, 4]);
         let planes: Vec<f32> = records.images.to_vec().unwrap().into_iter().step_by(16).collect();
         assert_eq!(planes, [0.2, 0.2, 0.2, 1.0, 0.0, 0.4, 0.0, 0.8, 1.0]);
+    }
+
+    /// Field cases, row 14: digits on a transparent canvas became blank shards.
+    #[test]
+    fn images_that_show_nothing_or_hide_something_are_refused() {
+        let ink = |x: u32| if x == 2 { 255 } else { 0 };
+        let canvas = DynamicImage::from(RgbaImage::from_fn(4, 4, |x, _| Rgba([0, 0, 0, ink(x)])));
+        let grey_canvas =
+            DynamicImage::from(image::GrayAlphaImage::from_fn(4, 4, |x, _| image::LumaA([0, ink(x)])));
+        let sensor = image::ImageBuffer::from_fn(4, 4, |x, _| Luma([u16::from(ink(x)) * 16]));
+        for (picture, part) in [
+            (canvas, "parts of it are transparent"),
+            (grey_canvas, "parts of it are transparent"),
+            (DynamicImage::from(GrayImage::from_pixel(4, 4, Luma([0]))), "all of its 2 images are black"),
+            (DynamicImage::from(RgbImage::from_pixel(4, 4, Rgb([255; 3]))), "all of its 2 images are white"),
+            (DynamicImage::ImageLuma16(sensor), "none is above 4080 of 65535"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            for class in ["a", "b"] {
+                fs::create_dir(dir.path().join(class)).unwrap();
+                picture.save(dir.path().join(class).join("1.png")).unwrap();
+            }
+            assert!(problem(dir.path()).contains(part), "{}", problem(dir.path()));
+        }
+    }
+
+    /// Field cases, row 13.
+    #[test]
+    fn other_names_of_splits_and_what_systems_add_are_understood() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for name in ["training/a/1.png", "training/b/1.png", "testing/a/1.png", "testing/b/1.png"] {
+            grey(&root.join(name), 4, 4, 9);
+        }
+        put(&root.join("__MACOSX/training/a/._1.png"), b"no picture");
+        put(&root.join("training/__MACOSX/._1.png"), b"no picture");
+        assert_eq!(load(root, Split::Train).unwrap().class_names, ["a", "b"]);
+        assert_eq!(load(root, Split::Test).unwrap().len(), 2);
+        let flat = tempfile::tempdir().unwrap();
+        for name in ["a/1.png", "b/1.png", "__MACOSX/a/._1.png"] {
+            grey(&flat.path().join(name), 4, 4, 9);
+        }
+        assert_eq!(load(flat.path(), Split::Train).unwrap().class_names, ["a", "b"]);
+    }
+
+    /// Field cases, rows 5 and 13: macOS decomposes names, others do not.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn composed_and_decomposed_names_are_one_class() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for name in ["train/\u{e9}/1.png", "train/f/1.png", "test/e\u{301}/1.png", "test/f/1.png"] {
+            grey(&root.join(name), 4, 4, 9);
+        }
+        for split in [Split::Train, Split::Test] {
+            assert_eq!(load(root, split).unwrap().class_names, ["f", "\u{e9}"]);
+        }
+        grey(&root.join("train/e\u{301}/1.png"), 4, 4, 9);
+        assert!(problem(root).contains("composed and decomposed"), "{}", problem(root));
     }
 
     #[test]
@@ -542,6 +602,6 @@ mod tests {
         assert!(problem(root).contains("a folder in a class's folder"), "{}", problem(root));
         fs::remove_file(root.join("a/up")).unwrap();
         symlink("/dev/zero", root.join("a/3.png")).unwrap();
-        assert!(problem(root).contains("not a regular file"), "{}", problem(root));
+        assert!(problem(root).starts_with("cannot read"), "{}", problem(root));
     }
 }

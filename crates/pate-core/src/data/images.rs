@@ -6,7 +6,7 @@ use artifact::{Access, AtomicFile, FileRecord};
 use tch::{Device, Kind, Tensor};
 use tensorfile::{Array, DType, View};
 
-use super::ImageSpec;
+use super::{ImageSpec, Labels};
 use crate::{Error, Result, tensor};
 
 /// Images `[n, c, h, w]`, float32, on the CPU until moved; every value is finite.
@@ -139,29 +139,42 @@ fn likely(low: f32, high: f32) -> Option<Scale> {
 }
 
 impl Images {
-    /// Images of a file in any container that `tensorfile` knows; `[n, h, w]` and `[n, 1, h, w]` are the same. Of a file with
-    /// images and labels, the images.
+    /// Images of a file in any container that `tensorfile` knows; `[n, h, w]`, `[n, 1, h, w]` and `[n, h, w, 1]` are the same. Of a
+    /// file with images and labels, the images.
     ///
     /// # Errors
     /// Names the file: a wrong rank or channel count, NaN or infinite values, values of which nobody knows the scale.
     pub fn load(path: &Path, rule: RangeRule) -> Result<Self> {
-        let array = tensorfile::read(path)?.into_array()?;
-        Self::from_array(path, array, rule)
+        let (images, _) = tensorfile::read(path)?.into_images_and_labels()?;
+        Self::from_array(path, images, rule)
+    }
+
+    /// Images of a file, and their labels where it holds some, as `combine --format npz` writes them.
+    ///
+    /// # Errors
+    /// As [`Images::load`]; also labels outside `0..classes`.
+    pub fn load_with_labels(path: &Path, rule: RangeRule, classes: i64) -> Result<(Self, Option<Labels>)> {
+        let (images, labels) = tensorfile::read(path)?.into_images_and_labels()?;
+        let labels = labels.map(|labels| Labels::from_array(path, &labels, classes)).transpose()?;
+        Ok((Self::from_array(path, images, rule)?, labels))
     }
 
     pub(crate) fn from_array(path: &Path, array: Array, rule: RangeRule) -> Result<Self> {
-        let shape: Vec<i64> = array.shape().iter().map(|&n| n as i64).collect();
-        let shape = match shape[..] {
-            [n, h, w] => [n, 1, h, w],
-            [n, c @ (1 | 3), h, w] => [n, c, h, w],
-            _ => {
-                return Err(Error::content(
-                    path,
-                    format!("it holds a tensor of shape {shape:?}"),
-                    "images are [n, channels, height, width] with 1 or 3 channels",
-                ));
-            }
+        let other = |shape: &[usize]| {
+            Error::content(
+                path,
+                format!("it holds a tensor of shape {shape:?}"),
+                "images are [n, channels, height, width] or [n, height, width, channels], with 1 or 3 channels",
+            )
         };
+        let stored = array.shape().to_vec();
+        let array = array.into_nchw().map_err(|_| other(&stored))?;
+        let shape = match *array.shape() {
+            [n, h, w] => [n, 1, h, w],
+            [n, c, h, w] => [n, c, h, w],
+            _ => return Err(other(&stored)),
+        }
+        .map(|n| n as i64);
         if array.dtype() == DType::Bool {
             return Err(Error::content(path, "it holds booleans", "images are integers 0..255 or floats"));
         }
@@ -438,5 +451,39 @@ mod tests {
         for word in ["unit", "byte", "signed", "0..16"] {
             assert_eq!(word.parse::<Scale>().unwrap().to_string(), word);
         }
+    }
+
+    /// Field cases, row 11.
+    #[test]
+    fn channels_may_come_last() {
+        let pixels: Vec<f32> = (0..2 * 4 * 5 * 3).map(|i| i as f32 / 120.0).collect();
+        let array = Array::from_f32(vec![2, 4, 5, 3], pixels.clone()).unwrap();
+        let images = Images::from_array(Path::new("x.npy"), array, UNIT).unwrap();
+        assert_eq!(images.tensor().size(), [2, 3, 4, 5]);
+        let found = images.to_vec().unwrap();
+        for (at, value) in found.into_iter().enumerate() {
+            let (n, c, y, x) = (at / 60, at / 20 % 3, at / 5 % 4, at % 5);
+            assert_eq!(value.to_bits(), pixels[((n * 4 + y) * 5 + x) * 3 + c].to_bits());
+        }
+        let array = Array::from_f32(vec![2, 4, 5, 2], vec![0.5; 80]).unwrap();
+        let error = Images::from_array(Path::new("x.npy"), array, UNIT).err().unwrap().to_string();
+        assert!(error.contains("[2, 4, 5, 2]") && error.contains("[n, height, width, channels]"), "{error}");
+    }
+
+    /// Field cases, row 11.
+    #[test]
+    fn labels_may_lie_beside_images() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gen.npz");
+        let mut bytes = Vec::new();
+        let pixels = View::f32(&[3, 1, 1, 1], &[0.5, 1.0, 0.0]).unwrap();
+        tensorfile::npz::write(&mut bytes, &[("x", pixels), ("y", View::i64(&[3], &[2, 0, 1]).unwrap())])
+            .unwrap();
+        artifact::write_bytes(&path, Access::Public, &bytes).unwrap();
+        let (images, labels) = Images::load_with_labels(&path, UNIT, 3).unwrap();
+        assert_eq!((images.len(), labels.unwrap().values()), (3, &[2, 0, 1][..]));
+        assert_eq!(Images::load(&path, UNIT).unwrap().len(), 3);
+        let error = Images::load_with_labels(&path, UNIT, 2).err().unwrap().to_string();
+        assert!(error.contains("label 0 is 2"), "{error}");
     }
 }

@@ -123,6 +123,28 @@ pub fn read_label_csv(path: &Path, classes: i64, columns: LabelColumn) -> Result
     parse_label_csv(path, text.as_bytes(), classes, columns)
 }
 
+/// [`read_label_csv`] for the `n` images of the file `samples`.
+///
+/// # Errors
+/// As there; also another number of labels than images.
+pub fn read_labels_of(
+    samples: &Path,
+    n: usize,
+    path: &Path,
+    classes: i64,
+    columns: LabelColumn,
+) -> Result<Vec<LabelRow>> {
+    let rows = read_label_csv(path, classes, columns)?;
+    if rows.len() != n {
+        return Err(Error::content(
+            path,
+            format!("{} labels, but {} has {n} samples", rows.len(), samples.display()),
+            "give the two files of one run",
+        ));
+    }
+    Ok(rows)
+}
+
 /// The line, counted from 1, of the record that was read at `start`. The reader's own count is one short after CRLF,
 /// where it takes the next record to begin between the two.
 fn line_of(text: &[u8], start: u64) -> usize {
