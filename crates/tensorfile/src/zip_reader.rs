@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, Read, SeekFrom};
 
 use flate2::read::DeflateDecoder;
+use zip::read::{ArchiveOffset, Config};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
@@ -53,7 +54,10 @@ pub(crate) struct Archive {
 impl Archive {
     /// Reads the directory of a file of `length` bytes.
     pub(crate) fn open(source: &mut dyn Source, length: u64, budget: &mut Budget) -> Result<Self, Fault> {
-        let mut zip = ZipArchive::new(source).map_err(broken)?;
+        // The archive starts where the file does. Left to itself, the crate searches for where the directory may have been moved to,
+        // and takes the zip64 records that PyTorch always writes for a part of it where the first name has 30 bytes.
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let mut zip = ZipArchive::with_config(config, source).map_err(broken)?;
         if zip.has_duplicate_names() {
             return Err(Fault::BrokenZip("two entries have one name".into()));
         }

@@ -7,6 +7,7 @@
 )]
 
 mod conformance;
+mod field;
 mod hostile;
 mod labelled;
 mod round_trip;
