@@ -248,7 +248,7 @@ impl Work {
     pub(crate) fn mnist(&self, root: &str, train: usize, test: usize) {
         for (split, n) in [("train", train), ("t10k", test)] {
             let pixels: Vec<u8> = (0..n)
-                .flat_map(|i| image(i % 10, 0.5 + 0.05 * (i / 10 % 10) as f32, i))
+                .flat_map(|i| image(i % 10, 0.51 + 0.05 * (i / 10 % 10) as f32, i))
                 .map(|x| (x * 255.0) as u8)
                 .collect();
             let labels: Vec<u8> = (0..n).map(|i| (i % 10) as u8).collect();
