@@ -290,10 +290,5 @@ impl From<Error> for Fault {
 /// A name out of a file, fit for one line of an error: escaped, and cut after 80 characters.
 pub(crate) fn shown(name: &str) -> String {
     const LONGEST: usize = 80;
-    let mut chars = name.chars();
-    let mut text: String = chars.by_ref().take(LONGEST).flat_map(char::escape_debug).collect();
-    if chars.next().is_some() {
-        text.push_str("...");
-    }
-    text
+    input_file::shown(name, LONGEST)
 }
