@@ -137,10 +137,12 @@ impl Roles {
                     && !is_one_of(name, &OTHER_NAMES)
             };
             by_name = match by_name {
-                (None, None) if is_images(first) && is_labels(second, &first.1) => (Some(0), Some(1)),
-                (None, None) if is_images(second) && is_labels(first, &second.1) => (Some(1), Some(0)),
-                (Some(0), None) if is_images(first) && is_labels(second, &first.1) => (Some(0), Some(1)),
-                (Some(1), None) if is_images(second) && is_labels(first, &second.1) => (Some(1), Some(0)),
+                (None | Some(0), None) if is_images(first) && is_labels(second, &first.1) => {
+                    (Some(0), Some(1))
+                }
+                (None | Some(1), None) if is_images(second) && is_labels(first, &second.1) => {
+                    (Some(1), Some(0))
+                }
                 (None, Some(1)) if is_images(first) => (Some(0), Some(1)),
                 (None, Some(0)) if is_images(second) => (Some(1), Some(0)),
                 settled => settled,

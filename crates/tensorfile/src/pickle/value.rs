@@ -126,7 +126,7 @@ impl<'a> Builder<'a, '_> {
                 Some((position, _)) => {
                     let earlier = out.get(*position).is_some_and(|(_, value)| value.has_array());
                     let array = earlier || value.has_array();
-                    alike.get_or_insert_with(|| (name, array)).1 |= array;
+                    alike.get_or_insert((name, array)).1 |= array;
                 }
                 None => {
                     self.budget.spend(ENTRY_BYTES, || "its nested containers".into())?;
