@@ -396,3 +396,197 @@ fn completions_are_there_for_every_shell() {
     }
     work.inspect("--completions tcsh").ends_with(2);
 }
+
+/// Field cases, row 5: folders that are one teacher, and those without a model.
+#[test]
+fn teachers_folders_that_contradict_each_other_are_named() {
+    let work = Work::new();
+    let model = state_dict(STUB);
+    for folder in ["1", "01", "+1", "2", "000"] {
+        work.put(&format!("nets/{folder}/model.pth"), &model);
+    }
+    work.put("nets/3/MODEL.PTH", &model);
+    work.put("nets/4/best_model.pth", &model);
+    std::fs::create_dir(work.path("nets/5")).unwrap();
+    let run = work.inspect("nets").ends_with(1);
+    run.shows(&[
+        "PROBLEM  teacher 1 has 3 folders: nets/+1, nets/01, nets/1",
+        "PROBLEM  nets/3/MODEL.PTH is not called model.pth: rename it",
+        "PROBLEM  nets/4 has no model.pth: no teacher is read from it",
+        "PROBLEM  nets/5 has no model.pth: no teacher is read from it",
+        "is       5 trained teachers",
+    ]);
+    // What is there is shown by the path that it has. Field cases, row 13.
+    work.inspect("nets/000").ends_with(0).shows(&["nets/000/model.pth", "UCStub"]);
+    for folder in ["teacher_1", "teacher_01"] {
+        work.put(&format!("shards/{folder}/shard.pt"), pt(&[2, 1, 8, 8], 0.5));
+    }
+    work.inspect("shards")
+        .ends_with(1)
+        .shows(&["teacher 1 has 2 folders: shards/teacher_01, shards/teacher_1"]);
+    let work = Work::new();
+    for folder in ["0", "1"] {
+        work.put(&format!("nets/{folder}/model.pth"), &model);
+    }
+    work.inspect("nets").ends_with(0).shows(&["2 trained teachers"]);
+}
+
+/// Attacks, row 6: JSON that is no report does not decide what a small file costs, and no file's values fill the memory.
+#[test]
+fn large_json_is_bounded() {
+    let work = Work::new();
+    let many = format!("[{}[0]]", "[0],".repeat(3_000_000));
+    let record = work.put("out/a.pt", pt(&[2, 1, 8, 8], 0.5));
+    work.report("out/z_report.json", Guarantee::Public, &[], &[record]);
+    for name in ["out/b.json", "out/c.json", "out/d.json"] {
+        work.put(name, &many);
+    }
+    let run = work.inspect("out/a.pt").ends_with(0);
+    run.shows(&["privacy  public", "z_report.json (same hash)"]);
+    let run = work.inspect("out/b.json").ends_with(3);
+    assert!(
+        run.stderr.contains("out/b.json: broken JSON file: it holds more than 2097152 values"),
+        "{}",
+        run.stderr
+    );
+    let twice = r#"{"filtering": {"a": 1}, "generation": {}, "filtering": {}}"#;
+    work.put("twice.json", twice);
+    let run = work.inspect("twice.json").ends_with(3);
+    assert!(run.stderr.contains("the key \"filtering\" stands twice"), "{}", run.stderr);
+    work.put("wide.csv", format!("a{}\n", ",a".repeat(20_000)));
+    let run = work.inspect("wide.csv").ends_with(3);
+    assert!(run.stderr.contains("line 1 has more than 10000 columns"), "{}", run.stderr);
+}
+
+/// Attacks, row 7: a file is hashed once, however often it is named. Hashing 4 MB 30,000 times would take minutes.
+#[test]
+fn a_file_that_is_named_again_and_again_is_hashed_once() {
+    let work = Work::new();
+    let image = work.put("out/0/a.png", vec![7; 4 << 20]);
+    let records = vec![image.clone(); 15_000];
+    work.report("out/any_report.json", Guarantee::Public, &records, &records);
+    work.inspect("out/any_report.json").ends_with(0).shows(&["... and 14940 more"]);
+    let row = format!("0/a.png,0,{}\n", image.sha256);
+    work.put("list/metadata.csv", format!("file_name,label,sha256\n{}", row.repeat(30_000)));
+    work.put("list/0/a.png", vec![7; 4 << 20]);
+    let run = work.inspect("list").ends_with(1);
+    run.shows(&[
+        "images_as_listed: 30000",
+        "29999 rows of metadata.csv name an image that an earlier row names",
+    ]);
+    let many = vec![image; 100_001];
+    work.report("out/many_report.json", Guarantee::Public, &many, &[]);
+    work.inspect("out/many_report.json")
+        .ends_with(1)
+        .shows(&["it names 100001 files; the last 1 were not looked for"]);
+}
+
+/// Attacks, row 9.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_no_regular_file_is_refused_without_waiting() {
+    let work = Work::new();
+    for name in ["pipe", "out/pipe.json", "out/any_report.json"] {
+        std::fs::create_dir_all(work.path("out")).unwrap();
+        assert!(Command::new("mkfifo").arg(work.path(name)).status().unwrap().success());
+    }
+    work.put("out/a.pt", pt(&[2, 1, 8, 8], 0.5));
+    work.inspect("out/a.pt").ends_with(0).shows(&["images: 2"]);
+    for path in ["pipe", "/dev/zero", "/dev/null", "out/pipe.json"] {
+        let run = work.inspect(path).ends_with(3);
+        assert!(
+            run.stderr.contains("it is a pipe") && run.stderr.lines().count() == 1,
+            "{path}: {}",
+            run.stderr
+        );
+    }
+    for path in ["/proc/kmsg", "/proc/self/status", "/proc/cpuinfo"] {
+        let run = work.inspect(path).ends_with(3);
+        assert_eq!(run.stderr.lines().count(), 1, "{path}: {}", run.stderr);
+    }
+    // In a folder they are named, and the rest is read.
+    let run = work.inspect("out").ends_with(3);
+    run.shows(&["out/a.pt"]);
+    assert_eq!(run.stderr.lines().count(), 2, "{}", run.stderr);
+}
+
+/// Attacks, row 15: from names of arrays, keys and texts of JSON, columns of CSV, file names, and errors, in both kinds of output.
+#[test]
+fn what_is_not_seen_never_reaches_a_terminal() {
+    let work = Work::new();
+    let hidden = [
+        '\u{61c}',
+        '\u{feff}',
+        '\u{2060}',
+        '\u{ad}',
+        '\u{e0041}',
+        '\u{fe0f}',
+        '\u{115f}',
+        '\u{3164}',
+        '\u{202e}',
+        '\u{fff9}',
+    ];
+    let name: String = hidden.iter().collect();
+    let mut file = Vec::new();
+    let view = View::u8(&[1], &[7]).unwrap();
+    tensorfile::pt::write_dict(&mut file, &[(&format!("a{name}"), view), ("b", view)]).unwrap();
+    work.put("a.pt", &file);
+    let mut file = Vec::new();
+    tensorfile::safetensors::write(&mut file, &[("a", view)], &[(format!("k{name}"), format!("v{name}"))])
+        .unwrap();
+    work.put("a.safetensors", &file);
+    work.put("a.csv", format!("label,x{name}\n1,2\n"));
+    work.put("bad.csv", format!("label\n1{name}\n"));
+    work.put("a.json", json!({format!("k{name}"): format!("v{name}")}).to_string());
+    work.put("bad.json", format!("{{\"{name}\": 1, \"{name}\": 1}}"));
+    work.put("card.md", format!("# Data card {name}\n"));
+    work.put(&format!("file{name}.csv"), "a\n1\n");
+    work.put(&format!("file{name}.pt"), "no tensors");
+    for line in [".", "--json ."] {
+        let run = work.inspect(line).ends_with(3);
+        for text in [&run.stdout, &run.stderr] {
+            let found = text.chars().find(|symbol| hidden.contains(symbol));
+            assert_eq!(found, None, "{line}: {text}");
+        }
+        assert!(run.stdout.contains("u202e") || run.stdout.contains("u{202e}"), "{}", run.stdout);
+    }
+    // The machine gets the texts as they are.
+    let mut run = work.inspect("--json a.json").ends_with(0);
+    run.stdout = run.stdout.replace("/u", "\\u");
+    let found = run.json();
+    assert_eq!(found[0]["fields"]["keys"], json!([format!("k{name}")]));
+}
+
+/// Field cases, row 13: what Windows PowerShell 5 writes with `>`.
+#[test]
+fn texts_of_powershell_are_read() {
+    let work = Work::new();
+    let utf16 = |text: &str| {
+        [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect::<Vec<u8>>()
+    };
+    work.put("labels.csv", utf16("index,label\r\n0,3\r\n"));
+    work.put("config.json", utf16("{\"filtering\": {}}"));
+    work.inspect("labels.csv").ends_with(0).shows(&["labels: 1"]);
+    work.inspect("config.json").ends_with(0).shows(&["configuration"]);
+}
+
+/// Field cases, rows 7 and 8: networks in files of other tools, and what is not read of them.
+#[test]
+fn networks_of_other_tools_are_told() {
+    let work = Work::new();
+    let inner = |prefix: &str| {
+        let layers: Vec<(String, &[usize])> =
+            STUB.iter().map(|(name, shape)| (format!("{prefix}{name}"), *shape)).collect();
+        let layers: Vec<(&str, &[usize])> =
+            layers.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
+        state_dict(&layers)
+    };
+    for prefix in ["_module.", "model._orig_mod.", "student.net."] {
+        work.put("model.pth", inner(prefix));
+        work.inspect("model.pth").ends_with(0).shows(&["UCStub, the classifier"]);
+    }
+    let fixture = fixtures().join("field/beside.pt");
+    work.inspect(&fixture.to_string_lossy())
+        .ends_with(0)
+        .shows(&["not_read: {", "a tensor of complex64"]);
+}

@@ -1,4 +1,6 @@
+use std::collections::HashSet;
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -7,6 +9,10 @@ use crate::{Error, FileRecord, Guarantee};
 
 /// Reports looked at in one folder, at most.
 const MAX_LOOKED_AT: usize = 1000;
+
+/// What the JSON files of one folder that are looked at may take together; reports take some thousand bytes, those of large
+/// batches some hundred thousand.
+const MAX_SEARCHED: u64 = 16 << 20;
 
 /// Where the report of most files lies, so that a folder of many is seldom searched.
 const USUAL_NAMES: [&str; 6] = [
@@ -65,7 +71,21 @@ impl StoredReport {
 
     /// The report beside `file`, or in the folder above, that names it among its outputs, and what it says of it. One
     /// with the same hash comes before one with another; `sha256` is the file's.
+    ///
+    /// Of each folder at most 1,000 JSON files are looked at, and at most 16 MiB of them, those first that usually are reports: a large
+    /// one that is none must not decide how long this takes.
     pub fn of_file(file: &Path, sha256: &str) -> Option<(Self, FileRecord)> {
+        let (report, record) =
+            Self::of_file_by(file, sha256, |path| Self::read(path).ok().flatten().map(Box::new))?;
+        Some((*report, record))
+    }
+
+    /// [`StoredReport::of_file`] for a caller that looks for the reports of many files: `read` may remember what it gave.
+    pub fn of_file_by<R: Deref<Target = Self>>(
+        file: &Path,
+        sha256: &str,
+        mut read: impl FnMut(&Path) -> Option<R>,
+    ) -> Option<(R, FileRecord)> {
         let dir = folder_of(file);
         let name = file.file_name()?;
         let mut places = vec![(dir.to_path_buf(), PathBuf::from(name))];
@@ -76,10 +96,21 @@ impl StoredReport {
         for (folder, inner) in places {
             let own = file.with_extension("json").file_name().map(|name| folder.join(name));
             let usual = USUAL_NAMES.iter().map(|name| folder.join(name));
+            let mut left = MAX_SEARCHED;
+            let mut seen = HashSet::new();
             for path in own.into_iter().chain(usual).chain(json_files(&folder)) {
-                let Ok(Some(report)) = Self::read(&path) else { continue };
-                let named = |record: &&FileRecord| record.path.ends_with(&inner) && path != file;
-                let Some(record) = report.outputs.iter().find(named).cloned() else { continue };
+                if path == file || !seen.insert(path.clone()) {
+                    continue;
+                }
+                let Ok(meta) = fs::metadata(&path) else { continue };
+                let Some(rest) = left.checked_sub(meta.len()).filter(|_| meta.is_file()) else { continue };
+                left = rest;
+                let Some(report) = read(&path) else { continue };
+                let Some(record) =
+                    report.outputs.iter().find(|record| record.path.ends_with(&inner)).cloned()
+                else {
+                    continue;
+                };
                 if record.sha256 == sha256 {
                     return Some((report, record));
                 }
@@ -100,12 +131,22 @@ impl StoredReport {
     /// Looks for a file that the report names: at its path from here, from each folder above the report, and beside the
     /// report, where a folder was moved with all that is in it.
     pub fn state_of(&self, record: &FileRecord) -> FileState {
+        self.state_of_by(record, |path| FileRecord::of(path).ok().map(|found| found.sha256))
+    }
+
+    /// [`StoredReport::state_of`] for a caller that asks about many records: `hash` may remember what it gave, as a report can name
+    /// one file any number of times.
+    pub fn state_of_by(
+        &self,
+        record: &FileRecord,
+        mut hash: impl FnMut(&Path) -> Option<String>,
+    ) -> FileState {
         let Ok(dir) = std::path::absolute(folder_of(&self.path)) else { return FileState::Missing };
         let above = dir.ancestors().map(|folder| folder.join(&record.path));
         let parts: Vec<_> = record.path.iter().collect();
-        let beside = (1..=parts.len().min(3))
-            .rev()
-            .map(|n| dir.join(parts[parts.len() - n..].iter().collect::<PathBuf>()));
+        let beside = (1..=parts.len().min(3)).rev().filter_map(|n| {
+            Some(dir.join(parts.get(parts.len().checked_sub(n)?..)?.iter().collect::<PathBuf>()))
+        });
         let mut changed = None;
         for path in above.chain(beside).chain([record.path.clone()]) {
             let Ok(meta) = fs::metadata(&path) else { continue };
@@ -113,9 +154,7 @@ impl StoredReport {
                 continue;
             }
             // Another size is another content, and need not be hashed.
-            if meta.len() == record.bytes
-                && FileRecord::of(&path).is_ok_and(|found| found.sha256 == record.sha256)
-            {
+            if meta.len() == record.bytes && hash(&path).is_some_and(|found| found == record.sha256) {
                 return FileState::Present(path);
             }
             changed.get_or_insert(path);
@@ -201,6 +240,42 @@ mod tests {
         assert_eq!(named, record, "a changed file is still the one that the report names");
         fs::remove_file(&file).unwrap();
         assert_eq!(report.state_of(&record), FileState::Missing);
+    }
+
+    /// Attacks, row 6: JSON beside a file is read up to a bound, once each, the likeliest first.
+    #[test]
+    fn the_search_for_a_report_is_bounded() {
+        let work = tempfile::tempdir().unwrap();
+        let record = stored(work.path(), Guarantee::Public);
+        let file = work.path().join("out/a.pt");
+        let large = vec![b' '; 9 << 20];
+        for name in ["out/aa.json", "out/ab.json", "out/ac.json", "out/a.json"] {
+            write_bytes(&work.path().join(name), Access::Public, &large).unwrap();
+        }
+        let mut read = Vec::new();
+        let found = StoredReport::of_file_by(&file, &record.sha256, |path| {
+            read.push(path.file_name().unwrap().to_string_lossy().into_owned());
+            StoredReport::read(path).ok().flatten().map(Box::new)
+        });
+        // Of four large ones only the first fits, and the report still does.
+        assert_eq!(read, ["a.json", "any_report.json"]);
+        assert_eq!(found.unwrap().1, record);
+    }
+
+    /// Attacks, row 7.
+    #[test]
+    fn hashes_can_be_remembered() {
+        let work = tempfile::tempdir().unwrap();
+        let record = stored(work.path(), Guarantee::Public);
+        let (report, _) = StoredReport::of_file(&work.path().join("out/a.pt"), &record.sha256).unwrap();
+        let mut asked = 0;
+        let state = report.state_of_by(&record, |_| {
+            asked += 1;
+            Some(record.sha256.clone())
+        });
+        assert!(matches!(state, FileState::Present(_)));
+        assert_eq!(asked, 1);
+        assert!(matches!(report.state_of_by(&record, |_| None), FileState::Changed(_)));
     }
 
     #[test]

@@ -5,7 +5,13 @@
 //! what it refuses; [`read`] and [`read_text`] also hold a limit on the size, which each kind of file states. `/proc` and `/sys`
 //! show regular files of size 0 that have a content, or wait for one: an empty file there is refused as well.
 //!
+//! What such a file says is shown through [`shown`] alone, so that it cannot write to a terminal what nobody sees.
+//!
 //! Errors are [`std::io::Error`]s whose text says what is there instead and what to do; callers add the path.
+
+mod shown;
+
+pub use shown::{is_hidden, shown, shown_json};
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};

@@ -1,8 +1,38 @@
 //! Which network a file's tensors are, or which data.
 
-use tensorfile::Array;
+use tensorfile::{Array, Document};
 
 use crate::arrays::ArrayInfo;
+
+const UCSTUB: [&str; 8] = [
+    "conv1.weight",
+    "conv1.bias",
+    "conv2.weight",
+    "conv2.bias",
+    "fc1.weight",
+    "fc1.bias",
+    "fc2.weight",
+    "fc2.bias",
+];
+
+const DECODER: [&str; 8] = [
+    "fc.weight",
+    "fc.bias",
+    "conv_t1.weight",
+    "conv_t1.bias",
+    "conv_t2.weight",
+    "conv_t2.bias",
+    "conv_final.weight",
+    "conv_final.bias",
+];
+
+/// The tensors of a file as the steps would read it.
+pub(crate) fn tensors(document: Document) -> Option<Vec<(String, Array)>> {
+    let has =
+        |ending: &str| document.entries().iter().any(|(name, _)| name.replace('|', ".").ends_with(ending));
+    let names = if has("conv_t1.bias") { &DECODER } else { &UCSTUB };
+    document.into_state_dict(names).ok()
+}
 
 /// Recognises the networks of these steps by names and shapes, as `pate-core`'s models read them.
 pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
@@ -42,7 +72,7 @@ pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
     }
     if shape("encoder.fc_mu.weight").is_some()
         && shape("encoder.fc_logvar.weight").is_some()
-        && let Some((latents, channels)) = decoder("decoder.")
+        && let Some((latents, channels)) = decoder("decoder.").or_else(|| decoder(""))
     {
         return Some(format!("VAE, encoder and decoder: {latents} latents, image channels: {channels}"));
     }
@@ -125,7 +155,7 @@ mod tests {
         shapes.iter().flat_map(layer).collect()
     }
 
-    const DECODER: &[(&str, &[usize])] = &[
+    const DECODER_SHAPES: &[(&str, &[usize])] = &[
         ("fc", &[6272, 5]),
         ("conv_t1", &[128, 64, 4, 4]),
         ("conv_t2", &[64, 32, 4, 4]),
@@ -147,11 +177,11 @@ mod tests {
         let mut other = stub;
         other[1].1 = &[64, 16, 3, 3];
         assert_eq!(network(&tensors(&other)), None);
-        assert_eq!(network(&tensors(DECODER)).unwrap(), "VAE decoder: 5 latents, image channels: 3");
-        let mut more = tensors(DECODER);
+        assert_eq!(network(&tensors(DECODER_SHAPES)).unwrap(), "VAE decoder: 5 latents, image channels: 3");
+        let mut more = tensors(DECODER_SHAPES);
         more.push(("extra".to_owned(), array(&[1], 0.0)));
         assert_eq!(network(&more), None);
-        let mut vae = tensors(DECODER);
+        let mut vae = tensors(DECODER_SHAPES);
         for (name, _) in &mut vae {
             name.insert_str(0, "decoder.");
         }

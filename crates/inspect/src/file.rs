@@ -1,42 +1,43 @@
 //! One file, told by its content.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, StoredReport};
+use serde_json::{Map, Value};
 use tensorfile::Error;
 
 use crate::arrays::ArrayInfo;
 use crate::finding::{Beside, Finding, Privacy};
+use crate::known::Known;
 use crate::{architecture, folder, json, table};
 
-/// Texts and JSON of more bytes are not read.
-const MAX_TEXT: u64 = 64 << 20;
+/// Arrays of kinds that are not read of which the names are shown.
+const MAX_UNREAD: usize = 100;
 
 /// Looks at a file or a folder.
 ///
 /// # Errors
 /// What cannot be read, or is nothing that is known here.
-pub(crate) fn inspect(path: &Path) -> Result<Finding> {
+pub(crate) fn inspect(path: &Path, known: &mut Known) -> Result<Finding> {
     let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     if meta.is_dir() {
-        return folder::inspect(path);
+        return folder::inspect(path, known);
     }
     if !meta.is_file() {
         bail!("cannot read {}: it is a pipe or a device; give a file or a folder", path.display());
     }
-    let record = FileRecord::of(path)?;
+    let record = known.record(path)?;
     let mut finding = match tensorfile::read(path) {
         Ok(document) => arrays(document),
-        Err(error @ Error::Unrecognised { .. }) => other(path, error)?,
+        Err(error @ Error::Unrecognised { .. }) => other(path, error, known)?,
         Err(error) => return Err(error.into()),
     };
     finding.path = path.to_path_buf();
     finding.bytes = Some(record.bytes);
     if finding.files.is_empty()
-        && let Some((report, named)) = StoredReport::of_file(path, &record.sha256)
+        && let Some((report, named)) = known.report_of(path, &record.sha256)
     {
         let unchanged = named.sha256 == record.sha256;
         if unchanged {
@@ -45,7 +46,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Finding> {
             finding.privacy = Privacy::unknown("the report beside it is of another content");
             finding.problems.push(format!("changed since {} was written", report.path.display()));
         }
-        finding.report = Some(Beside { path: report.path, unchanged });
+        finding.report = Some(Beside { path: report.path.clone(), unchanged });
     }
     finding.sha256 = Some(record.sha256);
     Ok(finding)
@@ -59,9 +60,14 @@ fn arrays(document: tensorfile::Document) -> Finding {
     for (key, text) in &document.metadata {
         finding.field(key, text.as_str());
     }
+    let unread = document.unread();
+    if !unread.is_empty() {
+        let shown = unread.iter().map(|(name, what)| (name.clone(), Value::from(*what)));
+        finding.field("not_read", shown.take(MAX_UNREAD).collect::<Map<_, _>>());
+    }
     let bare = document.describe();
     let n = arrays.len();
-    let network = document.into_tensors().ok().and_then(|tensors| architecture::network(&tensors));
+    let network = architecture::tensors(document).and_then(|tensors| architecture::network(&tensors));
     finding.is = network.or_else(|| architecture::data(&arrays)).or_else(|| {
         Some(if n == 0 { bare } else { format!("{n} {}", if n == 1 { "array" } else { "arrays" }) })
     });
@@ -70,24 +76,25 @@ fn arrays(document: tensorfile::Document) -> Finding {
 }
 
 /// Files without arrays; `error` is what is said of those that are nothing known either.
-fn other(path: &Path, error: Error) -> Result<Finding> {
+fn other(path: &Path, error: Error, known: &mut Known) -> Result<Finding> {
+    let cannot_read = || format!("cannot read {}", path.display());
     let mut start = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(64).read_to_end(&mut start))
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    input_file::open(path)
+        .and_then(|(file, _)| file.take(64).read_to_end(&mut start))
+        .with_context(cannot_read)?;
     if start.starts_with(b"\x89PNG\r\n\x1a\n") {
         return Ok(png(&start));
     }
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     let begins = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start).trim_ascii_start();
+    let text = |limit| input_file::read_text(path, limit).with_context(cannot_read);
     if ending == "json" || begins.starts_with(b"{") || begins.starts_with(b"[") {
-        return json::inspect(path, &text(path)?);
+        return json::inspect(path, &text(input_file::JSON)?, known);
     }
     match ending {
-        "csv" => table::inspect(path, &text(path)?),
+        "csv" => table::inspect(path, &text(input_file::CSV)?),
         "md" => {
-            let text = text(path)?;
-            let text = String::from_utf8_lossy(&text);
+            let text = text(input_file::JSON)?;
             let title = text.lines().next().unwrap_or_default().trim_start_matches('#').trim().to_owned();
             let is = title.starts_with("Data card").then(|| format!("{title} (generated data)"));
             Ok(Finding { format: "Markdown".to_owned(), is, ..Finding::default() })
@@ -99,20 +106,6 @@ fn other(path: &Path, error: Error) -> Result<Finding> {
         }),
         _ => Err(error.into()),
     }
-}
-
-fn text(path: &Path) -> Result<Vec<u8>> {
-    let read = || format!("cannot read {}", path.display());
-    let file = File::open(path).with_context(read)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_TEXT + 1).read_to_end(&mut bytes).with_context(read)?;
-    if bytes.len() as u64 > MAX_TEXT {
-        bail!(
-            "cannot read {}: it takes more than the {MAX_TEXT} bytes that texts may take here",
-            path.display()
-        );
-    }
-    Ok(bytes)
 }
 
 /// Width and height stand after signature, length and name of the first chunk.

@@ -9,6 +9,7 @@ mod file;
 mod finding;
 mod folder;
 mod json;
+mod known;
 mod report;
 mod table;
 mod text;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use shell::{Exit, complain};
 
 use crate::finding::Finding;
+use crate::known::Known;
 
 /// Say what a file is, and whether it is still what its report says
 ///
@@ -39,7 +41,8 @@ Examples:
   inspect --json candidates/candidates_run1.pt
 
 Exit codes: 0 done, 1 something does not match its report (a changed or missing output, a changed
-input), 2 arguments, 3 a file could not be read."
+input) or its neighbours (two folders of one teacher, one without a model), 2 arguments, 3 a file
+could not be read."
 )]
 struct Args {
     /// Files and folders
@@ -60,12 +63,13 @@ fn main() -> ExitCode {
         return shell::print(&shell::completions(&mut Args::command(), shell), Exit::Done);
     }
     let (mut matches, mut readable) = (true, true);
+    let mut known = Known::default();
     let mut all = Vec::new();
     let mut out = String::new();
     for name in &args.files {
         // As people type it on either system.
         let path = PathBuf::from(if cfg!(windows) { name.clone() } else { name.replace('\\', "/") });
-        match file::inspect(&path) {
+        match file::inspect(&path, &mut known) {
             Ok(finding) => {
                 matches &= finding.matches();
                 if finding.unreadable > 0 {
@@ -86,7 +90,7 @@ fn main() -> ExitCode {
         }
     }
     if args.json {
-        out = format!("{:#}\n", Value::Array(all));
+        out = input_file::shown_json(&format!("{:#}\n", Value::Array(all)));
     }
     let exit = match (readable, matches) {
         (false, _) => Exit::Input,

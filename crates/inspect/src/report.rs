@@ -4,6 +4,7 @@ use artifact::{FileRecord, FileState, StoredReport};
 use serde_json::Value;
 
 use crate::finding::{Finding, Named, Privacy};
+use crate::known::Known;
 
 /// Fields that are shown otherwise.
 const SHOWN_OTHERWISE: [&str; 5] =
@@ -12,7 +13,10 @@ const SHOWN_OTHERWISE: [&str; 5] =
 /// A longer value is left out.
 const LONGEST: usize = 240;
 
-pub(crate) fn inspect(report: &StoredReport) -> Finding {
+/// Files that are looked for, at most: each may be anywhere above the report.
+const MAX_FILES: usize = 100_000;
+
+pub(crate) fn inspect(report: &StoredReport, known: &mut Known) -> Finding {
     let command = report.fields.get("command").and_then(Value::as_str).unwrap_or_default();
     let step = command.split(' ').next().filter(|step| !step.is_empty());
     let mut finding = Finding {
@@ -31,9 +35,16 @@ pub(crate) fn inspect(report: &StoredReport) -> Finding {
             finding.fields.insert(name.clone(), value.clone());
         }
     }
+    let files = report.inputs.len() + report.outputs.len();
+    if files > MAX_FILES {
+        let left = files - MAX_FILES;
+        finding.problems.push(format!("it names {files} files; the last {left} were not looked for"));
+    }
+    let mut left = MAX_FILES;
     for (role, records) in [("input", &report.inputs), ("output", &report.outputs)] {
-        for record in records {
-            let named = named(role, record, &report.state_of(record));
+        for record in records.iter().take(left) {
+            left -= 1;
+            let named = named(role, record, &report.state_of_by(record, |path| known.hash(path)));
             // An input may well be elsewhere; an output that is gone is not what the report says.
             match (named.state, role) {
                 ("changed", _) => {

@@ -11,11 +11,25 @@ use crate::finding::Finding;
 /// More distinct labels than this are only counted.
 const MAX_CLASSES: usize = 100;
 
-pub(crate) fn inspect(path: &Path, bytes: &[u8]) -> Result<Finding> {
+/// A table of more columns is none of these steps, and would take memory out of proportion.
+const MAX_COLUMNS: usize = 10_000;
+
+pub(crate) fn inspect(path: &Path, text: &str) -> Result<Finding> {
     let broken = || format!("{}: broken CSV file", path.display());
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut reader = csv::Reader::from_reader(bytes);
+    // Each field costs many times its bytes.
+    let too_wide = |commas: usize| commas >= MAX_COLUMNS;
+    if let Some(line) = text.lines().position(|line| too_wide(line.matches(',').count())) {
+        bail!(
+            "{}: broken CSV file: line {} has more than {MAX_COLUMNS} columns; make it again",
+            path.display(),
+            line + 1
+        );
+    }
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().with_context(broken)?.clone();
+    if too_wide(header.len()) {
+        bail!("{}: broken CSV file: it has {} columns; make it again", path.display(), header.len());
+    }
     let column = |name: &str| header.iter().position(|column| column == name);
     let (label, confidence) = (column("label"), column("confidence"));
     let mut rows = 0u64;
@@ -30,7 +44,7 @@ pub(crate) fn inspect(path: &Path, bytes: &[u8]) -> Result<Finding> {
                 Err(_) => bail!(
                     "{}: line {line} has the label `{}`, which is no whole number",
                     path.display(),
-                    text.escape_debug()
+                    shell::one_line(text, 80)
                 ),
             }
         }
@@ -43,7 +57,7 @@ pub(crate) fn inspect(path: &Path, bytes: &[u8]) -> Result<Finding> {
                 None => bail!(
                     "{}: line {line} has the confidence `{}`, which is no number",
                     path.display(),
-                    text.escape_debug()
+                    shell::one_line(text, 80)
                 ),
             }
         }
@@ -74,12 +88,12 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Result<Finding> {
-        inspect(Path::new("labels.csv"), text.as_bytes())
+        inspect(Path::new("labels.csv"), text)
     }
 
     #[test]
     fn labels_are_counted_by_class() {
-        let finding = of("\u{feff}index,label,confidence\r\n0,3,0.5\r\n1,3,1.0\r\n2,0,0.75\r\n").unwrap();
+        let finding = of("index,label,confidence\r\n0,3,0.5\r\n1,3,1.0\r\n2,0,0.75\r\n").unwrap();
         assert_eq!(finding.is.as_deref(), Some("labels: 3"));
         assert_eq!(finding.fields["classes"], json!({"0": 1, "3": 2}));
         assert_eq!(finding.fields["confidence"], json!({"min": 0.5, "mean": 0.75, "max": 1.0}));
@@ -88,11 +102,19 @@ mod tests {
         assert_eq!(of("a,b\n1,2\n").unwrap().is, None);
     }
 
+    /// Attacks, row 6: among them tables of very many columns.
     #[test]
     fn broken_tables_are_errors_of_one_line() {
-        for text in
-            ["index,label\n0,cat\n", "index,label\n0\n", "label,confidence\n1,NaN\n", "index,label\n0,\"\n\n"]
-        {
+        let wide = format!("index{}\n", ",".repeat(MAX_COLUMNS));
+        let rows = format!("index,label\n0,1{}\n", ",".repeat(MAX_COLUMNS));
+        for text in [
+            &wide,
+            &rows,
+            "index,label\n0,cat\n",
+            "index,label\n0\n",
+            "label,confidence\n1,NaN\n",
+            "index,label\n0,\"\n\n",
+        ] {
             let error = format!("{:#}", of(text).unwrap_err());
             assert!(error.starts_with("labels.csv: ") && !error.contains('\n'), "{error}");
         }

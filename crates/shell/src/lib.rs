@@ -1,6 +1,5 @@
 //! How every program of this project meets its shell: exit codes, faults of one line, completions.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -39,24 +38,9 @@ pub fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", one_line(text, LONGEST));
 }
 
-/// A text that may come out of a file, on one line, cut after `longest` characters: without control characters, which could make a
-/// terminal show what was never said, and those that turn the direction of writing or have no width.
+/// A text that may come out of a file, on one line, cut after `longest` characters: [`input_file::shown`].
 pub fn one_line(text: &str, longest: usize) -> String {
-    let mut line = String::new();
-    for (n, symbol) in text.chars().enumerate() {
-        if n == longest {
-            line.push_str("...");
-            break;
-        }
-        let hidden =
-            matches!(symbol, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if symbol.is_control() || hidden {
-            let _ = write!(line, "{}", symbol.escape_unicode());
-        } else {
-            line.push(symbol);
-        }
-    }
-    line
+    input_file::shown(text, longest)
 }
 
 /// Writes to standard output, and gives `exit` where that went well. A reader that went away is no fault.

@@ -1,6 +1,5 @@
 //! [`Document`]: what a file holds, and the two views of it that the pipeline needs.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -40,7 +39,8 @@ impl fmt::Display for Format {
     }
 }
 
-/// A value of a file. Only containers of arrays and plain values exist; everything else was refused.
+/// A value of a file. Only containers of arrays and plain values exist; what is harmless and neither is named ([`Value::Other`]),
+/// and everything else was refused.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A tensor or array.
@@ -59,7 +59,30 @@ pub enum Value {
     Text(String),
     /// Python's `None`.
     None,
+    /// What PyTorch or `NumPy` would read and this crate does not: a set, a complex number, a sparse tensor, a type of elements that
+    /// [`DType`](crate::DType) has not. It decides nothing where nobody asks for it.
+    Other {
+        /// What it is, in words: `a tensor of float8_e4m3fn`.
+        what: String,
+        /// Whether it stands for an array.
+        array: bool,
+    },
 }
+
+impl Value {
+    /// Whether there is an array in it, read or not.
+    pub(crate) fn has_array(&self) -> bool {
+        match self {
+            Self::Array(_) | Self::Other { array: true, .. } => true,
+            Self::List(items) => items.iter().any(Self::has_array),
+            Self::Dict(pairs) => pairs.iter().any(|(_, value)| value.has_array()),
+            _ => false,
+        }
+    }
+}
+
+/// An array, or in words what stands in its place.
+pub(crate) type Found = Result<Array, String>;
 
 /// All that a file holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,15 +100,6 @@ pub struct Document {
     pub metadata: Vec<(String, String)>,
 }
 
-/// Keys under which training scripts keep the `state_dict` of a checkpoint, the likeliest first.
-const STATE_DICT_KEYS: [&str; 3] = ["model_state_dict", "state_dict", "model"];
-
-/// What wrappers put before every name: `DataParallel`, `torch.compile`.
-const WRAPPER_PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
-
-/// Wrappers around wrappers, at most.
-const MAX_WRAPPERS: usize = 4;
-
 /// An error lists at most this many entries.
 const LISTED: usize = 8;
 
@@ -93,68 +107,43 @@ impl Document {
     /// The one array of the file: bare, or the only one in its containers.
     ///
     /// # Errors
-    /// [`Error::NotOneArray`], which lists what is there instead.
+    /// [`Error::NotOneArray`], which lists what is there instead; [`Error::Unsupported`] where the one is of a kind that is not read.
     pub fn into_array(self) -> Result<Array> {
-        if self.entries().len() != 1 {
-            return Err(Error::NotOneArray { found: self.describe(), path: self.path });
+        let (path, format, found) = (self.path.clone(), self.format, self.describe());
+        let mut arrays = self.into_found();
+        match (arrays.pop(), arrays.is_empty()) {
+            (Some((name, array)), true) => array.map_err(|what| unread(path, format, &name, &what)),
+            _ => Err(Error::NotOneArray { path, found }),
         }
-        let found = self.describe();
-        let mut arrays = Vec::new();
-        flatten(self.root, String::new(), &mut arrays);
-        arrays.pop().map(|(_, array)| array).ok_or(Error::NotOneArray { path: self.path, found })
     }
 
-    /// The file as a `state_dict`: arrays under dotted names, in the file's order.
-    ///
-    /// - A checkpoint's `model_state_dict`, `state_dict` or `model` is looked into (the first of them that holds arrays), however
-    ///   deep they nest; what lies beside it is left out, as is every entry that is no array.
-    /// - `module.` (from `DataParallel`) and `_orig_mod.` (from `torch.compile`) are cut off where all names start with it.
-    /// - TorchScript gives every tensor attribute under its dotted path; tch writes `|` for the dot, which is put back.
-    ///
-    /// # Errors
-    /// [`Error::NoTensors`] for a bare array, a list, or nothing at all; [`Error::Malformed`] if two entries get one name.
-    pub fn into_tensors(self) -> Result<Vec<(String, Array)>> {
-        if !matches!(self.root, Value::Dict(_)) || self.entries().is_empty() {
-            return Err(Error::NoTensors { found: self.describe(), path: self.path });
-        }
-        let script = self.format == Format::TorchScript;
-        let state = if script { self.root } else { state_dict_of(self.root) };
-        let mut tensors = Vec::new();
-        flatten(state, String::new(), &mut tensors);
-        if script {
-            for (name, _) in &mut tensors {
-                *name = name.replace('|', ".");
-            }
-        }
-        for _ in 0..MAX_WRAPPERS {
-            let wraps = |prefix: &str| {
-                tensors.iter().all(|(name, _)| name.len() > prefix.len() && name.starts_with(prefix))
-            };
-            let Some(prefix) = WRAPPER_PREFIXES.into_iter().find(|prefix| wraps(prefix)) else { break };
-            for (name, _) in &mut tensors {
-                name.drain(..prefix.len());
-            }
-        }
-        let mut names = HashSet::new();
-        if let Some((name, _)) = tensors.iter().find(|(name, _)| !names.insert(name.as_str())) {
-            let reason = format!("two tensors are named `{}`", shown(name));
-            return Err(Error::Malformed { path: self.path, format: self.format, reason });
-        }
-        Ok(tensors)
-    }
-
-    /// [`Document::entries`] for good.
-    pub(crate) fn into_arrays(self) -> Vec<(String, Array)> {
-        let mut arrays = Vec::new();
-        flatten(self.root, String::new(), &mut arrays);
-        arrays
+    /// [`Document::entries`] for good, and with them what stands for arrays that are not read.
+    pub(crate) fn into_found(self) -> Vec<(String, Found)> {
+        let mut found = Vec::new();
+        flatten(self.root, String::new(), 0, &mut |path, _, array| found.push((path, array)));
+        found
     }
 
     /// Every array with its dotted path, in the file's order; a bare array has the path "".
     pub fn entries(&self) -> Vec<(String, &Array)> {
         let mut entries = Vec::new();
-        collect(&self.root, String::new(), &mut entries);
+        walk(&self.root, String::new(), &mut |path, value| {
+            if let Value::Array(array) = value {
+                entries.push((path, array));
+            }
+        });
         entries
+    }
+
+    /// What stands for arrays and is not read, with its dotted path and what it is.
+    pub fn unread(&self) -> Vec<(String, &str)> {
+        let mut out = Vec::new();
+        walk(&self.root, String::new(), &mut |path, value| {
+            if let Value::Other { what, array: true } = value {
+                out.push((path, what.as_str()));
+            }
+        });
+        out
     }
 
     /// What is there, for an error or a listing: `2 arrays (images float32 [4, 1, 28, 28], labels int64 [4])`.
@@ -164,76 +153,81 @@ impl Document {
         let listed: Vec<String> =
             entries.iter().take(LISTED).map(|(name, array)| format!("{} {array}", shown(name))).collect();
         let more = if entries.len() > LISTED { ", ..." } else { "" };
+        let unread = self.unread();
+        let beside = match unread.as_slice() {
+            [] => String::new(),
+            several => {
+                let named = several.iter().take(LISTED).map(|(name, what)| match name.as_str() {
+                    "" => (*what).to_owned(),
+                    name => format!("{} is {what}", shown(name)),
+                });
+                let more = if several.len() > LISTED { ", ..." } else { "" };
+                format!(" and what is not read here ({}{more})", named.collect::<Vec<_>>().join(", "))
+            }
+        };
         match (entries.as_slice(), &self.root) {
-            ([], Value::Dict(pairs)) if !pairs.is_empty() => {
+            ([], Value::Dict(pairs)) if !pairs.is_empty() && unread.is_empty() => {
                 let keys: Vec<String> = pairs.iter().take(LISTED).map(|(key, _)| shown(key)).collect();
                 let more = if pairs.len() > LISTED { ", ..." } else { "" };
                 format!("no array{program} (its entries are {}{more})", keys.join(", "))
             }
-            ([], _) => format!("no array{program}"),
+            ([], _) => format!("no array{program}{beside}"),
             ([(name, array)], _) if name.is_empty() => format!("one bare array{program} ({array})"),
-            ([_], _) => format!("1 array{program} ({})", listed.concat()),
+            ([_], _) => format!("1 array{program} ({}){beside}", listed.concat()),
             (several, _) => {
-                format!("{} arrays{program} ({}{more})", several.len(), listed.join(", "))
+                format!("{} arrays{program} ({}{more}){beside}", several.len(), listed.join(", "))
             }
         }
     }
 }
 
-fn state_dict_of(root: Value) -> Value {
-    let Value::Dict(mut pairs) = root else { return root };
-    for key in STATE_DICT_KEYS {
-        let nested = pairs
-            .iter()
-            .position(|(name, value)| name == key && matches!(value, Value::Dict(_)) && has_array(value));
-        if let Some(index) = nested {
-            return state_dict_of(pairs.swap_remove(index).1);
-        }
-    }
-    Value::Dict(pairs)
-}
-
-fn has_array(value: &Value) -> bool {
-    match value {
-        Value::Array(_) => true,
-        Value::List(items) => items.iter().any(has_array),
-        Value::Dict(pairs) => pairs.iter().any(|(_, value)| has_array(value)),
-        _ => false,
-    }
+/// The error about an array that was asked for and is of a kind that is not read.
+pub(crate) fn unread(path: PathBuf, format: Format, name: &str, what: &str) -> Error {
+    let what = if name.is_empty() { what.to_owned() } else { format!("{what} (`{}`)", shown(name)) };
+    let cure = "convert it in Python: tensor.to(torch.float32) or torch.int64, .to_dense(), .dequantize()";
+    Error::Unsupported { path, format, what, cure: cure.into() }
 }
 
 fn joined(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-fn collect<'a>(value: &'a Value, path: String, out: &mut Vec<(String, &'a Array)>) {
+/// Every value that is no container, with its dotted path.
+fn walk<'a>(value: &'a Value, path: String, visit: &mut impl FnMut(String, &'a Value)) {
     match value {
-        Value::Array(array) => out.push((path, array)),
         Value::List(items) => {
             for (index, item) in items.iter().enumerate() {
-                collect(item, joined(&path, &index.to_string()), out);
+                walk(item, joined(&path, &index.to_string()), visit);
             }
         }
         Value::Dict(pairs) => {
             for (name, item) in pairs {
-                collect(item, joined(&path, name), out);
+                walk(item, joined(&path, name), visit);
             }
         }
-        _ => {}
+        value => visit(path, value),
     }
 }
 
-fn flatten(value: Value, path: String, out: &mut Vec<(String, Array)>) {
+/// Every array, with its dotted path and the length of the path of the container in which it stands.
+pub(crate) fn flatten(
+    value: Value,
+    path: String,
+    container: usize,
+    out: &mut impl FnMut(String, usize, Found),
+) {
+    let inner = path.len();
     match value {
-        Value::Array(array) => out.push((path, array)),
+        Value::Array(array) => out(path, container, Ok(array)),
+        Value::Other { what, array: true } => out(path, container, Err(what)),
         Value::List(items) => {
             for (index, item) in items.into_iter().enumerate() {
-                flatten(item, joined(&path, &index.to_string()), out);
+                flatten(item, joined(&path, &index.to_string()), inner, out);
             }
         }
         Value::Dict(pairs) => {
             for (name, item) in pairs {
-                flatten(item, joined(&path, &name), out);
+                flatten(item, joined(&path, &name), inner, out);
             }
         }
         _ => {}

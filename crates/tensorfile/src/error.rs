@@ -73,15 +73,18 @@ pub enum Error {
     },
     /// The pickle asks for a class or function that is neither a tensor nor a container. Nothing of it was run.
     #[error(
-        "{}: refused, nothing was run: its pickle asks for `{global}`, which is neither a tensor nor a plain container; \
+        "{}: refused, nothing was run: its pickle asks for `{global}`{}, which is neither a tensor nor a plain container; \
          if it is a model or checkpoint of your own, save only its tensors in Python: torch.save(model.state_dict(), \"new.pt\")",
-        path.display()
+        path.display(),
+        under(key)
     )]
     Refused {
         /// The file.
         path: PathBuf,
         /// `module.name` of the class or function.
         global: String,
+        /// The dotted key of the dict in which it stands; empty where it stands in none.
+        key: String,
     },
     /// Unpacked, the content would be out of proportion to the file.
     #[error(
@@ -117,6 +120,18 @@ pub enum Error {
         path: PathBuf,
         /// What is there.
         found: String,
+    },
+    /// A network's tensors were asked for, and the file has two that fit.
+    #[error(
+        "{}: the network's tensors stand there twice, with different values: {places}; \
+         save the wanted ones alone in Python, as in torch.save(checkpoint[\"model\"], \"new.pt\")",
+        path.display()
+    )]
+    Ambiguous {
+        /// The file.
+        path: PathBuf,
+        /// Where they stand.
+        places: String,
     },
     /// Images were asked for, with labels where there are some, and it is not clear which array is which.
     #[error(
@@ -204,6 +219,10 @@ pub enum Error {
     },
 }
 
+fn under(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!(" under the key `{key}`") }
+}
+
 /// An [`Error`] that does not know its file yet; the readers make these, and [`read`](crate::read) adds path and format.
 #[derive(Debug)]
 pub(crate) enum Fault {
@@ -214,6 +233,7 @@ pub(crate) enum Fault {
     },
     Refused {
         global: String,
+        key: String,
     },
     TooLarge {
         what: String,
@@ -241,7 +261,7 @@ impl Fault {
         match self {
             Self::Malformed(reason) => Error::Malformed { path, format, reason },
             Self::Unsupported { what, cure } => Error::Unsupported { path, format, what, cure },
-            Self::Refused { global } => Error::Refused { path, global },
+            Self::Refused { global, key } => Error::Refused { path, global, key },
             Self::TooLarge { what, needed, limit } => Error::TooLarge { path, what, needed, limit },
             Self::OutOfMemory => Error::Io { path, source: io::ErrorKind::OutOfMemory.into() },
             Self::BrokenZip(reason) => Error::BrokenZip { path, reason },
@@ -270,10 +290,5 @@ impl From<Error> for Fault {
 /// A name out of a file, fit for one line of an error: escaped, and cut after 80 characters.
 pub(crate) fn shown(name: &str) -> String {
     const LONGEST: usize = 80;
-    let mut chars = name.chars();
-    let mut text: String = chars.by_ref().take(LONGEST).flat_map(char::escape_debug).collect();
-    if chars.next().is_some() {
-        text.push_str("...");
-    }
-    text
+    input_file::shown(name, LONGEST)
 }

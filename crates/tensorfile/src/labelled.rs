@@ -1,7 +1,7 @@
 //! Images and their labels out of one file: what `combine` exports, what `NumPy` and torchvision users save.
 
 use crate::array::Array;
-use crate::document::Document;
+use crate::document::{Document, Found, unread};
 use crate::error::{Error, Result, shown};
 
 /// Names of images, as the last part of an array's dotted name.
@@ -58,9 +58,9 @@ impl Document {
         images: Option<&str>,
         labels: Option<&str>,
     ) -> Result<(Array, Option<Array>)> {
-        let (path, found) = (self.path.clone(), self.describe());
+        let (path, format, found) = (self.path.clone(), self.format, self.describe());
         let refused = |reason| Error::NotLabelled { path: path.clone(), reason, found: found.clone() };
-        let arrays = self.into_arrays();
+        let arrays = self.into_found();
         let roles = Roles::of(&arrays, images, labels).map_err(refused)?;
         let (mut images, mut labels) = (None, None);
         for (index, named) in arrays.into_iter().enumerate() {
@@ -71,7 +71,9 @@ impl Document {
             }
         }
         let (name, images) = images.ok_or_else(|| refused("it holds no images".into()))?;
+        let images = images.map_err(|what| unread(path.clone(), format, &name, &what))?;
         let Some((labels_name, labels)) = labels else { return Ok((images, None)) };
+        let labels = labels.map_err(|what| unread(path.clone(), format, &labels_name, &what))?;
         let labels = column(labels).map_err(|labels| {
             refused(format!(
                 "`{}` is {labels}, and labels are one number for each image",
@@ -106,7 +108,7 @@ struct Roles {
 }
 
 impl Roles {
-    fn of(arrays: &[(String, Array)], images: Option<&str>, labels: Option<&str>) -> Result<Self, String> {
+    fn of(arrays: &[(String, Found)], images: Option<&str>, labels: Option<&str>) -> Result<Self, String> {
         let images = images.map(|name| called(arrays, name)).transpose()?;
         let labels = labels.map(|name| called(arrays, name)).transpose()?;
         if images.is_some() && images == labels {
@@ -124,19 +126,23 @@ impl Roles {
         );
         if let [first, second] = arrays {
             // The shapes speak for what no name settles.
-            let is_images = |(name, array): &(String, Array)| {
-                array.shape().len() >= FEWEST_DIMS && !is_one_of(name, &LABEL_NAMES)
+            let is_images = |(name, array): &(String, Found)| {
+                array.as_ref().is_ok_and(|array| array.shape().len() >= FEWEST_DIMS)
+                    && !is_one_of(name, &LABEL_NAMES)
             };
-            let is_labels = |(name, array): &(String, Array), images: &Array| {
+            let is_labels = |(name, array): &(String, Found), images: &Found| {
+                let (Ok(array), Ok(images)) = (array, images) else { return false };
                 array.is_integer()
                     && matches!(*array.shape(), [n] | [n, 1] if Some(&n) == images.shape().first())
                     && !is_one_of(name, &OTHER_NAMES)
             };
             by_name = match by_name {
-                (None, None) if is_images(first) && is_labels(second, &first.1) => (Some(0), Some(1)),
-                (None, None) if is_images(second) && is_labels(first, &second.1) => (Some(1), Some(0)),
-                (Some(0), None) if is_images(first) && is_labels(second, &first.1) => (Some(0), Some(1)),
-                (Some(1), None) if is_images(second) && is_labels(first, &second.1) => (Some(1), Some(0)),
+                (None | Some(0), None) if is_images(first) && is_labels(second, &first.1) => {
+                    (Some(0), Some(1))
+                }
+                (None | Some(1), None) if is_images(second) && is_labels(first, &second.1) => {
+                    (Some(1), Some(0))
+                }
                 (None, Some(1)) if is_images(first) => (Some(0), Some(1)),
                 (None, Some(0)) if is_images(second) => (Some(1), Some(0)),
                 settled => settled,
@@ -145,7 +151,8 @@ impl Roles {
         match (by_name, arrays) {
             ((Some(images), labels), _) => Ok(Self { images, labels }),
             ((None, None), [(name, array)])
-                if !is_one_of(name, &OTHER_NAMES) && !array.shape().is_empty() =>
+                if !is_one_of(name, &OTHER_NAMES)
+                    && array.as_ref().map_or(true, |array| !array.shape().is_empty()) =>
             {
                 Ok(Self { images: 0, labels: None })
             }
@@ -156,7 +163,7 @@ impl Roles {
 }
 
 /// The only one, none, or an error that names several.
-fn one(arrays: &[(String, Array)], found: &[usize], role: &str) -> Result<Option<usize>, String> {
+fn one(arrays: &[(String, Found)], found: &[usize], role: &str) -> Result<Option<usize>, String> {
     match found {
         [] => Ok(None),
         [index] => Ok(Some(*index)),
@@ -168,7 +175,7 @@ fn one(arrays: &[(String, Array)], found: &[usize], role: &str) -> Result<Option
     }
 }
 
-fn called(arrays: &[(String, Array)], wanted: &str) -> Result<usize, String> {
+fn called(arrays: &[(String, Found)], wanted: &str) -> Result<usize, String> {
     arrays
         .iter()
         .position(|(name, _)| name == wanted)

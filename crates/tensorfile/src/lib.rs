@@ -42,6 +42,7 @@ pub mod pt;
 mod reader;
 pub mod safetensors;
 mod source;
+mod state_dict;
 mod strided;
 mod torch;
 mod zip_reader;

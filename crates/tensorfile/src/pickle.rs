@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use crate::array::DType;
 use crate::error::{Fault, shown};
 use crate::limits::{Budget, MAX_DIMS, grown};
-use global::Global;
+use global::{Elements, Global, Kind};
 
 /// What an item on the stack or in a container, a remembered one, and an object cost of the allowance.
 const ITEM_BYTES: u128 = grown(size_of::<Item<'_>>());
@@ -21,6 +21,12 @@ const NODE_BYTES: u128 = grown(size_of::<Node<'_>>());
 
 /// The longest call that PyTorch writes has 8.
 const MAX_ARGUMENTS: usize = 16;
+
+const SET: Kind = Kind::plain("a set");
+const BYTES: Kind = Kind::plain("bytes");
+
+/// The name of the type follows.
+const TENSOR_OF: Kind = Kind { what: "a tensor of", array: true };
 
 /// A value on the stack: plain, or the index of a node.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,13 +54,15 @@ pub(crate) enum Node<'a> {
     Object(Option<Item<'a>>),
     Storage(Storage<'a>),
     Tensor(Tensor<'a>),
+    /// What is neither an array nor a plain value, and the name of its type where the kind does not say it.
+    Other(Kind, &'a str),
 }
 
 /// A storage that lies elsewhere in the file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Storage<'a> {
     pub(crate) key: &'a str,
-    pub(crate) dtype: DType,
+    pub(crate) elements: Elements,
     /// Elements that the pickle says it has.
     pub(crate) len: usize,
 }
@@ -63,6 +71,7 @@ pub(crate) struct Storage<'a> {
 #[derive(Debug)]
 pub(crate) struct Tensor<'a> {
     pub(crate) storage: Storage<'a>,
+    pub(crate) dtype: DType,
     pub(crate) offset: usize,
     pub(crate) shape: Vec<usize>,
     pub(crate) strides: Vec<usize>,
@@ -168,6 +177,34 @@ impl<'a> Machine<'a, '_> {
                     self.text(usize::try_from(length).unwrap_or(usize::MAX))?;
                 }
 
+                // BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8: passed over.
+                b'B' => {
+                    let length = u32::from_le_bytes(self.array()?);
+                    self.bytes(length.into())?;
+                }
+                b'C' => {
+                    let [length] = self.array()?;
+                    self.bytes(length.into())?;
+                }
+                0x8e | 0x96 => {
+                    let length = u64::from_le_bytes(self.array()?);
+                    self.bytes(length)?;
+                }
+
+                // Sets: EMPTY_SET, ADDITEMS, FROZENSET.
+                0x8f => self.push_node(Node::Other(SET, ""))?,
+                0x90 => {
+                    self.pop_marked()?;
+                    match self.top_node()? {
+                        Some(Node::Other(..)) => {}
+                        _ => return Err(Fault::malformed("its pickle adds to something that is no set")),
+                    }
+                }
+                0x91 => {
+                    self.pop_marked()?;
+                    self.push_node(Node::Other(SET, ""))?;
+                }
+
                 // Containers.
                 b'(' => {
                     self.budget.spend(ITEM_BYTES, || "its pickle".into())?;
@@ -242,11 +279,11 @@ impl<'a> Machine<'a, '_> {
                 // What would look things up and call them in Python.
                 b'c' => {
                     let (module, name) = (self.line()?, self.line()?);
-                    self.push(global::resolve(module, name, self.script)?)?;
+                    self.global(module, name)?;
                 }
                 0x93 => match *self.pop_many(2)?.as_slice() {
                     [Item::Text(module), Item::Text(name)] => {
-                        self.push(global::resolve(module, name, self.script)?)?;
+                        self.global(module, name)?;
                     }
                     _ => {
                         return Err(Fault::malformed(
@@ -263,7 +300,10 @@ impl<'a> Machine<'a, '_> {
                     let (class, _arguments) = (self.pop_below_top()?, self.pop_tuple()?);
                     match class {
                         Item::Global(Global::Object) => self.push_node(Node::Object(None))?,
-                        Item::Global(Global::OrderedDict) => self.push_node(Node::Dict(Vec::new()))?,
+                        Item::Global(Global::OrderedDict | Global::Counter | Global::DefaultDict) => {
+                            self.push_node(Node::Dict(Vec::new()))?;
+                        }
+                        Item::Global(Global::Other(kind)) => self.push_node(Node::Other(kind, ""))?,
                         _ => {
                             return Err(Fault::malformed(
                                 "its pickle makes an object of something that is no class",
@@ -313,9 +353,53 @@ impl<'a> Machine<'a, '_> {
     }
 
     fn text(&mut self, length: usize) -> Result<(), Fault> {
-        let text = std::str::from_utf8(self.take(length)?)
-            .map_err(|_| Fault::malformed("its pickle holds a text that is no UTF-8"))?;
-        self.push(Item::Text(text))
+        match std::str::from_utf8(self.take(length)?) {
+            Ok(text) => self.push(Item::Text(text)),
+            // Python has such texts where a file's name was no text.
+            Err(_) => self.push_node(Node::Other(Kind::plain("a text that is no UTF-8"), "")),
+        }
+    }
+
+    fn bytes(&mut self, length: u64) -> Result<(), Fault> {
+        self.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+        self.push_node(Node::Other(BYTES, ""))
+    }
+
+    /// A class or function by name.
+    fn global(&mut self, module: &'a str, name: &'a str) -> Result<(), Fault> {
+        let found = global::resolve(module, name, self.script).map_err(|fault| match fault {
+            Fault::Refused { global, .. } => Fault::Refused { global, key: self.place() },
+            other => other,
+        })?;
+        self.push(found)
+    }
+
+    /// The dotted keys of the dicts that are being filled, for an error.
+    fn place(&self) -> String {
+        let is_dict = |at: usize| {
+            self.stack.get(at).is_some_and(|item| matches!(self.node(*item), Some(Node::Dict(_))))
+        };
+        let mut keys = Vec::new();
+        let mut frames = self.marks.iter().rev().copied().chain([0]);
+        let mut start = frames.next().unwrap_or(0);
+        let mut at = self.stack.len();
+        // From the innermost key to its dict, and to the key of that.
+        while let Some(key) = at.checked_sub(1).filter(|key| *key >= start)
+            && let Some(Item::Text(text)) = self.stack.get(key)
+        {
+            at = match (start.checked_sub(1), key.checked_sub(1)) {
+                // Keys and values lie above a mark, and below it the dict.
+                (Some(dict), _) if (key - start).is_multiple_of(2) && is_dict(dict) => {
+                    start = frames.next().unwrap_or(0);
+                    dict
+                }
+                (_, Some(dict)) if dict >= start && is_dict(dict) => dict,
+                _ => break,
+            };
+            keys.push(shown(text));
+        }
+        keys.reverse();
+        shown(&keys.join("."))
     }
 
     /// A little-endian two's complement integer of any length.
@@ -323,11 +407,10 @@ impl<'a> Machine<'a, '_> {
         let bytes = self.take(length)?;
         let sign = if bytes.last().is_some_and(|&byte| byte >= 0x80) { 0xff } else { 0 };
         let mut wide = [sign; 16];
-        wide.get_mut(..length)
-            .ok_or_else(|| {
-                Fault::malformed(format!("its pickle holds an integer of {length} bytes, 16 are allowed"))
-            })?
-            .copy_from_slice(bytes);
+        let Some(low) = wide.get_mut(..length) else {
+            return self.push_node(Node::Other(Kind::plain("an integer of more than 128 bits"), ""));
+        };
+        low.copy_from_slice(bytes);
         let value = i128::from_le_bytes(wide);
         match i64::try_from(value) {
             Ok(value) => self.push(Item::Int(value)),
@@ -447,6 +530,7 @@ impl<'a> Machine<'a, '_> {
                 list.extend(items);
                 Ok(())
             }
+            Some(Node::Other(..)) => Ok(()),
             _ => Err(Fault::malformed("its pickle appends to something that is no list")),
         }
     }
@@ -459,6 +543,7 @@ impl<'a> Machine<'a, '_> {
                 pairs.extend(added);
                 Ok(())
             }
+            Some(Node::Other(..)) => Ok(()),
             _ => Err(Fault::malformed("its pickle sets items of something that is no dict")),
         }
     }
@@ -470,7 +555,7 @@ impl<'a> Machine<'a, '_> {
                 *attributes = Some(state);
                 Ok(())
             }
-            Some(Node::Dict(_) | Node::Tensor(_)) => Ok(()),
+            Some(Node::Dict(_) | Node::Tensor(_) | Node::Other(..)) => Ok(()),
             _ => Err(Fault::malformed("its pickle sets attributes of something that has none")),
         }
     }
@@ -486,13 +571,35 @@ impl<'a> Machine<'a, '_> {
             return Err(Fault::malformed("its pickle calls something that is no function"));
         };
         match (function, arguments) {
-            (Global::RebuildTensor, [storage, offset, shape, strides, ..]) => {
-                let tensor = self.tensor(*storage, *offset, *shape, *strides)?;
+            (Global::RebuildTensor, [storage, offset, shape, strides, rest @ ..]) => {
+                let Some(&Node::Storage(storage)) = self.node(*storage) else {
+                    return Err(Fault::malformed(
+                        "its pickle makes a tensor of something that is no storage",
+                    ));
+                };
+                let dtype = match storage.elements {
+                    Elements::Read(dtype) => dtype,
+                    Elements::Other(name, _) => return self.add(Node::Other(TENSOR_OF, name)),
+                };
+                if self.is_transformed(rest) {
+                    let what = "a tensor whose values are still to be negated or conjugated";
+                    return self.add(Node::Other(Kind { what, array: true }, ""));
+                }
+                let tensor = self.tensor((storage, dtype), *offset, *shape, *strides)?;
                 self.add(Node::Tensor(tensor))
+            }
+            (Global::RebuildOfType, [_, _, _, _, _, _, Item::Global(Global::DTypeName(name)), ..]) => {
+                self.add(Node::Other(TENSOR_OF, name))
+            }
+            (Global::RebuildFromCpu, [tensor, Item::Global(Global::DTypeName(name)), ..]) => {
+                match self.node(*tensor) {
+                    Some(Node::Tensor(found)) if found.dtype.name() == *name => Ok(*tensor),
+                    _ => self.add(Node::Other(TENSOR_OF, name)),
+                }
             }
             // The tensor itself: a parameter differs only in that gradients flow to it.
             (Global::RebuildParameter, [tensor, ..])
-                if matches!(self.node(*tensor), Some(Node::Tensor(_))) =>
+                if matches!(self.node(*tensor), Some(Node::Tensor(_) | Node::Other(..))) =>
             {
                 Ok(*tensor)
             }
@@ -505,7 +612,11 @@ impl<'a> Machine<'a, '_> {
                     _ => Err(Fault::malformed("its pickle rebuilds a tensor of something that is no tuple")),
                 }
             }
-            (Global::OrderedDict, []) => self.add(Node::Dict(Vec::new())),
+            (Global::OrderedDict | Global::Counter, []) | (Global::DefaultDict, [] | [_]) => {
+                self.add(Node::Dict(Vec::new()))
+            }
+            (Global::Counter, [counts]) if matches!(self.node(*counts), Some(Node::Dict(_))) => Ok(*counts),
+            (Global::Other(kind), _) => self.add(Node::Other(kind, "")),
             // What Python 2 wrote: a list of [key, value].
             (Global::OrderedDict, [pairs]) => {
                 let pairs: Option<Vec<_>> = match self.node(*pairs) {
@@ -542,16 +653,22 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
+    /// Whether the last argument of `_rebuild_tensor_v2` asks for a change of the values (`{"neg": True}`).
+    fn is_transformed(&self, arguments: &[Item<'a>]) -> bool {
+        let [_, _, metadata, ..] = arguments else { return false };
+        match self.node(*metadata) {
+            Some(Node::Dict(pairs)) => pairs.iter().any(|(_, value)| *value == Item::Bool(true)),
+            _ => false,
+        }
+    }
+
     fn tensor(
         &mut self,
-        storage: Item<'a>,
+        (storage, dtype): (Storage<'a>, DType),
         offset: Item<'a>,
         shape: Item<'a>,
         strides: Item<'a>,
     ) -> Result<Tensor<'a>, Fault> {
-        let Some(&Node::Storage(storage)) = self.node(storage) else {
-            return Err(Fault::malformed("its pickle makes a tensor of something that is no storage"));
-        };
         let offset = length(offset, "an offset")?;
         let (shape, strides) = (self.lengths(shape, "a shape")?, self.lengths(strides, "strides")?);
         if shape.len() != strides.len() {
@@ -560,7 +677,7 @@ impl<'a> Machine<'a, '_> {
             )));
         }
         self.budget.spend(16 * shape.len() as u128, || "its pickle".into())?;
-        Ok(Tensor { storage, offset, shape, strides })
+        Ok(Tensor { storage, dtype, offset, shape, strides })
     }
 
     fn lengths(&self, item: Item<'a>, what: &str) -> Result<Vec<usize>, Fault> {
@@ -581,19 +698,19 @@ impl<'a> Machine<'a, '_> {
         match *self.pop_tuple()?.as_slice() {
             [
                 Item::Text("storage"),
-                Item::Global(Global::Storage(dtype)),
+                Item::Global(Global::Storage(elements)),
                 Item::Text(key),
                 Item::Text(_),
                 len,
             ]
             | [
                 Item::Text("storage"),
-                Item::Global(Global::Storage(dtype)),
+                Item::Global(Global::Storage(elements)),
                 Item::Text(key),
                 Item::Text(_),
                 len,
                 Item::None,
-            ] => Ok(Storage { key, dtype, len: length(len, "the length of a storage")? }),
+            ] => Ok(Storage { key, elements, len: length(len, "the length of a storage")? }),
             [Item::Text("storage"), Item::Global(Global::Storage(_)), .., Item::Node(_)] => {
                 Err(Fault::unsupported("a view of a storage", "save it again with PyTorch 1.6 or later"))
             }

@@ -14,6 +14,9 @@ use crate::{idx, npy, safetensors, torch};
 /// Bytes of the file by which its format is told.
 const START_BYTES: u64 = 512;
 
+/// What saying of an array that it is not read takes at most.
+const OTHER_BYTES: u128 = 256;
+
 /// Reads a file of any known format, told by its content and never by its name.
 ///
 /// Arrays are read from the file straight to where they stay, so that reading takes about the arrays' own memory; views that jump in
@@ -121,11 +124,16 @@ fn parse_npz(source: &mut dyn Source, archive: &Archive, budget: &mut Budget) ->
         if magic != npy::MAGIC {
             return Err(Fault::malformed(format!("its entry `{}` is no NumPy array", shown(name))));
         }
-        let array = npy::parse(&mut stream, budget).map_err(|fault| in_entry(name, fault))?;
+        let value = match npy::parse(&mut stream, budget) {
+            Ok(array) => Value::Array(array),
+            // One among others, which may well be what is wanted.
+            Err(Fault::Unsupported { what, .. }) => Value::Other { what, array: true },
+            Err(fault) => return Err(in_entry(name, fault)),
+        };
         stream.finish()?;
         archive.refund(name, budget);
-        budget.spend(name.len() as u128, || "its names".into())?;
-        pairs.push((name.strip_suffix(".npy").unwrap_or(name).to_owned(), Value::Array(array)));
+        budget.spend(name.len() as u128 + OTHER_BYTES, || "its names".into())?;
+        pairs.push((name.strip_suffix(".npy").unwrap_or(name).to_owned(), value));
     }
     Ok(Value::Dict(pairs))
 }
@@ -133,9 +141,6 @@ fn parse_npz(source: &mut dyn Source, archive: &Archive, budget: &mut Budget) ->
 fn in_entry(name: &str, fault: Fault) -> Fault {
     match fault {
         Fault::Malformed(reason) => Fault::malformed(format!("in its array `{}`: {reason}", shown(name))),
-        Fault::Unsupported { what, cure } => {
-            Fault::Unsupported { what: format!("{what} in `{}`", shown(name)), cure }
-        }
         other => other,
     }
 }

@@ -179,10 +179,11 @@ pub(crate) fn parse(
     let mut pairs = Vec::new();
     for name in names {
         let Some(info) = metadata.info(&name) else { continue };
-        let dtype = dtype_of(info.dtype).ok_or_else(|| {
-            let what = format!("elements of type {} in `{}`", info.dtype, shown(&name));
-            Fault::unsupported(what, "convert them in Python: tensor.to(torch.float32) or torch.int64")
-        })?;
+        let Some(dtype) = dtype_of(info.dtype) else {
+            let what = format!("a tensor of {}", info.dtype);
+            pairs.push((name, Value::Other { what, array: true }));
+            continue;
+        };
         let (start, end) = info.data_offsets;
         let bytes = end.checked_sub(start).ok_or_else(short)?;
         budget.spend(bytes as u128, || format!("its tensor `{}`", shown(&name)))?;

@@ -210,7 +210,7 @@ impl<'a> LegacyStorages<'a> {
             .nodes
             .iter()
             .filter_map(|node| match node {
-                Node::Storage(Storage { key, dtype, .. }) => Some((*key, dtype.size())),
+                Node::Storage(Storage { key, elements, .. }) => Some((*key, elements.size())),
                 _ => None,
             })
             .collect();

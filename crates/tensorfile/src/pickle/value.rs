@@ -4,8 +4,9 @@
 //! contain itself. Every node of the tree is therefore paid for, and its depth is bounded.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
-use super::global::Global;
+use super::global::{Global, Kind};
 use super::{Graph, Item, Node, Tensor};
 use crate::array::{Array, element_count};
 use crate::document::Value;
@@ -19,6 +20,10 @@ const ENTRY_BYTES: u128 = grown(size_of::<(String, (usize, Item<'_>))>() + size_
 
 /// What an index adds to a path at most: its digits and a dot.
 const INDEX_BYTES: usize = 21;
+
+/// Keys that are no texts are cut after about so many bytes, and nested so deep at most.
+const LONGEST_KEY: usize = 80;
+const DEEPEST_KEY: usize = 4;
 
 /// Where the bytes of storages lie.
 pub(crate) trait Storages {
@@ -59,9 +64,7 @@ impl<'a> Builder<'a, '_> {
             Item::Float(value) => Value::Float(value),
             Item::Text(text) => Value::Text(self.copied(text)?),
             Item::Global(Global::DTypeName(name)) => Value::Text(format!("torch.{name}")),
-            Item::Global(global) => {
-                return Err(Fault::malformed(format!("its pickle keeps {global:?} itself as a value")));
-            }
+            Item::Global(_) => self.other(Kind::plain("a class or function"), "")?,
             Item::Node(index) => match graph.nodes.get(index) {
                 _ if depth >= MAX_DEPTH => {
                     return Err(Fault::malformed(format!(
@@ -79,16 +82,22 @@ impl<'a> Builder<'a, '_> {
                 Some(Node::Dict(pairs)) => self.dict(pairs, depth, path_bytes)?,
                 Some(Node::Object(None)) => Value::Dict(Vec::new()),
                 Some(Node::Object(Some(attributes))) => self.value(*attributes, depth + 1, path_bytes)?,
-                Some(Node::Storage(_)) => {
-                    let cure = "save a tensor of it: torch.tensor(storage)";
-                    return Err(Fault::unsupported("a bare storage", cure));
-                }
+                Some(Node::Storage(_)) => self.other(Kind { what: "a bare storage", array: true }, "")?,
+                Some(Node::Other(kind, name)) => self.other(*kind, name)?,
                 Some(Node::Tensor(tensor)) => Value::Array(self.array(tensor)?),
             },
         })
     }
 
-    /// As in Python, a later value of a key replaces the earlier one, at the earlier one's place.
+    fn other(&mut self, kind: Kind, name: &str) -> Result<Value, Fault> {
+        let what =
+            if name.is_empty() { kind.what.to_owned() } else { format!("{} {}", kind.what, shown(name)) };
+        self.budget.spend(what.len() as u128, || "its texts".into())?;
+        Ok(Value::Other { what, array: kind.array })
+    }
+
+    /// As in Python, a later value of a key replaces the earlier one, at the earlier one's place. Where two keys read alike (1 and
+    /// "1"), which is which would be lost, so the dict is not read.
     fn dict(
         &mut self,
         pairs: &[(Item<'a>, Item<'a>)],
@@ -97,19 +106,14 @@ impl<'a> Builder<'a, '_> {
     ) -> Result<Value, Fault> {
         let mut positions: HashMap<String, (usize, Item<'a>)> = HashMap::new();
         let mut out: Vec<(String, Value)> = Vec::new();
+        let mut alike = None;
         for (key, item) in pairs {
             let name = match *key {
                 Item::Text(text) => self.copied(text)?,
-                Item::Int(value) => value.to_string(),
-                Item::Bool(true) => "True".to_owned(),
-                Item::Bool(false) => "False".to_owned(),
-                Item::None => "None".to_owned(),
-                _ => {
-                    let cure = "use texts or integers as keys";
-                    return Err(Fault::unsupported(
-                        "a dict whose key is neither a text nor an integer",
-                        cure,
-                    ));
+                key => {
+                    let mut name = String::new();
+                    self.spell(key, 0, &mut name);
+                    self.copied(&name)?
                 }
             };
             let value = self.value(*item, depth + 1, path_bytes + name.len() + 1)?;
@@ -119,8 +123,10 @@ impl<'a> Builder<'a, '_> {
                         slot.1 = value;
                     }
                 }
-                Some(_) => {
-                    return Err(Fault::malformed(format!("two keys of a dict read `{}`", shown(&name))));
+                Some((position, _)) => {
+                    let earlier = out.get(*position).is_some_and(|(_, value)| value.has_array());
+                    let array = earlier || value.has_array();
+                    alike.get_or_insert((name, array)).1 |= array;
                 }
                 None => {
                     self.budget.spend(ENTRY_BYTES, || "its nested containers".into())?;
@@ -129,14 +135,56 @@ impl<'a> Builder<'a, '_> {
                 }
             }
         }
-        Ok(Value::Dict(out))
+        let Some((name, array)) = alike else { return Ok(Value::Dict(out)) };
+        let array = array || out.iter().any(|(_, value)| value.has_array());
+        Ok(Value::Other { what: format!("a dict two of whose keys read `{}`", shown(&name)), array })
+    }
+
+    /// A key that is no text, as Python would show it, cut where it is long.
+    fn spell(&self, key: Item<'a>, depth: usize, out: &mut String) {
+        if depth > DEEPEST_KEY || out.len() > LONGEST_KEY {
+            out.push_str("...");
+            return;
+        }
+        let node = match key {
+            Item::Node(index) => self.graph.nodes.get(index),
+            _ => None,
+        };
+        // Writing to a text cannot fail.
+        let _ = match (key, node) {
+            (Item::Text(text), _) if depth == 0 => write!(out, "{text}"),
+            (Item::Text(text), _) => write!(out, "'{}'", shown(text)),
+            (Item::Int(value), _) => write!(out, "{value}"),
+            (Item::Float(value), _) => write!(out, "{value:?}"),
+            (Item::Bool(true), _) => write!(out, "True"),
+            (Item::Bool(false), _) => write!(out, "False"),
+            (Item::None, _) => write!(out, "None"),
+            (Item::Global(Global::DTypeName(name)), _) => write!(out, "torch.{}", shown(name)),
+            (_, Some(Node::Wide(value))) => write!(out, "{value}"),
+            (_, Some(Node::Owned(text))) => write!(out, "{}", shown(text)),
+            (_, Some(Node::Tuple(items))) => {
+                out.push('(');
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        out.push_str(", ");
+                    }
+                    self.spell(*item, depth + 1, out);
+                    if out.len() > LONGEST_KEY {
+                        break;
+                    }
+                }
+                write!(out, ")")
+            }
+            (_, Some(Node::Other(kind, _))) => write!(out, "<{}>", kind.what),
+            _ => write!(out, "<an object>"),
+        };
     }
 
     fn array(&mut self, tensor: &Tensor<'_>) -> Result<Array, Fault> {
-        let Tensor { storage, offset, shape, strides } = tensor;
-        let size = storage.dtype.size();
-        let needed = element_count(storage.dtype, shape)? * size;
-        self.budget.spend(needed as u128, || format!("a {} tensor of shape {shape:?}", storage.dtype))?;
+        let &Tensor { storage, dtype, offset, ref shape, ref strides } = tensor;
+        let size = dtype.size();
+        let needed = element_count(dtype, shape)? * size;
+        self.budget.spend(needed as u128, || format!("a {dtype} tensor of shape {shape:?}"))?;
         let found = self.storages.size(storage.key)?;
         let claimed = storage.len as u128 * size as u128;
         if claimed > found.into() {
@@ -145,16 +193,16 @@ impl<'a> Builder<'a, '_> {
                 shown(storage.key),
             )));
         }
-        check_within(storage.len as u64, *offset, shape, strides)?;
+        check_within(storage.len as u64, offset, shape, strides)?;
         let (storages, budget) = (&mut *self.storages, &mut *self.budget);
-        Array::filled(storage.dtype, shape.clone(), |out| {
+        Array::filled(dtype, shape.clone(), |out| {
             if is_contiguous(shape, strides) {
                 // What is empty may start anywhere.
-                let start = if out.is_empty() { 0 } else { *offset as u64 * size as u64 };
+                let start = if out.is_empty() { 0 } else { offset as u64 * size as u64 };
                 return storages.fill(storage.key, start, out, budget);
             }
             let bytes = storages.bytes(storage.key, budget)?.get(..claimed as usize).unwrap_or_default();
-            gather(bytes, size, *offset, shape, strides, out)
+            gather(bytes, size, offset, shape, strides, out)
         })
     }
 

@@ -11,5 +11,6 @@ mod field;
 mod hostile;
 mod labelled;
 mod round_trip;
+mod state_dicts;
 mod support;
 mod views;
