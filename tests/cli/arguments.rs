@@ -57,7 +57,7 @@ const REFUSED_BY_THE_PARSER: &[Case] = &[
     ("pretrain-decoder", "--orientation left", &["--orientation", "upright, raw"]),
     ("pretrain-decoder", "--lr nan", &["--lr", "give a number above 0"]),
     ("pretrain-decoder", "--weight-decay=-0.1", &["--weight-decay", "give a number, at least 0"]),
-    ("train-student", "--output-dir out", &["--samples <FILE>", "--labels <FILE>", "required"]),
+    ("train-student", "--output-dir out", &["--samples <FILE>", "required"]),
     (
         "train-student",
         "--public-control --samples s.pt --labels l.csv",

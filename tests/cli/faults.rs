@@ -79,16 +79,16 @@ fn images_that_are_none() {
     let mut cases: Vec<Case<'_>> = Vec::new();
     let pools: &[(&str, &[&str])] = &[
         ("none.pt", &["none.pt", "cannot read"]),
-        ("mnist", &["mnist", "not a regular file"]),
+        ("mnist", &["mnist", "it is a folder; give a file"]),
         ("nan.pt", &["nan.pt", "value 5 is NaN", "finite"]),
         ("flat.pt", &["flat.pt", "[1, 784]", "[n, channels, height, width]"]),
         ("two_channels.pt", &["two_channels.pt", "[1, 2, 28, 28]", "1 or 3 channels"]),
         ("normalised.pt", &["normalised.pt", "before normalisation"]),
-        ("bright.pt", &["bright.pt", "300", "0..255"]),
+        ("bright.pt", &["bright.pt", "300", "--scale"]),
         ("empty_file.pt", &["empty_file.pt", "the file is empty", "make it again"]),
         ("text.pt", &["text.pt", "these are no"]),
         ("truncated.pt", &["truncated.pt", "cut short", "again"]),
-        ("teacher.pth", &["teacher.pth", "one array is needed"]),
+        ("teacher.pth", &["teacher.pth", "which array is the images"]),
     ];
     for (file, words) in pools {
         cases.push((
@@ -282,7 +282,7 @@ fn labels_and_metadata_that_do_not_fit() {
         (
             "train-student",
             format!("{student} jump.csv"),
-            &["jump.csv", "line 3", "index is `2`", "1 belongs here"],
+            &["jump.csv", "column 1 (`index`)", "row 1 has 2"],
         ),
         ("train-student", format!("{student} header.csv"), &["header.csv", "`index,class`", "`label`"]),
         ("train-student", format!("{student} ragged.csv"), &["ragged.csv", "line: 3"]),
@@ -306,7 +306,7 @@ fn labels_and_metadata_that_do_not_fit() {
             &["labels_of_11.pt", "label 0 is 11", "0..9"],
         ),
         ("evaluate-synthetic", format!("{shard} fractions.pt"), &["fractions.pt", "whole numbers"]),
-        ("evaluate-synthetic", format!("{shard} pool.pt"), &["pool.pt", "labels are [n]"]),
+        ("evaluate-synthetic", format!("{shard} pool.pt"), &["pool.pt", "one number per image"]),
     ];
     let metadata: &[(&str, &str, &[&str])] = &[
         (

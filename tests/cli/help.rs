@@ -107,7 +107,7 @@ const WITHOUT_DEFAULT: &[(&str, &[&str])] = &[
     ),
     ("prepare-shards", &[]),
     ("pretrain-decoder", &[]),
-    ("train-student", &["--samples", "--labels", "--soft-labels", "--relabel-with"]),
+    ("train-student", &["--samples", "--soft-labels", "--relabel-with"]),
     ("train-teacher-vae", &["--teacher-id", "--shard-path"]),
     ("train-teachers", &["--public-control-model", "--relabelled-control-model"]),
     ("vote-label", &["--samples", "--labels", "--output"]),

@@ -194,7 +194,7 @@ fn parse_label_csv(path: &Path, text: &[u8], classes: i64, columns: LabelColumn)
         } else {
             "the first line must name a column `label`"
         };
-        return Err(Error::content(path, format!("its header is `{}`", &line.escape_debug()), cure));
+        return Err(Error::content(path, format!("its header is `{}`", input_file::shown(&line, 80)), cure));
     };
     let confidence_at = column("confidence")?.filter(|_| columns == LabelColumn::Confidence);
     let mut numberings: Vec<Numbering> = (0..names.len())
@@ -207,7 +207,7 @@ fn parse_label_csv(path: &Path, text: &[u8], classes: i64, columns: LabelColumn)
         let start = record.position().map_or(0, csv::Position::byte);
         let field = |at: usize| record.get(at).unwrap_or_default();
         let wrong = |what: &str, value: &str, allowed: String| {
-            let value = value.escape_debug();
+            let value = input_file::shown(value, 80);
             Error::content(path, format!("line {}: {what} is `{value}`", line_of(text, start)), allowed)
         };
         let label = field(label_at);
@@ -239,7 +239,7 @@ fn parse_label_csv(path: &Path, text: &[u8], classes: i64, columns: LabelColumn)
             format!(
                 "its column {} (`{}`) numbers the rows in another order: row {row} has {}",
                 numbering.column + 1,
-                name.escape_debug(),
+                input_file::shown(name, 80),
                 numbering.values[row]
             ),
             "labels stand in the order of the samples: sort the rows by that column (pandas: df.sort_index()); \

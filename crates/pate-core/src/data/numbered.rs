@@ -36,11 +36,11 @@ pub fn in_place_of(folder: &Path, name: &str) -> String {
     names.sort();
     let stem = |name: &str| Path::new(name).file_stem().map(|stem| stem.to_string_lossy().to_lowercase());
     if let Some(like) = names.iter().find(|other| stem(other) == stem(name)) {
-        return format!("it holds {}", like.escape_debug());
+        return format!("it holds {}", input_file::shown(like, 80));
     }
     match &names[..] {
         [] => "it is empty".to_owned(),
-        [first, ..] => format!("it holds {} and no {name}", first.escape_debug()),
+        [first, ..] => format!("it holds {} and no {name}", input_file::shown(first, 80)),
     }
 }
 

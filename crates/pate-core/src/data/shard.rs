@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use artifact::{Access, AtomicFile, FileRecord};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tensorfile::{Array, View};
 
@@ -66,8 +67,10 @@ impl ShardMetadata {
                 "it needs teacher_id, shard_size and class_distribution, as prepare-shards writes them";
             Error::content(path, problem, cure)
         };
-        let metadata: Self = serde_json::from_value(artifact::json::read(path)?)
-            .map_err(|e| wrong(format!("it is no shard metadata ({e})")))?;
+        let metadata: Self = parsed(path).map_err(|problem| match problem {
+            Parsed::Unread(error) => error,
+            Parsed::Other(e) => wrong(format!("it is no shard metadata ({e})")),
+        })?;
         metadata.counts(path, classes)?;
         Ok(metadata)
     }
@@ -120,6 +123,18 @@ impl ShardMetadata {
         }
         Ok(counts)
     }
+}
+
+/// Why a JSON file is not what it should be.
+enum Parsed {
+    Unread(Error),
+    Other(serde_json::Error),
+}
+
+fn parsed<T: DeserializeOwned>(path: &Path) -> Result<T, Parsed> {
+    let text = input_file::read_text(path, input_file::JSON)
+        .map_err(|source| Parsed::Unread(artifact::Error::Read { path: path.to_path_buf(), source }.into()))?;
+    artifact::json::parse(&text).and_then(serde_json::from_value).map_err(Parsed::Other)
 }
 
 /// Count by class with absent classes left out, as reports write them.
@@ -238,8 +253,10 @@ impl ShardIndices {
                 r#"it must read {"0": [rows of the training set], "1": [...], ...}"#,
             )
         };
-        let map: BTreeMap<String, Vec<i64>> = serde_json::from_value(artifact::json::read(path)?)
-            .map_err(|e| wrong(format!("it is no list of shards ({e})")))?;
+        let map: BTreeMap<String, Vec<i64>> = parsed(path).map_err(|problem| match problem {
+            Parsed::Unread(error) => error,
+            Parsed::Other(e) => wrong(format!("it is no list of shards ({e})")),
+        })?;
         if map.is_empty() {
             return Err(wrong("it names no teacher".to_owned()));
         }

@@ -134,7 +134,7 @@ impl Teacher {
                         text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
                     Error::content(
                         path,
-                        format!("its program cannot be loaded ({})", reason.escape_debug()),
+                        format!("its program cannot be loaded ({})", input_file::shown(reason, 80)),
                         "save it again with torch.jit.save",
                     )
                 };
@@ -269,7 +269,7 @@ fn run(path: &Path, module: &CModule, x: &Tensor, classes: Option<i64>) -> Resul
         let reason = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
         Error::content(
             path,
-            format!("its program fails on {n} images ({})", reason.escape_debug()),
+            format!("its program fails on {n} images ({})", input_file::shown(reason, 80)),
             cure.as_str(),
         )
     })?;
