@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use artifact::{FileRecord, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, FilterArgs, LatentArgs, RunArgs, parse_bool, parse_path};
-use pate_cli::batch::{Batch, Status, find_teachers, table};
+use pate_cli::batch::{Batch, COUNTS_NOTE, REPORT, Status, find_teachers, table};
 use pate_cli::pool::DecoderOrigin;
 use pate_cli::{Context, Outcome, Step, teacher_run};
 use pate_core::data::ImageSize;
@@ -149,7 +149,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         return dry_run(&batch, &ids, ctx);
     }
     batch.check_room(&ids, ctx)?;
-    let _lock = ctx.lock(&args.output_dir)?;
+    let _lock = batch.lock(&ids, ctx)?;
     let results = batch.run(&ids, ctx)?;
 
     let mut report = Report::new(teacher_run::guarantee());
@@ -167,11 +167,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         let dir = args.output_dir.join(format!("teacher_{}", result.teacher_id));
         for path in [dir.join(teacher_run::SAMPLES), dir.join(teacher_run::LABELS)] {
             if path.is_file() {
-                report.output(FileRecord::of(&path)?);
+                report.output(FileRecord::of_output(&path)?);
             }
         }
     }
-    ctx.write_report(&report, &args.output_dir.join("batch_report.json"))?;
+    report.field("counts_note", COUNTS_NOTE)?;
+    ctx.write_report(&report, &args.output_dir.join(REPORT))?;
     ctx.print(&table(&results))?;
     let bad = results.iter().filter(|r| r.is_failed_or_empty()).count();
     if bad > 0 {

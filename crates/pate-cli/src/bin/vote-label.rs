@@ -133,7 +133,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let normalisation = training::normalisation(&loaded.config.preprocessing)?;
     let ids = find_teachers(&args.teachers_dir, args.start_id, args.num_teachers.map(|n| n as usize))?;
     let path = |what: &str| args.output.join(format!("{}_{what}", args.name));
-    let _lock = ctx.lock_file(&path("report.json"))?;
+    for id in &ids {
+        input_file::note(&args.teachers_dir.join(id.to_string()).join("model.pth"));
+    }
+    let beside = ["labels.csv", "soft_labels.pt", "checkpoint.safetensors"];
+    let beside = beside.map(|what| format!("{}_{what}", args.name));
+    let _lock = ctx.lock_file("--output", &path("report.json"), &beside)?;
     let images = Images::load(&args.samples, RangeRule::Unit { normalised_flag: None })
         .context("cannot use the samples")?;
     if images.is_empty() {
