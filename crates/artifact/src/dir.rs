@@ -5,7 +5,8 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::file::hex;
-use crate::{Access, Error, FileRecord, create_dir};
+use crate::under_way::{Kind, MadeDirs, UnderWay, allow_owner, begin, within};
+use crate::{Access, Error, FileRecord, outputs};
 
 /// A folder that appears under its final name with all its files, or never.
 ///
@@ -16,6 +17,9 @@ pub struct AtomicDir {
     access: Access,
     holding: TempDir,
     files: Vec<PathBuf>,
+    under_way: UnderWay,
+    /// Go with an abandoned folder.
+    made: MadeDirs,
 }
 
 impl AtomicDir {
@@ -23,18 +27,20 @@ impl AtomicDir {
     /// older one that stands there.
     ///
     /// # Errors
-    /// [`Error::Foreign`] where the older one holds something else, [`Error::Write`] where the folder above cannot be
+    /// [`Error::Foreign`] where the older one holds something else, [`Error::IsInput`] where it holds a file that this process has
+    /// read, [`Error::Write`] where the folder above cannot be
     /// written to or `path` is a file.
     pub fn create(path: &Path, access: Access, is_own: impl Fn(&Path) -> bool) -> Result<Self, Error> {
         let above = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        create_dir(above)?;
+        outputs::check(path)?;
         match fs::symlink_metadata(path) {
             Ok(meta) if meta.is_dir() => {
                 let mut found = Vec::new();
                 walk(path, Path::new(""), &mut found)?;
+                found.iter().try_for_each(|inner| outputs::check(&path.join(inner)))?;
                 if let Some(found) = found.into_iter().find(|inner| !is_own(inner)) {
                     return Err(Error::Foreign { dir: path.to_path_buf(), found });
                 }
@@ -47,12 +53,13 @@ impl AtomicDir {
             Err(_) => {}
         }
         // Its mode is 0700 until it is complete.
-        let holding = tempfile::Builder::new()
-            .prefix(".")
-            .suffix(".tmp")
-            .tempdir_in(above)
-            .map_err(Error::write(path))?;
-        let dir = Self { path: path.to_path_buf(), access, holding, files: Vec::new() };
+        let ((holding, under_way), made) = within(above, path, || {
+            let holding = tempfile::Builder::new().prefix(".").suffix(".tmp").tempdir_in(above)?;
+            let under_way = UnderWay::new(Kind::Folder, holding.path());
+            allow_owner(holding.path(), 0o700)?;
+            Ok((holding, under_way))
+        })?;
+        let dir = Self { path: path.to_path_buf(), access, holding, files: Vec::new(), under_way, made };
         dir.make(&dir.inner())?;
         Ok(dir)
     }
@@ -68,7 +75,8 @@ impl AtomicDir {
         if self.access == Access::Private {
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         }
-        builder.create(folder).map_err(Error::write(&self.path))
+        begin(|| builder.create(folder).and_then(|()| allow_owner(folder, 0o700)))
+            .map_err(Error::write(&self.path))
     }
 
     /// Writes one file; `inner` is its path inside the folder, of one or two parts. The record names its final place.
@@ -88,7 +96,12 @@ impl AtomicDir {
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         }
         let path = self.path.join(inner);
-        let mut file = options.open(&target).map_err(Error::write(&path))?;
+        let open = || {
+            let file = options.open(&target)?;
+            allow_owner(&target, 0o600)?;
+            Ok(file)
+        };
+        let mut file = begin(open).map_err(Error::write(&path))?;
         file.write_all(bytes).map_err(Error::write(&path))?;
         self.files.push(target);
         Ok(FileRecord { path, bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) })
@@ -107,20 +120,30 @@ impl AtomicDir {
                 .and_then(|file| file.sync_all())
                 .map_err(Error::write(&self.path))?;
         }
-        let old = self.holding.path().join("old");
-        let replaces = self.path.is_dir();
-        if replaces {
-            fs::rename(&self.path, &old).map_err(Error::write(&self.path))?;
-        }
-        if let Err(error) = fs::rename(self.inner(), &self.path) {
-            if replaces && fs::rename(&old, &self.path).is_err() {
-                // Then it stays where it is: hidden, but there.
-                let _ = self.holding.keep();
+        let (new, old) = (self.inner(), self.holding.path().join("old"));
+        let Self { path, holding, under_way, made, .. } = self;
+        let placed = begin(|| {
+            let replaces = path.is_dir();
+            if replaces {
+                fs::rename(&path, &old).map_err(|error| (error, false))?;
             }
-            return Err(Error::write(&self.path)(error));
+            let Err(error) = fs::rename(&new, &path) else { return Ok(()) };
+            Err((error, replaces && fs::rename(&old, &path).is_err()))
+        });
+        match placed {
+            Ok(()) => made.keep(),
+            Err((error, displaced)) => {
+                if displaced {
+                    // Then the old one stays where it is: hidden, but there.
+                    drop(under_way);
+                    let _ = holding.keep();
+                }
+                return Err(Error::write(&path)(error));
+            }
         }
         // With the old one in it.
-        let _ = self.holding.close();
+        let _ = holding.close();
+        drop(under_way);
         Ok(())
     }
 }

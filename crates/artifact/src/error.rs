@@ -26,8 +26,38 @@ pub enum Error {
     Locked {
         /// The folder or file.
         path: PathBuf,
-        /// Process id and command line of the other run, as it wrote them.
+        /// Process id and program of the other run, as it wrote them.
         holder: String,
+    },
+    /// What stands where a lock goes is no lock.
+    #[error("{} is where this run's lock goes, but it is {found}; nothing was done to it: move it away", path.display())]
+    NoLock {
+        /// The lock's place.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+    },
+    /// An output would take the place of an input.
+    #[error("{}; give another output", clash(path, writer.as_deref(), reader.as_deref(), input))]
+    IsInput {
+        /// What would be written.
+        path: PathBuf,
+        /// The flag that says so.
+        writer: Option<String>,
+        /// The flag of the input.
+        reader: Option<String>,
+        /// The input as it was read, perhaps by another name.
+        input: PathBuf,
+    },
+    /// Two outputs would be one file.
+    #[error("{flag} and {other} both write {}; give one of them another place", path.display())]
+    SameOutput {
+        /// The file.
+        path: PathBuf,
+        /// One flag.
+        flag: String,
+        /// The other.
+        other: String,
     },
     /// The disk has too little room.
     #[error(
@@ -62,6 +92,14 @@ pub enum Error {
         /// The serialiser's reason.
         source: serde_json::Error,
     },
+}
+
+fn clash(path: &Path, writer: Option<&str>, reader: Option<&str>, input: &Path) -> String {
+    let writes = writer.map_or_else(|| "this run would write".to_owned(), |flag| format!("{flag} writes"));
+    let reads = reader
+        .map_or_else(|| "a file that it reads".to_owned(), |flag| format!("the file that {flag} reads"));
+    let name = if path == input { String::new() } else { format!(" as {}", input.display()) };
+    format!("{writes} {}, {reads}{name}", path.display())
 }
 
 impl Error {

@@ -6,12 +6,13 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use crate::Error;
+use crate::under_way::{Kind, MadeDirs, UnderWay, allow_owner, begin, within};
+use crate::{Error, outputs};
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Readable as the user's umask says: 0666 less the umask.
+    /// Readable as the user's umask says: 0666 less the umask, and always for the owner.
     Public,
     /// Content from private data: owner only (0600 where the system has file modes).
     Private,
@@ -48,6 +49,15 @@ impl FileRecord {
         }
         Ok(Self { path: path.to_path_buf(), bytes, sha256: hex(&hasher.finalize()) })
     }
+
+    /// [`FileRecord::of`] for a file that this program wrote, now or in an earlier run: it is no input, and may be written again.
+    ///
+    /// # Errors
+    /// As [`FileRecord::of`].
+    pub fn of_output(path: &Path) -> Result<Self, Error> {
+        let _own = input_file::own();
+        Self::of(path)
+    }
 }
 
 /// Lower-case hexadecimal text of `bytes`.
@@ -75,7 +85,8 @@ pub fn sha256_bytes(bytes: &[u8]) -> String {
 /// # Errors
 /// [`Error::Write`] with the folder's path.
 pub fn create_dir(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(Error::write(path))
+    MadeDirs::make(path)?.keep();
+    Ok(())
 }
 
 /// Writes a whole file at once, atomically.
@@ -106,24 +117,29 @@ pub(crate) fn check_replaceable(path: &Path) -> Result<(), Error> {
 ///
 /// Bytes go to a temporary file in the same folder (which is made where it is missing); [`AtomicFile::commit`] flushes it to the
 /// disk and renames it over the final name. Dropped without a commit, by an error, a panic or Ctrl-C's orderly
-/// exit, the temporary file is removed. It seeks, so that a writer can go back and fill in a header.
+/// exit, the temporary file is removed, and with it folders that were made for it; [`abandon`](crate::abandon) does the same where the
+/// process ends at once. A file that this process has read is never replaced. It seeks, so that a writer can go back and fill in a header.
 pub struct AtomicFile {
     path: PathBuf,
     out: BufWriter<NamedTempFile>,
+    under_way: UnderWay,
+    /// Go with an abandoned file.
+    made: MadeDirs,
 }
 
 impl AtomicFile {
     /// Starts a file that will stand at `path`.
     ///
     /// # Errors
-    /// [`Error::Write`] where the folder cannot be made or written to, or `path` is a folder or a device.
+    /// [`Error::Write`] where the folder cannot be made or written to, or `path` is a folder or a device; [`Error::IsInput`] where it
+    /// is a file that this process has read.
     pub fn create(path: &Path, access: Access) -> Result<Self, Error> {
         let dir = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        create_dir(dir)?;
         check_replaceable(path)?;
+        outputs::check(path)?;
         let mut builder = tempfile::Builder::new();
         builder.prefix(".").suffix(".tmp");
         #[cfg(unix)]
@@ -137,8 +153,14 @@ impl AtomicFile {
         }
         #[cfg(not(unix))]
         let _ = access;
-        let temp = builder.tempfile_in(dir).map_err(Error::write(path))?;
-        Ok(Self { path: path.to_path_buf(), out: BufWriter::with_capacity(1 << 16, temp) })
+        let ((temp, under_way), made) = within(dir, path, || {
+            let temp = builder.tempfile_in(dir)?;
+            let under_way = UnderWay::new(Kind::File, temp.path());
+            allow_owner(temp.path(), 0o600)?;
+            Ok((temp, under_way))
+        })?;
+        let out = BufWriter::with_capacity(1 << 16, temp);
+        Ok(Self { path: path.to_path_buf(), out, under_way, made })
     }
 
     /// Flushes to the disk, renames to the final name, and returns the file's record (hashed as it stands on disk).
@@ -146,11 +168,17 @@ impl AtomicFile {
     /// # Errors
     /// [`Error::Write`]; a file that stood under the name before stays as it was.
     pub fn commit(self) -> Result<FileRecord, Error> {
-        let path = self.path;
-        let temp = self.out.into_inner().map_err(|e| Error::write(&path)(e.into_error()))?;
+        let Self { path, out, under_way, made } = self;
+        let temp = out.into_inner().map_err(|e| Error::write(&path)(e.into_error()))?;
         temp.as_file().sync_all().map_err(Error::write(&path))?;
-        let mut record = FileRecord::of(temp.path())?;
-        temp.persist(&path).map_err(|e| Error::write(&path)(e.error))?;
+        let mut record = FileRecord::of_output(temp.path())?;
+        begin(|| {
+            let done = temp.persist(&path).map_err(|e| Error::write(&path)(e.error));
+            drop(under_way);
+            done
+        })?;
+        made.keep();
+        input_file::forget(&path);
         record.path = path;
         Ok(record)
     }

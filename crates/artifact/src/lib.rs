@@ -6,6 +6,8 @@
 //! - [`json`]: JSON files that somebody else made: bounded, and no key twice.
 //! - [`check_space`]: whether a disk has room for what a step will write.
 //! - [`OutputLock`]: one run at a time in an output folder.
+//! - [`claim`]: the files that a run will write, held against those that it reads.
+//! - [`abandon`]: the end of a run at once, with nothing left that is not complete.
 //! - [`Guarantee`]: which privacy guarantee an artefact carries; labels join along the data flow.
 //! - [`Report`]: the JSON file beside the artefacts: a step's own fields first, the common envelope after them.
 //! - [`StoredReport`]: one that an earlier step left, and whether the files that it names are still the same.
@@ -34,8 +36,10 @@ mod file;
 mod guarantee;
 pub mod json;
 mod lock;
+mod outputs;
 mod report;
 mod stored;
+mod under_way;
 
 pub use dir::AtomicDir;
 pub use disk::{check_space, free_bytes, least_growth, readable};
@@ -43,5 +47,7 @@ pub use error::Error;
 pub use file::{Access, AtomicFile, FileRecord, create_dir, hex, sha256_bytes, sha256_raw, write_bytes};
 pub use guarantee::{DpGuarantee, Guarantee, LedgerMark};
 pub use lock::OutputLock;
+pub use outputs::{claim, keep_inputs, name_input};
 pub use report::{Report, SCHEMA_VERSION};
 pub use stored::{FileState, StoredReport};
+pub use under_way::abandon;

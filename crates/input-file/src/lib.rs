@@ -5,10 +5,12 @@
 //! what it refuses; [`read`] and [`read_text`] also hold a limit on the size, which each kind of file states. `/proc` and `/sys`
 //! show regular files of size 0 that have a content, or wait for one: an empty file there is refused as well.
 //!
-//! What such a file says is shown through [`shown`] alone, so that it cannot write to a terminal what nobody sees.
+//! What such a file says is shown through [`shown()`] alone, so that it cannot write to a terminal what nobody sees. What was opened
+//! is remembered for the process ([`was_read`]), so that no output takes the place of an input.
 //!
 //! Errors are [`std::io::Error`]s whose text says what is there instead and what to do; callers add the path.
 
+mod seen;
 mod shown;
 
 pub use shown::{is_hidden, shown, shown_json};
@@ -16,6 +18,8 @@ pub use shown::{is_hidden, shown, shown_json};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::path::Path;
+
+pub use seen::{Identity, Own, forget, identity, note, own, read_since, was_read};
 
 /// What a JSON file may take: 64 MiB.
 pub const JSON: u64 = 64 << 20;
@@ -46,6 +50,7 @@ pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
     if metadata.len() == 0 && is_of_the_kernel(path) {
         return Err(refused("it is a file of the running system, not of a disk; give a regular file"));
     }
+    seen::note_open(path, &metadata);
     Ok((file, metadata))
 }
 

@@ -57,7 +57,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    shell::report_bugs();
+    shell::start();
     let args = Args::parse();
     if let Some(shell) = args.completions {
         return shell::print(&shell::completions(&mut Args::command(), shell), Exit::Done);

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Guarantee};
+use artifact::{FileRecord, Guarantee, OutputLock};
 use pate_core::data::{ImageSize, ImageSpec, Images, in_place_of, numbered_folders};
 use pate_core::generate::LatentBank;
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
@@ -21,7 +21,14 @@ use tch::Tensor;
 use crate::Context;
 use crate::args::{FilterArgs, LatentArgs, LoadedConfig, ScaleArgs, ShardScaleArgs, for_teacher, has_id};
 use crate::pool::{self, DecoderOrigin, PoolOrigin};
-use crate::teacher_run::{self, ANY_CLASSES, LoadedTeacher, REPORT, ReportExtras, TeacherFiles};
+use crate::teacher_run::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, TeacherFiles};
+
+/// The batch's report.
+pub const REPORT: &str = "batch_report.json";
+
+/// What a batch's report says of its counts.
+pub const COUNTS_NOTE: &str = "done and skipped, and the teachers' status, are those of this run alone: one that went on after a stop \
+                               counts what was there already as skipped, where one that never stopped made it";
 
 /// What became of a teacher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -193,6 +200,34 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Holds the output folder, after all files that will be written are held against all that will be read.
+    ///
+    /// # Errors
+    /// See [`Context::lock`].
+    pub fn lock(&self, ids: &[u64], ctx: &Context) -> Result<OutputLock> {
+        for &id in ids {
+            let files = self.files(id, true);
+            let optional = [files.shard, files.metadata, files.decoder, self.own_pool(id)];
+            std::iter::once(files.model).chain(optional.into_iter().flatten()).for_each(|path| {
+                input_file::note(&path);
+            });
+        }
+        for (flag, path) in [("--candidates", &self.candidates), ("--decoder-path", &self.decoder)] {
+            if let Some(above) = path.as_ref().filter(|path| has_id(path)).and_then(|path| fixed_part(path)) {
+                artifact::name_input(flag, &above);
+            }
+        }
+        if let Some(dir) = self.candidates_dir.as_ref().filter(|_| self.candidates.is_none()) {
+            let name =
+                |id: &u64| [format!("candidates_teacher_{id}.pt"), format!("candidates_teacher_{id}.json")];
+            let names: Vec<String> = ids.iter().take(MOST_POOLS).flat_map(name).collect();
+            artifact::claim(CANDIDATES_DIR, dir, &names)?;
+        }
+        let mut names = teacher_run::in_folders(ids, &teacher_run::OUTPUTS);
+        names.push(REPORT.to_owned());
+        ctx.lock("--output-dir", &self.output_dir, &names)
+    }
+
     /// Does every teacher.
     ///
     /// # Errors
@@ -300,6 +335,12 @@ impl Batch<'_> {
         if !self.force
             && let Some(result) = finished_here(teacher_id, &dir, &fingerprint, self.pictures)
         {
+            if let Some(path) = self.made_pool(teacher_id).filter(|path| !path.is_file()) {
+                ctx.say(&format!(
+                    "teacher {teacher_id}: its samples are there, but their pool {} is gone; --force makes both again",
+                    path.display()
+                ));
+            }
             return Ok(result);
         }
         for note in teacher.switched_off(&filters.plan, shared.pool.is_none() && self.candidates.is_none()) {
@@ -359,6 +400,12 @@ impl Batch<'_> {
         })
     }
 
+    /// Where a pool that is made for a teacher goes.
+    fn made_pool(&self, teacher_id: u64) -> Option<PathBuf> {
+        let dir = self.candidates_dir.as_ref().filter(|_| self.candidates.is_none())?;
+        Some(dir.join(format!("candidates_teacher_{teacher_id}.pt")))
+    }
+
     /// The teacher's own pool, where `{id}` names one.
     pub(crate) fn own_pool(&self, teacher_id: u64) -> Option<PathBuf> {
         self.candidates.as_ref().filter(|path| has_id(path)).map(|path| for_teacher(path, teacher_id))
@@ -415,9 +462,9 @@ impl Batch<'_> {
         let decoder =
             Decoder::load(decoder_path, self.drawn(files)?, ctx.device).context("cannot use the decoder")?;
         self.latent_args.check_latent_dim(generation.latent_dim, decoder.latent_dim())?;
-        let path =
-            self.candidates_dir.as_ref().map(|dir| dir.join(format!("candidates_teacher_{teacher_id}.pt")));
-        let _lock = path.as_ref().map(|path| ctx.lock_file(path)).transpose()?;
+        let path = self.made_pool(teacher_id);
+        let _lock = path.as_ref().map(|path| ctx.lock_file(CANDIDATES_DIR, path, &[pool::report_of(path)]));
+        let _lock = _lock.transpose()?;
         let rounds = self.rounds();
         let batches = self.pool_size.div_ceil(generate::BATCH as usize) as u64;
         let mut pools = Vec::new();
@@ -482,6 +529,16 @@ impl Batch<'_> {
     }
 }
 
+const CANDIDATES_DIR: &str = "--candidates-dir";
+
+/// Pools of more teachers than these are held against inputs as they are written.
+const MOST_POOLS: usize = 1000;
+
+/// The folder above the part of a path that stands for the teacher.
+fn fixed_part(path: &Path) -> Option<PathBuf> {
+    path.ancestors().find(|above| !has_id(above)).filter(|above| above.is_dir()).map(Path::to_path_buf)
+}
+
 /// Whether every class has its minimum of confident candidates.
 fn has_minimum(labelled: &Labelled, plan: &FilterPlan, classes: i64) -> bool {
     let Some(min) = plan.limits.min_per_class else { return true };
@@ -521,7 +578,7 @@ pub(crate) fn finished_here(
 
 /// The result of an earlier run, where it is whole.
 fn finished(teacher_id: u64, dir: &Path, fingerprint: &str) -> Option<TeacherResult> {
-    let report = teacher_run::finished(&dir.join(REPORT), fingerprint)?;
+    let report = teacher_run::finished(&dir.join(teacher_run::REPORT), fingerprint)?;
     let count = |name: &str| report[name].as_u64().map(|n| n as usize);
     let num_selected = count("num_selected")?;
     Some(TeacherResult {

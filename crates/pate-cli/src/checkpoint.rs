@@ -92,7 +92,7 @@ pub struct ResumeArgs {
 }
 
 /// File that a training keeps its state in until it is done.
-const FILE: &str = "checkpoint.safetensors";
+pub const FILE: &str = "checkpoint.safetensors";
 
 impl ResumeArgs {
     /// The checkpoint of a training in `dir`. `work` and the content of `files` decide its result.

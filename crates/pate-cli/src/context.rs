@@ -1,13 +1,14 @@
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Guarantee, OutputLock, Report};
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, Parser};
 use clap_complete::Shell;
 use pate_core::progress::Progress;
 use serde_json::{Map, Value, json};
@@ -17,6 +18,7 @@ use tch::Device;
 use crate::args::RunArgs;
 use crate::bar::{Bar, StopOnly};
 use crate::exit::{self, Outcome};
+use crate::training;
 
 /// The libtorch that this program is bound to.
 const LIBTORCH: &str = "2.13.0";
@@ -28,6 +30,10 @@ pub trait Step: Parser {
 
     /// Defaults of shared arguments that differ from step to step, for the help: an argument's id, and what its default is.
     const DEFAULTS: &[(&str, &str)] = &[];
+
+    /// Whether a run reads nothing private where its report is public. Where one may, a public report says neither the command line, which
+    /// names private files, nor the time, which private work takes a part of.
+    const PUBLIC_WHERE_ITS_REPORT_IS: bool = false;
 
     /// The group that every binary has.
     fn run_args(&self) -> &RunArgs;
@@ -41,14 +47,17 @@ pub struct Context {
     pub seed: u64,
     bar: Bar,
     tool: &'static str,
+    program: String,
     command: String,
+    may_read_private: bool,
     threads: usize,
     started: Instant,
 }
 
 /// Parses the arguments, sets up the run, calls `command`, prints the error if there is one, and gives the exit code.
 pub fn run<A: Step>(command: fn(&A, &Context) -> Result<Outcome>) -> ExitCode {
-    shell::report_bugs();
+    shell::start();
+    artifact::keep_inputs();
     let args = match parse::<A>() {
         Asked::Step(args) => args,
         Asked::Completions(script) => return shell::print(&script, Exit::Done),
@@ -92,41 +101,58 @@ fn parse<A: Step>() -> Asked<A> {
         });
     }
     let matches = command.get_matches_mut();
+    name_inputs(&command, &matches);
     if let Some(&shell) = matches.get_one::<Shell>("completions") {
         return Asked::Completions(shell::completions(&mut command, shell));
     }
     Asked::Step(A::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit()))
 }
 
+/// Every path that was given on the command line and is no output is an input: no output takes its place.
+fn name_inputs(command: &Command, matches: &ArgMatches) {
+    for arg in command.get_arguments().filter(|arg| arg.get_help_heading() != Some(OUTPUT)) {
+        let id = arg.get_id().as_str();
+        if matches.value_source(id) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        let flag = format!("--{}", arg.get_long().unwrap_or(id));
+        // An argument of another type names no file by itself.
+        for path in matches.try_get_many::<PathBuf>(id).ok().flatten().into_iter().flatten() {
+            artifact::name_input(&flag, path);
+        }
+    }
+}
+
+/// The help's heading over flags that name outputs.
+const OUTPUT: &str = "Output";
+
 impl Context {
     fn new<A: Step>(args: &RunArgs) -> Result<Self> {
+        // libtorch would end the process with a message of its own.
+        std::env::current_dir()
+            .context("the working folder is gone, or you may not enter it; change to another one")?;
         let stop = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&stop);
-        ctrlc::set_handler(move || {
-            if asked.swap(true, Ordering::Relaxed) {
-                std::process::exit(Exit::Stopped as i32);
-            }
-            complain("stopping after the work in hand (again: at once)");
-        })
-        .context("cannot listen to Ctrl-C")?;
+        shell::listen(Arc::clone(&stop), artifact::abandon).context("cannot listen to Ctrl-C")?;
         let bar = Bar::new(args.quiet, stop);
         let device = args.device(&bar)?;
         let threads = args.threads();
         tch::set_num_threads(threads as i32);
         let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
         let tool = env!("CARGO_PKG_NAME");
-        let name = std::env::current_exe()
+        let program = std::env::current_exe()
             .ok()
             .and_then(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))
             .unwrap_or_else(|| tool.to_owned());
-        let command =
-            std::iter::once(name).chain(words.map(|word| quoted(&word))).collect::<Vec<_>>().join(" ");
+        let all = std::iter::once(program.clone()).chain(words.map(|word| quoted(&word)));
+        let command = all.collect::<Vec<_>>().join(" ");
         Ok(Self {
             device,
             seed: args.seed.unwrap_or(A::DEFAULT_SEED),
             bar,
             tool,
+            program,
             command,
+            may_read_private: !A::PUBLIC_WHERE_ITS_REPORT_IS,
             threads,
             started: Instant::now(),
         })
@@ -142,9 +168,9 @@ impl Context {
         self.bar.watch()
     }
 
-    /// The command line, for locks.
-    pub fn command(&self) -> &str {
-        &self.command
+    /// The program's name, for locks.
+    pub fn program(&self) -> &str {
+        &self.program
     }
 
     /// Tells the user something, on standard error.
@@ -166,20 +192,26 @@ impl Context {
         }
     }
 
-    /// Holds an output folder for this run.
+    /// Holds the output folder that `flag` names, after the files that the step will write in it are held against those that it reads.
+    /// `names` are paths inside it; `*` stands for any text within a part.
     ///
     /// # Errors
-    /// Where another run holds it.
-    pub fn lock(&self, dir: &Path) -> Result<OutputLock> {
-        Ok(OutputLock::acquire(dir, &self.command)?)
+    /// Where another run holds it; where an output would take the place of an input, or of another output.
+    pub fn lock(&self, flag: &str, dir: &Path, names: &[impl AsRef<str>]) -> Result<OutputLock> {
+        artifact::claim(flag, dir, names)?;
+        Ok(OutputLock::acquire(dir, &self.program)?)
     }
 
-    /// Holds one output file for this run.
+    /// Holds the one output file that `flag` names; `beside` are the names of others that the step will write in its folder.
     ///
     /// # Errors
-    /// Where another run holds it.
-    pub fn lock_file(&self, path: &Path) -> Result<OutputLock> {
-        Ok(OutputLock::acquire_file(path, &self.command)?)
+    /// As [`Context::lock`].
+    pub fn lock_file(&self, flag: &str, path: &Path, beside: &[impl AsRef<str>]) -> Result<OutputLock> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        artifact::claim(flag, dir, &[name])?;
+        artifact::claim(flag, dir, beside)?;
+        Ok(OutputLock::acquire_file(path, &self.program)?)
     }
 
     /// Writes a report with this run's envelope.
@@ -187,7 +219,8 @@ impl Context {
     /// # Errors
     /// Where it cannot be written.
     pub fn write_report(&self, report: &Report, path: &Path) -> Result<FileRecord> {
-        Ok(report.write(path, &self.envelope())?)
+        let is_public = Self::access(report.guarantee()) == artifact::Access::Public;
+        Ok(report.write(path, &self.envelope(is_public && self.may_read_private))?)
     }
 
     /// Who may read files with this label.
@@ -198,7 +231,8 @@ impl Context {
         }
     }
 
-    fn envelope(&self) -> Map<String, Value> {
+    /// What a report says of its run; of one that may have read private data, a public report says less.
+    fn envelope(&self, spare: bool) -> Map<String, Value> {
         let device = match self.device {
             Device::Cuda(n) => format!("cuda:{n}"),
             _ => "cpu".to_owned(),
@@ -206,14 +240,14 @@ impl Context {
         let envelope = json!({
             "tool": self.tool,
             "tool_version": env!("CARGO_PKG_VERSION"),
-            "command": self.command,
+            "command": if spare { &self.program } else { &self.command },
             "environment": {
                 "libtorch": LIBTORCH,
                 "device": device,
                 "threads": self.threads,
                 "cpu_capability": cpu_capability(),
             },
-            "wall_seconds": (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            "wall_seconds": (!spare).then(|| training::to_milliseconds(self.started.elapsed().as_secs_f64())),
         });
         match envelope {
             Value::Object(map) => map,

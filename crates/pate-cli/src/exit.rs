@@ -12,6 +12,14 @@ pub enum Outcome {
 
 /// The code for an error, by its kind.
 pub(crate) fn code(error: &anyhow::Error) -> Exit {
+    let artifact = match error.downcast_ref::<Error>() {
+        Some(Error::Artifact(error)) => Some(error),
+        _ => error.downcast_ref::<artifact::Error>(),
+    };
+    // An output in an input's place is a matter of the command line.
+    if let Some(artifact::Error::IsInput { .. } | artifact::Error::SameOutput { .. }) = artifact {
+        return Exit::Arguments;
+    }
     match error.downcast_ref::<Error>() {
         Some(Error::Stopped) => Exit::Stopped,
         Some(Error::Invalid(_)) => Exit::Arguments,

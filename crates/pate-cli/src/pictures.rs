@@ -13,6 +13,11 @@ use picture::{Curve, Panel, Sample};
 /// Candidates in a grid.
 const GRID: i64 = 64;
 
+/// The name of the picture beside a report or a pool.
+pub fn beside(path: &Path) -> String {
+    path.with_extension("png").file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// The first 64 images, 8 a row with 2 pixels of white between them (242x242 for MNIST's shape).
 ///
 /// # Errors

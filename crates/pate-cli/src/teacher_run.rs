@@ -1,6 +1,7 @@
 //! One teacher's label-and-filter, from files to files: what `label-filter` does once and `batch-label-filter` for many.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -74,6 +75,21 @@ pub const SOFT_LABELS: &str = "soft_labels.pt";
 pub const REPORT: &str = "selection_report.json";
 /// The samples by class, for a look.
 pub const PICTURE: &str = "selected_samples.png";
+
+/// All files of a teacher's folder that are written there.
+pub const OUTPUTS: [&str; 5] = [SAMPLES, LABELS, SOFT_LABELS, REPORT, PICTURE];
+
+/// [`OUTPUTS`], or other names, in the `teacher_<id>` folders of these teachers, for [`Context::lock`].
+pub fn in_folders(ids: &[u64], names: &[&str]) -> Vec<String> {
+    let of = |folder: String| names.iter().map(move |name| format!("{folder}/{name}"));
+    if ids.len() > MOST_CLAIMED {
+        return of("teacher_*".to_owned()).collect();
+    }
+    ids.iter().flat_map(|id| of(format!("teacher_{id}"))).collect()
+}
+
+/// More teachers than these have their outputs claimed by a pattern.
+const MOST_CLAIMED: usize = 1000;
 
 impl LoadedTeacher {
     /// Loads the files; images must have the shape of `spec`.
@@ -283,18 +299,28 @@ pub fn load_pool(path: &Path, scale: ScaleArgs) -> Result<Images> {
 
 /// The report of an earlier run, where it has this fingerprint and its files are as it says.
 pub fn finished(report: &Path, fingerprint: &str) -> Option<Value> {
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(report).ok()?).ok()?;
+    let _own = input_file::own();
+    let report = artifact::json::read(report).ok()?;
     if report["fingerprint"] != fingerprint {
         return None;
     }
-    for output in report["outputs"].as_array()? {
-        let record = FileRecord::of(Path::new(output["path"].as_str()?)).ok()?;
-        if output["sha256"] != record.sha256.as_str() {
+    let outputs = report["outputs"].as_array().filter(|outputs| outputs.len() <= MOST_OUTPUTS)?;
+    let mut hashes: BTreeMap<&str, String> = BTreeMap::new();
+    for output in outputs {
+        let path = output["path"].as_str()?;
+        let hash = match hashes.entry(path) {
+            Entry::Occupied(hash) => hash.into_mut(),
+            Entry::Vacant(place) => place.insert(FileRecord::of_output(Path::new(path)).ok()?.sha256),
+        };
+        if output["sha256"] != hash.as_str() {
             return None;
         }
     }
     Some(report)
 }
+
+/// More outputs than these no report of a teacher names.
+const MOST_OUTPUTS: usize = 100;
 
 /// The settings and hashes that decide a teacher's result, as one hash; `reading` is what was declared of its files.
 pub fn fingerprint(

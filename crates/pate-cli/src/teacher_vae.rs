@@ -19,6 +19,10 @@ use crate::{Context, pictures, training};
 /// The report of a teacher's VAE. It is written last: where it is, all is.
 pub const REPORT: &str = "training_report.json";
 
+/// All files of a teacher's folder that are written there.
+pub const OUTPUTS: [&str; 6] =
+    ["decoder.pth", "vae_full.pth", "training_curves.png", "reconstructions.png", "samples.png", REPORT];
+
 /// Where shards come from that no file of their own holds.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Private data")]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -74,6 +74,18 @@ enum Work {
 }
 
 impl VaeBatch<'_> {
+    /// Holds the batch's report, after all files that will be written are held against all that will be read.
+    ///
+    /// # Errors
+    /// See [`Context::lock_file`].
+    pub fn lock(&self, report: &Path, ctx: &Context) -> Result<OutputLock> {
+        self.ids.clone().take(MOST_NOTED).filter_map(|id| self.shard_path(id)).for_each(|path| {
+            input_file::note(&path);
+        });
+        let ids: Vec<u64> = self.ids.clone().take(MOST_NOTED).collect();
+        ctx.lock_file("--out-dir", report, &teacher_run::in_folders(&ids, &teacher_vae::OUTPUTS))
+    }
+
     /// Trains every teacher.
     ///
     /// # Errors
@@ -104,7 +116,7 @@ impl VaeBatch<'_> {
         let n_workers = parallel::workers(ctx.device).min(groups.len());
         let workers = (0..n_workers).map(|_| indexed.as_ref().map(IndexedShards::share)).collect();
         let threads = if n_workers > 1 { 1 } else { parallel::workers(ctx.device) };
-        let (watch, command, seed, device) = (ctx.watch(), ctx.command(), ctx.seed, ctx.device);
+        let (watch, program, seed, device) = (ctx.watch(), ctx.program(), ctx.seed, ctx.device);
         let progress = ctx.progress();
         progress.start("teacher", ids.len() as u64);
         let mut results = Vec::with_capacity(ids.len());
@@ -113,7 +125,7 @@ impl VaeBatch<'_> {
             workers,
             &watch,
             |indexed: &mut Option<IndexedShards>, group| {
-                self.group(groups[group], indexed.as_ref(), command, seed, device, &watch)
+                self.group(groups[group], indexed.as_ref(), program, seed, device, &watch)
             },
             |_, work| {
                 for one in work {
@@ -153,7 +165,7 @@ impl VaeBatch<'_> {
         &self,
         ids: &[u64],
         indexed: Option<&IndexedShards>,
-        command: &str,
+        program: &str,
         seed: u64,
         device: tch::Device,
         watch: &dyn Progress,
@@ -161,7 +173,7 @@ impl VaeBatch<'_> {
         let mut done = Vec::new();
         let mut left = Vec::new();
         for &teacher_id in ids {
-            match self.prepare(teacher_id, indexed, command, seed) {
+            match self.prepare(teacher_id, indexed, program, seed) {
                 Ok(Prepared::Ready(ready)) => left.push(ready),
                 Ok(Prepared::Finished(report)) => done.push(Work::Skipped { teacher_id, report }),
                 Err(error) => done.push(Work::Failed { teacher_id, reason: format!("{error:#}") }),
@@ -203,7 +215,7 @@ impl VaeBatch<'_> {
         &self,
         teacher_id: u64,
         indexed: Option<&IndexedShards>,
-        command: &str,
+        program: &str,
         seed: u64,
     ) -> Result<Prepared> {
         let dir = self.dir(teacher_id);
@@ -216,7 +228,7 @@ impl VaeBatch<'_> {
         let (config, n) = (&self.config.config, shard.images.len());
         let plan = training::teacher_vae_plan(&self.training, config, seed.wrapping_add(teacher_id), n);
         let asked = training::teacher_vae_batch(&self.training, config);
-        let lock = OutputLock::acquire(&dir, command)?;
+        let lock = OutputLock::acquire(&dir, program)?;
         let fingerprint = teacher_vae::fingerprint(teacher_id, &shard, &plan)?;
         if !self.force
             && let Some(report) = teacher_run::finished(&dir.join(teacher_vae::REPORT), &fingerprint)
@@ -285,6 +297,9 @@ impl VaeBatch<'_> {
         }
     }
 }
+
+/// Shards of more teachers than these are held against outputs as they are read.
+const MOST_NOTED: usize = 100_000;
 
 enum Prepared {
     Ready(Box<Ready>),

@@ -23,7 +23,7 @@ use crate::args::{Cli, Command, Format};
 const LARGEST: u64 = 1 << 28;
 
 fn main() -> ExitCode {
-    shell::report_bugs();
+    shell::start();
     let cli = Cli::parse();
     if let Some(shell) = cli.completions {
         return shell::print(&shell::completions(&mut Cli::command(), shell), Exit::Done);

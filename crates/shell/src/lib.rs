@@ -1,9 +1,13 @@
-//! How every program of this project meets its shell: exit codes, faults of one line, completions.
+//! How every program of this project meets its shell: exit codes, faults of one line, signals, completions.
+
+mod signals;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap_complete::Shell;
+
+pub use signals::listen;
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +59,14 @@ pub fn print(bytes: &[u8], exit: Exit) -> ExitCode {
     }
 }
 
+/// To be called first in every program: from here on a panic prints one line, and where a file may not grow any further, writing to it is an error of one line.
+pub fn start() {
+    report_bugs();
+    signals::survive_full_files();
+}
+
 /// From here on a panic, which is a bug, prints one line: libtorch's own messages run over 24 lines of addresses.
-pub fn report_bugs() {
+fn report_bugs() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
         let message = info.payload_as_str().unwrap_or("no message");

@@ -13,7 +13,7 @@ use pate_cli::args::{
     ConfigArgs, FilterArgs, LatentArgs, ProgramArgs, RunArgs, ScaleArgs, ShardScaleArgs, parse_bool,
     parse_path,
 };
-use pate_cli::batch::{Batch, Status, find_teachers, table};
+use pate_cli::batch::{Batch, COUNTS_NOTE, REPORT, Status, find_teachers, table};
 use pate_cli::pool::DecoderOrigin;
 use pate_cli::{Context, Outcome, Step, teacher_run};
 use pate_core::data::ImageSize;
@@ -128,6 +128,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         }
         _ => {}
     }
+    args.filters.resolve(&loaded.config, ctx.seed)?;
     let teachers = find_teachers(&args.teachers_dir, args.start_id, args.num_teachers.map(|n| n as usize))?;
     let ids: Vec<u64> = teachers.models.keys().copied().collect();
     let batch = Batch {
@@ -159,7 +160,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         return dry_run(&batch, &ids, ctx);
     }
     batch.check_room(&ids, ctx)?;
-    let _lock = ctx.lock(&args.output_dir)?;
+    let _lock = batch.lock(&ids, ctx)?;
     let results = batch.run(&ids, ctx)?;
 
     let mut report = Report::new(teacher_run::guarantee());
@@ -178,11 +179,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         let dir = args.output_dir.join(format!("teacher_{}", result.teacher_id));
         for path in [dir.join(teacher_run::SAMPLES), dir.join(teacher_run::LABELS)] {
             if path.is_file() {
-                report.output(FileRecord::of(&path)?);
+                report.output(FileRecord::of_output(&path)?);
             }
         }
     }
-    ctx.write_report(&report, &args.output_dir.join("batch_report.json"))?;
+    report.field("counts_note", COUNTS_NOTE)?;
+    ctx.write_report(&report, &args.output_dir.join(REPORT))?;
     ctx.print(&table(&results))?;
     let bad = results.iter().filter(|r| r.is_failed_or_empty()).count();
     if bad > 0 {

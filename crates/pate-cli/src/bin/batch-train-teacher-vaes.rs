@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use artifact::{FileRecord, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
-use pate_cli::batch::Status;
+use pate_cli::batch::{COUNTS_NOTE, Status};
 use pate_cli::teacher_vae::{self, IndexArgs};
 use pate_cli::teacher_vae_batch::{VaeBatch, table};
 use pate_cli::{Context, Outcome, Step, training};
@@ -97,7 +97,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         config: &loaded,
     };
     let report_path = args.out_dir.join(format!("batch_report_{}-{}.json", args.start_id, end - 1));
-    let _lock = ctx.lock_file(&report_path)?;
+    let _lock = batch.lock(&report_path, ctx)?;
     let results = batch.run(ctx)?;
     let mut report = Report::new(teacher_vae::guarantee());
     let count = |status: Status| results.iter().filter(|r| r.status == status).count();
@@ -109,12 +109,13 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("failed", count(Status::Failed))?
         .field("group_size", batch.group_size)?
         .field("seed", ctx.seed)?
+        .field("counts_note", COUNTS_NOTE)?
         .field("teachers", &results)?;
     loaded.describe(&mut report)?;
     for result in results.iter().filter(|result| result.status != Status::Failed) {
         let dir = args.out_dir.join(format!("teacher_{}", result.teacher_id));
         for name in ["decoder.pth", "vae_full.pth"] {
-            report.output(FileRecord::of(&dir.join(name))?);
+            report.output(FileRecord::of_output(&dir.join(name))?);
         }
     }
     ctx.write_report(&report, &report_path)?;

@@ -5,7 +5,7 @@
 //! `<name>_card.md`, and the exports of `--format`. Privacy: no formal guarantee.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -115,6 +115,24 @@ fn main() -> ExitCode {
     pate_cli::run::<Args>(command)
 }
 
+/// What is written besides the labels, once each.
+fn formats(args: &Args) -> Vec<Format> {
+    let mut formats = args.format.clone();
+    formats.push(Format::Pt);
+    formats.sort();
+    formats.dedup();
+    formats
+}
+
+/// The files that are written in the output folder.
+fn outputs(args: &Args, formats: &[Format]) -> Vec<String> {
+    let fixed = ["labels.csv", "teacher_ids.csv", "metadata.json", "samples.png", "card.md"];
+    let soft = args.with_soft_labels.then_some("soft_labels.pt");
+    let fixed = fixed.into_iter().chain(soft).map(|what| format!("{}_{what}", args.name));
+    let place = |format: &Format| format.path(Path::new(""), &args.name).to_string_lossy().into_owned();
+    fixed.chain(formats.iter().map(place)).collect()
+}
+
 fn merged(args: &Args, sets: &[TeacherSet], ctx: &Context) -> Result<Option<Merged>> {
     if !args.merge_identical || sets.iter().all(|set| set.labels.is_empty()) {
         return Ok(None);
@@ -165,7 +183,13 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     if chosen.is_empty() {
         bail!("--percentage {} of {} samples is not even one; give more", args.percentage, all.len());
     }
-    let _lock = ctx.lock(&args.output)?;
+    for set in &sets.complete {
+        input_file::note(&set.samples_path);
+        input_file::note(&set.labels_path);
+        input_file::note(&set.samples_path.with_file_name(teacher_run::SOFT_LABELS));
+    }
+    let formats = formats(args);
+    let _lock = ctx.lock("--output", &args.output, &outputs(args, &formats))?;
     let rows: Vec<i64> = chosen.iter().map(|&row| row as i64).collect();
     let images = if let Some(merged) = &merged {
         merged.images.select(&rows)?
@@ -188,10 +212,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let path = |what: &str| args.output.join(format!("{}_{what}", args.name));
     let (samples_path, labels_path, ids_path) =
         (path("samples.pt"), path("labels.csv"), path("teacher_ids.csv"));
-    let mut formats = args.format.clone();
-    formats.push(Format::Pt);
-    formats.sort();
-    formats.dedup();
     let shape = pate_core::tensor::shape_of(images.tensor());
     let least = formats.iter().map(|format| {
         let values = shape.iter().skip(1).product();

@@ -86,7 +86,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     if names.len() < args.approach.len() {
         bail!("two --approach have the same name; the table would not tell them apart");
     }
-    let _lock = ctx.lock(&args.output_dir)?;
+    for approach in &args.approach {
+        artifact::name_input("--approach", &approach.dir);
+    }
+    let _lock = ctx.lock("--output-dir", &args.output_dir, &OUTPUTS)?;
     let sets =
         args.approach.iter().map(|approach| approach.teachers(args.classes)).collect::<Result<Vec<_>>>()?;
     let ids: Vec<u64> =
@@ -206,6 +209,8 @@ fn feature_network(
 }
 
 const FEATURE_EPOCHS: usize = 20;
+
+const OUTPUTS: [&str; 3] = ["comparison.md", "comparison.json", "comparison.png"];
 
 /// The Markdown page.
 fn page(table: &str, ids: &[u64], features: &str) -> String {

@@ -75,7 +75,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let normalisation = training::normalisation(&loaded.config.preprocessing)?;
     let records = args.data.load(&args.mnist_dir, Split::Test)?;
     let student = UcStub::load(&args.model, records.spec(), ctx.device).context("cannot use the student")?;
-    let _lock = args.output.as_ref().map(|path| ctx.lock_file(path)).transpose()?;
+    let lock = |path| ctx.lock_file("--output", path, &[pictures::beside(path)]);
+    let _lock = args.output.as_deref().map(lock).transpose()?;
     let progress = ctx.progress();
     progress.start("images", records.len() as u64);
     let score = evaluate::classifier(

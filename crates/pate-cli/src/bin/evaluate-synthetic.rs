@@ -157,7 +157,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     if let Some(shard) = &shard {
         shard.images.expect_spec(&shard.source, images.spec(args.classes))?;
     }
-    let _lock = ctx.lock_file(&out)?;
+    let _lock = ctx.lock_file("--out", &out, &[pictures::beside(&out)])?;
     let score = evaluate::synthetic(&SyntheticInputs {
         samples: &images,
         labels: &labels,

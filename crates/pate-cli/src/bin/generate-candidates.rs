@@ -13,7 +13,7 @@ use pate_cli::args::{
     ConfigArgs, LatentArgs, LoadedConfig, RunArgs, check_ending, for_teacher, has_id, parse_path,
 };
 use pate_cli::pool::{self, DecoderOrigin, PoolOrigin};
-use pate_cli::{Context, Outcome, Step};
+use pate_cli::{Context, Outcome, Step, pictures};
 use pate_core::data::ImageSize;
 use pate_core::generate::{self, LatentDraw};
 use pate_core::models::Decoder;
@@ -74,6 +74,8 @@ impl Step for Args {
     const DEFAULT_SEED: u64 = 123;
     const DEFAULTS: &[(&str, &str)] = &[("run_id", "run1, or teacher_<id>")];
 
+    const PUBLIC_WHERE_ITS_REPORT_IS: bool = true;
+
     fn run_args(&self) -> &RunArgs {
         &self.run
     }
@@ -112,6 +114,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let dir = args.out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let cure = "give a smaller --pool-size, or --out on another disk";
     check_space(dir, least_growth(files), free_bytes(dir), cure)?;
+    for id in ids.clone().take(10_000).filter(|_| has_id(&args.decoder_path)) {
+        artifact::name_input("--decoder-path", &for_teacher(&args.decoder_path, id));
+    }
     if !many {
         make(args, &loaded, args.teacher_id, ctx)?;
         return Ok(Outcome::Done);
@@ -132,7 +137,9 @@ fn make(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Conte
         .and_then(|spec| Decoder::load(&decoder_path, spec, ctx.device))
         .context("cannot use the decoder")?;
     args.latents.check_latent_dim(config.latent_dim, decoder.latent_dim())?;
-    let _lock = ctx.lock_file(&out)?;
+    let picture = args.save_grid.then(|| pictures::beside(&out));
+    let beside: Vec<String> = std::iter::once(pool::report_of(&out)).chain(picture).collect();
+    let _lock = ctx.lock_file("--out", &out, &beside)?;
     let seed = ctx.seed.wrapping_add(id);
     let pool_size = args.latents.pool_size(config);
     let latent_dim = decoder.latent_dim();

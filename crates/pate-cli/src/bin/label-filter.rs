@@ -103,7 +103,7 @@ fn pools(args: &Args) -> Result<(Images, Vec<FileRecord>)> {
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
     let filters = args.filters.resolve(&loaded.config, ctx.seed)?;
-    let _lock = ctx.lock(&args.out_dir)?;
+    let _lock = ctx.lock("--out-dir", &args.out_dir, &teacher_run::OUTPUTS)?;
     let (pool, records) = pools(args)?;
     let files = TeacherFiles {
         model: args.teacher_model.clone(),

@@ -72,13 +72,16 @@ fn main() -> ExitCode {
 }
 
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
-    let _lock = ctx.lock(&args.out_dir)?;
     if args.data.is_folders() && matches!(args.assignment, Some(AssignmentArg::KeyedHash)) {
         bail!(
             "--assignment keyed-hash does not go with --dataset folders: it hashes a record's number, and one more image \
              moves the numbers of all after it; take index"
         );
     }
+    let made = args.shard_indices.is_none().then_some("shard_indices.json");
+    let shards = ["shard.pt", "shard_labels.pt", "metadata.json"].map(|name| format!("teacher_*/{name}"));
+    let names = shards.iter().map(String::as_str).chain(["shards_report.json"]).chain(made);
+    let _lock = ctx.lock("--out-dir", &args.out_dir, &names.collect::<Vec<_>>())?;
     let records = args.data.load(&args.mnist_dir, Split::Train)?;
     let mut report = Report::new(Guarantee::none("shards are copies of private data"));
     let (indices, assignment) = if let Some(path) = &args.shard_indices {

@@ -11,7 +11,7 @@ use anyhow::Result;
 use artifact::{Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
-use pate_cli::checkpoint::ResumeArgs;
+use pate_cli::checkpoint::{self, ResumeArgs};
 use pate_cli::public_data::{self, PublicDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::Privacy;
@@ -64,6 +64,8 @@ impl Step for Args {
         ("augmentation", "basic, or decoder.augmentation"),
     ];
 
+    const PUBLIC_WHERE_ITS_REPORT_IS: bool = true;
+
     fn run_args(&self) -> &RunArgs {
         &self.run
     }
@@ -74,6 +76,15 @@ const BANK_COPIES: usize = 20;
 /// Rows of latents.pt at most, to the next multiple of the images: 26 MB with 32 latents.
 const BANK_ROWS: usize = 100_000;
 
+const OUTPUTS: [&str; 6] = [
+    "decoder.pth",
+    "latents.pt",
+    "training_curves.png",
+    "samples.png",
+    "pretrain_report.json",
+    checkpoint::FILE,
+];
+
 fn main() -> ExitCode {
     pate_cli::run::<Args>(command)
 }
@@ -81,7 +92,7 @@ fn main() -> ExitCode {
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
     let plan = training::decoder_plan(&args.training, &loaded.config, ctx.seed)?;
-    let _lock = ctx.lock(&args.out_dir)?;
+    let _lock = ctx.lock("--out-dir", &args.out_dir, &OUTPUTS)?;
     let records = args.data.load_images()?;
     models::Vae::check_images(records.source(), records.spec())?;
     let guarantee = match records.privacy {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
-use pate_cli::checkpoint::ResumeArgs;
+use pate_cli::checkpoint::{self, ResumeArgs};
 use pate_cli::public_data::{self, PublicDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run, training};
 use pate_core::data::{
@@ -97,10 +97,20 @@ impl Step for Args {
         ("lr_schedule", "constant, or student.lr_schedule"),
     ];
 
+    const PUBLIC_WHERE_ITS_REPORT_IS: bool = true;
+
     fn run_args(&self) -> &RunArgs {
         &self.run
     }
 }
+
+const OUTPUTS: [&str; 5] = [
+    "student_model_best.pth",
+    "student_model_final.pth",
+    "training_curves.png",
+    "training_report.json",
+    checkpoint::FILE,
+];
 
 fn main() -> ExitCode {
     pate_cli::run::<Args>(command)
@@ -155,7 +165,7 @@ fn records(args: &Args) -> Result<Records> {
 
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
-    let _lock = ctx.lock(&args.output_dir)?;
+    let _lock = ctx.lock("--output-dir", &args.output_dir, &OUTPUTS)?;
     let mut records = records(args)?;
     models::UcStub::check_images(records.source(), records.spec())?;
     let mut plan = training::student_plan(&args.training, &loaded.config, ctx.seed, records.spec().width)?;

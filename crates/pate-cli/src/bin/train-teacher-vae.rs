@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
-use pate_cli::checkpoint::ResumeArgs;
+use pate_cli::checkpoint::{self, ResumeArgs};
 use pate_cli::teacher_vae::{self, IndexArgs, TeacherShard, TeacherVae};
 use pate_cli::{Context, Outcome, Step, training};
 use pate_core::train::vae;
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
     let dir = args.out_dir.join(format!("teacher_{}", args.teacher_id));
-    let _lock = ctx.lock(&dir)?;
+    let _lock = ctx.lock("--out-dir", &dir, &[&teacher_vae::OUTPUTS[..], &[checkpoint::FILE]].concat())?;
     let shard = match &args.shard_path {
         Some(path) => TeacherShard::load(path, args.indices.scale())?,
         None => args.indices.load()?.shard(args.teacher_id)?,

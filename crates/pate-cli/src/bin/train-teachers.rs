@@ -3,7 +3,7 @@
 //! Reads: MNIST or folders of images, and shard indices. Writes: `<id>/model.pth` per teacher, `shard_indices.json` where it made the indices,
 //! `training_report.json`. Privacy: no formal guarantee; a teacher's weights are a function of its shard.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -106,6 +106,8 @@ impl Step for Args {
     }
 }
 
+const REPORT: &str = "training_report.json";
+
 fn main() -> ExitCode {
     pate_cli::run::<Args>(command)
 }
@@ -148,7 +150,17 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
             u64::MAX - n_models
         );
     };
-    let _lock = ctx.lock(&args.output_dir)?;
+    if let Some(path) = Some(&args.save_shards).filter(|_| args.shard_indices.is_none()) {
+        let (dir, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+        artifact::claim("--save-shards", dir, &[name.to_string_lossy()])?;
+    }
+    let folders: Vec<String> = match n_models {
+        0..=1000 => (args.start_id..end_id).map(|id| id.to_string()).collect(),
+        _ => vec!["*".to_owned()],
+    };
+    let models = |folder: &String| [format!("{folder}/model.pth"), format!("{folder}/model.fingerprint")];
+    let names: Vec<String> = folders.iter().flat_map(models).chain([REPORT.to_owned()]).collect();
+    let _lock = ctx.lock("--output-dir", &args.output_dir, &names)?;
     let (train, test) = if args.skip_test {
         (args.data.load(&args.data_dir, Split::Train)?, None)
     } else {
@@ -219,7 +231,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     })
     .map_err(|error| failed.take().unwrap_or_else(|| error.into()))?;
     for teacher_id in args.start_id..end_id {
-        report.output(FileRecord::of(&paths(teacher_id))?);
+        report.output(FileRecord::of_output(&paths(teacher_id))?);
     }
     progress.finish();
     let mean = (!accuracies.is_empty()).then(|| accuracies.iter().sum::<f64>() / accuracies.len() as f64);
@@ -251,7 +263,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     for record in test.iter().map(Records::inputs).collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
         report.input(record);
     }
-    ctx.write_report(&report, &args.output_dir.join("training_report.json"))?;
+    ctx.write_report(&report, &args.output_dir.join(REPORT))?;
     let tested = mean
         .map_or_else(|| "not tested".to_owned(), |mean| format!("{mean:.2}% of the test images on average"));
     ctx.say(&format!("{n_models} teachers, {tested}: {}", args.output_dir.display()));

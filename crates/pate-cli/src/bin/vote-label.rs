@@ -134,7 +134,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let ids: Vec<u64> = teachers.models.keys().copied().collect();
     teachers.say_what_is_left_out(ctx);
     let path = |what: &str| args.output.join(format!("{}_{what}", args.name));
-    let _lock = ctx.lock_file(&path("report.json"))?;
+    for model in teachers.models.values() {
+        input_file::note(model);
+    }
+    let beside = ["labels.csv", "soft_labels.pt", "checkpoint.safetensors"];
+    let beside = beside.map(|what| format!("{}_{what}", args.name));
+    let _lock = ctx.lock_file("--output", &path("report.json"), &beside)?;
     let images = Images::load(&args.samples, args.scale.rule()).context("cannot use the samples")?;
     if images.is_empty() {
         return Err(pate_core::Error::content(
