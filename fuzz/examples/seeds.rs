@@ -22,7 +22,7 @@ fn main() -> Result<(), Failure> {
     fs::create_dir_all(&pickles)?;
     let mut total = 0;
     let mut seeds = written()?;
-    for folder in ["torch", "numpy"] {
+    for folder in ["torch", "numpy", "field", "zip"] {
         for entry in fs::read_dir(home.join("../crates/tensorfile/tests/fixtures").join(folder))? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

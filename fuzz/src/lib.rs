@@ -22,16 +22,31 @@ pub fn check(bytes: &[u8]) {
     assert!(peak <= limit, "{peak} bytes of memory for a file of {} bytes", bytes.len());
     match read {
         Ok(document) => written_again(document),
-        Err(error) => {
-            let message = error.to_string();
-            assert!(message.starts_with("fuzzed: ") || message.contains("fuzzed"), "{message}");
-            assert!(!message.chars().any(char::is_control), "{message:?}");
-        }
+        Err(error) => _ = said_in_one_line::<()>(Err(error)),
     }
 }
 
+fn said_in_one_line<T>(result: tensorfile::Result<T>) -> Option<T> {
+    let Err(error) = result else { return result.ok() };
+    let message = error.to_string();
+    assert!(message.starts_with("fuzzed: ") || message.contains("fuzzed"), "{message}");
+    assert!(!message.chars().any(char::is_control), "{message:?}");
+    None
+}
+
 fn written_again(document: Document) {
-    let _ = document.describe();
+    let _ = (document.describe(), document.unread());
+    for names in [&["fc.weight", "fc.bias"][..], &["a"], &["model.a", "model.b"]] {
+        said_in_one_line(document.clone().into_state_dict(names));
+    }
+    if let Some((images, labels)) = said_in_one_line(document.clone().into_images_and_labels()) {
+        let n = images.shape().first().copied().unwrap_or(1);
+        assert!(labels.is_none_or(|labels| labels.shape() == [n]));
+        let n = images.len();
+        if let Ok(images) = images.into_nchw() {
+            assert_eq!(images.len(), n);
+        }
+    }
     if let Ok(array) = document.clone().into_array() {
         let mut file = Vec::new();
         pt::write_array(&mut file, array.view()).expect("a consistent array");

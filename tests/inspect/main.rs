@@ -586,7 +586,5 @@ fn networks_of_other_tools_are_told() {
         work.inspect("model.pth").ends_with(0).shows(&["UCStub, the classifier"]);
     }
     let fixture = fixtures().join("field/beside.pt");
-    work.inspect(&fixture.to_string_lossy())
-        .ends_with(0)
-        .shows(&["not_read: {", "a tensor of complex64"]);
+    work.inspect(&fixture.to_string_lossy()).ends_with(0).shows(&["not_read: {", "a tensor of complex64"]);
 }

@@ -27,9 +27,9 @@ pub fn save(network: &impl Network, path: &Path, access: Access) -> Result<FileR
     Ok(file.commit()?)
 }
 
-/// The named tensors of a weights file in any container.
-fn read_tensors(path: &Path) -> Result<Vec<(String, Array)>> {
-    Ok(tensorfile::read(path)?.into_tensors()?)
+/// The tensors of a weights file in any container: those called `names`, wherever they stand, and what stands beside them.
+fn read_tensors(path: &Path, names: &[&str]) -> Result<Vec<(String, Array)>> {
+    Ok(tensorfile::read(path)?.into_state_dict(names)?)
 }
 
 fn shape_in<'a>(tensors: &'a [(String, Array)], name: &str) -> Option<&'a [usize]> {
@@ -46,4 +46,72 @@ fn missing(path: &Path, name: &str, architecture: &str, tensors: &[(String, Arra
         ),
         format!("give the state_dict of {architecture}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+    use tensorfile::View;
+
+    use super::*;
+    use crate::data::ImageSpec;
+
+    fn assert_equal(a: &impl Network, b: &impl Network, case: &str) {
+        for ((name, a), (_, b)) in a.parameters().iter().zip(b.parameters()) {
+            assert!(a.equal(b), "{case}{name}");
+        }
+    }
+
+    /// Field cases, row 8.
+    #[test]
+    fn networks_are_read_behind_the_prefixes_of_other_tools() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.pth");
+        let write = |prefix: &str, tensors: &HostTensors, beside: &[&str]| {
+            let views = tensors.views().unwrap();
+            let names: Vec<String> = views.iter().map(|(name, _)| format!("{prefix}{name}")).collect();
+            let named = names.iter().map(String::as_str).zip(views.iter().map(|(_, view)| *view));
+            let count = [7];
+            let beside = beside.iter().map(|name| (*name, View::i64(&[], &count).unwrap()));
+            let mut file = AtomicFile::create(&path, Access::Public).unwrap();
+            tensorfile::pt::write_dict(&mut file, &named.chain(beside).collect::<Vec<_>>()).unwrap();
+            file.commit().unwrap();
+        };
+        let spec = ImageSpec { channels: 1, height: 8, width: 8, classes: 3 };
+        let stub = UcStub::new(spec, 1, Device::Cpu).unwrap();
+        let tensors = HostTensors::of(stub.parameters()).unwrap();
+        let vae = Vae::new(spec, 5, 1, Device::Cpu).unwrap();
+        let whole = HostTensors::of(vae.parameters()).unwrap();
+        let decoder = HostTensors::of(vae.decoder.parameters()).unwrap();
+        for prefix in ["", "_module.", "module.", "model.", "net.", "model._orig_mod.", "teacher.network."] {
+            write(prefix, &tensors, &["n_averaged", "model.num_batches_tracked"]);
+            assert_equal(&UcStub::load(&path, spec, Device::Cpu).unwrap(), &stub, prefix);
+            for tensors in [&whole, &decoder] {
+                write(prefix, tensors, &["n_averaged"]);
+                assert_equal(&Decoder::load(&path, spec, Device::Cpu).unwrap(), &vae.decoder, prefix);
+            }
+        }
+    }
+
+    /// A larger network is no smaller one.
+    #[test]
+    fn what_a_network_has_not_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.pth");
+        let spec = ImageSpec { channels: 1, height: 8, width: 8, classes: 3 };
+        let tensors = HostTensors::of(UcStub::new(spec, 1, Device::Cpu).unwrap().parameters()).unwrap();
+        let mut views: Vec<(String, View<'_>)> = tensors
+            .views()
+            .unwrap()
+            .into_iter()
+            .map(|(name, view)| (format!("model.{name}"), view))
+            .collect();
+        views.push(("model.head.weight".into(), View::f32(&[2], &[1.0, 2.0]).unwrap()));
+        let views: Vec<(&str, View<'_>)> = views.iter().map(|(name, view)| (name.as_str(), *view)).collect();
+        let mut file = AtomicFile::create(&path, Access::Public).unwrap();
+        tensorfile::pt::write_dict(&mut file, &views).unwrap();
+        file.commit().unwrap();
+        let Err(error) = UcStub::load(&path, spec, Device::Cpu) else { panic!("it was read") };
+        assert!(error.to_string().contains("not known: head.weight"), "{error}");
+    }
 }

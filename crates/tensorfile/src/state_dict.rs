@@ -85,33 +85,31 @@ impl Document {
         let Some(prefix) = prefixes.first() else { return self.into_tensors() };
         let (path, format) = (self.path, self.format);
         let mut entries = entries(self.root, script);
-        let called = |prefix: &str, name: &str, entry: &Entry| {
-            entry.name.strip_prefix(prefix).is_some_and(|rest| rest == name)
-        };
-        let place = |prefix: &str, name: &str| entries.iter().find(|entry| called(prefix, name, entry));
+        let places: HashMap<&str, &Entry> =
+            entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
+        let place = |prefix: &str, name: &str| places.get(format!("{prefix}{name}").as_str()).copied();
         for other in prefixes.iter().skip(1) {
             let same = |name: &&str| {
                 place(prefix, name).map(|entry| &entry.array) == place(other, name).map(|entry| &entry.array)
             };
             if !expected.iter().all(same) {
-                return Err(Error::Ambiguous { path, places: places(&prefixes) });
+                return Err(Error::Ambiguous { path, places: named(&prefixes) });
             }
         }
-        // In a dict of dotted names what nests beside them is no part of the network (an optimiser's state).
+        // In a dict of dotted names, what nests beside them is no part of the network (an optimiser's state).
         let containers: HashSet<&str> =
             expected.iter().filter_map(|name| Some(place(prefix, name)?.container())).collect();
         let container = match containers.into_iter().collect::<Vec<_>>().as_slice() {
-            _ if script => None,
-            [one] => Some((*one).to_owned()),
+            [one] if !script => Some((*one).to_owned()),
             _ => None,
         };
-        entries.retain(|entry| match &container {
-            Some(container) => entry.container() == container,
-            None => script || entry.name.starts_with(prefix),
-        });
-        let wanted: HashSet<&str> = expected.iter().copied().collect();
+        let wanted: HashSet<String> = expected.iter().map(|name| format!("{prefix}{name}")).collect();
         entries.retain(|entry| {
-            entry.name.strip_prefix(prefix).is_some_and(|rest| wanted.contains(rest)) || !entry.is_counter()
+            let belongs = match &container {
+                Some(container) => entry.container() == container,
+                None => script || entry.name.starts_with(prefix),
+            };
+            belongs && (wanted.contains(&entry.name) || !entry.is_counter())
         });
         let shared = shared_prefix(&entries).to_owned();
         for entry in &mut entries {
@@ -199,7 +197,7 @@ fn prefixes(names: &HashSet<String>, expected: &[&str]) -> Vec<String> {
     found
 }
 
-fn places(prefixes: &[String]) -> String {
+fn named(prefixes: &[String]) -> String {
     let named = prefixes.iter().take(LISTED).map(|prefix| match prefix.strip_suffix('.') {
         Some(place) => format!("under `{}`", shown(place)),
         None => "at the top".to_owned(),
@@ -210,12 +208,14 @@ fn places(prefixes: &[String]) -> String {
 /// The dotted start that all names have in common.
 fn shared_prefix(entries: &[Entry]) -> &str {
     let Some((first, others)) = entries.split_first() else { return "" };
-    let mut shared = first.name.rfind('.').map_or("", |dot| first.name.get(..=dot).unwrap_or_default());
-    while !shared.is_empty() && !others.iter().all(|entry| entry.name.starts_with(shared)) {
-        let inner = shared.strip_suffix('.').unwrap_or(shared);
-        shared = inner.rfind('.').map_or("", |dot| inner.get(..=dot).unwrap_or_default());
-    }
-    shared
+    let common = |length: usize, other: &Entry| {
+        let pairs = first.name.bytes().zip(other.name.bytes()).take(length);
+        pairs.take_while(|(one, two)| one == two).count()
+    };
+    let length = others.iter().fold(first.name.len(), common);
+    let dots = first.name.match_indices('.').map(|(dot, _)| dot + 1);
+    let end = dots.take_while(|end| *end <= length).last().unwrap_or(0);
+    first.name.get(..end).unwrap_or_default()
 }
 
 fn state_dict_of(root: Value) -> Value {

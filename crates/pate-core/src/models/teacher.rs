@@ -119,7 +119,7 @@ impl Teacher {
         let document = tensorfile::read(path)?;
         let (format, code) = (document.format, document.code);
         let read = document
-            .into_tensors()
+            .into_state_dict(&UcStub::PARAMETERS)
             .map_err(Error::from)
             .and_then(|tensors| UcStub::from_tensors(path, tensors, spec, device));
         let (network, classes) = match read {

@@ -30,6 +30,18 @@ impl UcStub {
 
     const NAME: &str = "UCStub (conv1, conv2, fc1, fc2)";
 
+    /// The names of its parameters.
+    pub(super) const PARAMETERS: [&str; 8] = [
+        "conv1.weight",
+        "conv1.bias",
+        "conv2.weight",
+        "conv2.bias",
+        "fc1.weight",
+        "fc1.bias",
+        "fc2.weight",
+        "fc2.bias",
+    ];
+
     /// A fresh network for images of `spec`, initialised as PyTorch does.
     ///
     /// # Errors
@@ -44,7 +56,7 @@ impl UcStub {
     /// # Errors
     /// Other names or shapes than this network's, values that are not finite, and whatever reading the file gives.
     pub fn load(path: &Path, spec: ImageSpec, device: Device) -> Result<Self> {
-        Self::from_tensors(path, read_tensors(path)?, spec, device)
+        Self::from_tensors(path, read_tensors(path, &Self::PARAMETERS)?, spec, device)
     }
 
     /// Checks that images of the shape of `spec`, which came from `path`, are large enough.

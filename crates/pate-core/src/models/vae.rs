@@ -65,22 +65,27 @@ pub struct Decoder {
     latent_dim: i64,
 }
 
-/// The decoder's tensors, without a whole VAE's prefixes.
+/// The decoder's tensors, without a whole VAE's prefixes and its encoder.
 fn decoder_tensors(path: &Path) -> Result<Vec<(String, Array)>> {
-    let mut tensors = read_tensors(path)?;
-    if tensors.iter().any(|(name, _)| name.starts_with("encoder.")) {
-        tensors.retain(|(name, _)| !name.starts_with("encoder."));
-        for (name, _) in &mut tensors {
-            if let Some(rest) = name.strip_prefix("decoder.") {
-                *name = rest.to_owned();
-            }
-        }
-    }
+    let mut tensors = read_tensors(path, &Decoder::PARAMETERS)?;
+    tensors.retain(|(name, _)| !name.starts_with("encoder."));
     Ok(tensors)
 }
 
 impl Decoder {
     const NAME: &str = "the VAE decoder (fc, conv_t1, conv_t2, conv_final)";
+
+    /// The names of its parameters.
+    const PARAMETERS: [&str; 8] = [
+        "fc.weight",
+        "fc.bias",
+        "conv_t1.weight",
+        "conv_t1.bias",
+        "conv_t2.weight",
+        "conv_t2.bias",
+        "conv_final.weight",
+        "conv_final.bias",
+    ];
 
     fn build(source: &mut Source<'_>, spec: ImageSpec, latent_dim: i64) -> Result<Self> {
         if spec.height % 4 != 0 || spec.width % 4 != 0 || spec.height == 0 || spec.width == 0 {

@@ -123,9 +123,8 @@ impl<'a> Builder<'a, '_> {
                         slot.1 = value;
                     }
                 }
-                Some((position, _)) => {
-                    let earlier = out.get(*position).is_some_and(|(_, value)| value.has_array());
-                    let array = earlier || value.has_array();
+                Some(_) => {
+                    let array = value.has_array();
                     alike.get_or_insert((name, array)).1 |= array;
                 }
                 None => {

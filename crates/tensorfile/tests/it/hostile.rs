@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
-use tensorfile::{Error, Value, View, limits, npz, read as read_path};
+use tensorfile::{Array, Document, Error, Format, Value, View, limits, npz, read as read_path};
 use zip::CompressionMethod::{Deflated, Stored};
 
 use crate::support::{archive, one_of_each, read, refusal, script, tensor, zipped};
@@ -114,6 +114,21 @@ fn instruction() -> impl Strategy<Value = Vec<u8>> {
         b"ctorch\nSize\n",
         b"ctorch\ndevice\n",
         b"ctorch._tensor\n_rebuild_from_type_v2\n",
+        b"\x8f",
+        b"\x90",
+        b"\x91",
+        b"C\x01a",
+        b"\x96\x01\0\0\0\0\0\0\0a",
+        b"X\x01\0\0\0\xff",
+        b"\x8a\x1100000000000000000",
+        b"c__builtin__\nset\n",
+        b"ccollections\nCounter\n",
+        b"ccollections\ndefaultdict\n",
+        b"ctorch\nuint16\n",
+        b"ctorch\nComplexFloatStorage\n",
+        b"ctorch._utils\n_rebuild_tensor_v3\n",
+        b"ctorch._utils\n_rebuild_sparse_tensor\n",
+        b"ctorch._utils\n_rebuild_device_tensor_from_cpu_tensor\n",
         b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x08tQ",
     ];
     prop::sample::select(pieces).prop_map(<[u8]>::to_vec)
@@ -246,6 +261,35 @@ fn inflated_entries_are_paid_for_only_while_they_live() {
     let file = zipped(Deflated, &[("a.npy", &npy), ("b.npy", &npy)]);
     assert!(4 * zeros.len() as u64 > limits::FREE_BYTES + limits::EXPANSION * file.len() as u64);
     assert_eq!(read(&file).unwrap().entries().len(), 2);
+}
+
+/// Many places that fit, names of many parts, and keys that read alike: found in one pass each.
+#[test]
+fn names_that_repeat_without_end_come_to_an_end() {
+    let dict = |pairs: Vec<(String, Value)>| Document {
+        path: "some/file.pt".into(),
+        format: Format::TorchZip,
+        root: Value::Dict(pairs),
+        code: false,
+        metadata: Vec::new(),
+    };
+    let empty = || Value::Array(Array::from_f32(vec![0], vec![]).unwrap());
+    let names = ["fc.weight", "fc.bias"];
+    let many = (0..100_000).flat_map(|n| names.map(|name| (format!("{n}.{name}"), empty())));
+    let tensors = dict(many.collect()).into_state_dict(&names).unwrap();
+    assert_eq!(tensors.len(), 200_000);
+    let long = "a.".repeat(5_000);
+    let many = names.map(|name| (format!("{long}{name}"), empty())).into_iter();
+    let many = many.chain((0..1000).map(|n| (format!("{long}{n}"), empty())));
+    assert_eq!(dict(many.collect()).into_state_dict(&names).unwrap()[2].0, "0");
+    // {1: x, "1": x} again and again, each x a large tree.
+    let tree = [b"](".to_vec(), b"N".repeat(2_000), b"eq\0".to_vec()].concat();
+    let pairs = [&b"K\x01h\0X\x01\0\0\x001h\0"[..]].concat().repeat(500);
+    let pickle = [tree, b"0}(".to_vec(), pairs, b"u".to_vec()].concat();
+    match read(&archive(&pickle, b"")) {
+        Ok(document) => assert!(matches!(document.root, Value::Other { array: false, .. })),
+        Err(error) => assert!(matches!(error, Error::TooLarge { .. }), "{error}"),
+    }
 }
 
 #[test]
