@@ -121,12 +121,6 @@ impl DpSgd {
             check("the tolerance", tolerance, |value| (1e-9..=1.0).contains(&value), "from 1e-9 to 1")?;
         check("the sampling rate q", self.q, |q| q > 0.0 && q <= 1.0, "above 0 and at most 1")?;
         check("the number of steps", self.steps as f64, |steps| steps >= 1.0, "1 or above")?;
-        if accountant == Accountant::Pld {
-            let smallest = SMALLEST_DELTA * self.steps as f64;
-            let allowed =
-                "at least 1e-20 for each step with privacy loss distributions; Renyi divergences take any";
-            check("delta", self.delta, |delta| delta >= smallest, allowed)?;
-        }
         // Every record that takes part may be shown as it is.
         let shown = -(self.steps as f64 * (-self.q).ln_1p()).exp_m1();
         if shown <= self.delta {
@@ -139,6 +133,12 @@ impl DpSgd {
         }
         if accountant == Accountant::Pld && self.q >= 1.0 {
             return self.sigma_exact(epsilon);
+        }
+        if accountant == Accountant::Pld {
+            let smallest = SMALLEST_DELTA * self.steps as f64;
+            let allowed =
+                "at least 1e-20 for each step with privacy loss distributions; Renyi divergences take any";
+            check("delta", self.delta, |delta| delta >= smallest, allowed)?;
         }
         let exact = |sigma: f64| self.epsilon(sigma, accountant);
         let search = Search { target: epsilon, tolerance };
@@ -317,6 +317,9 @@ mod tests {
         let much = DpSgd { q: 1.0, steps: 1_000_000_000, delta: 1e-5 };
         let found = much.sigma(1e-9, Accountant::Pld, 1e-5).unwrap();
         assert!(found.sigma > 1e9 && found.epsilon <= 1e-9, "{found:?}");
+        // Nor does the exact figure care how small delta is.
+        let tiny = DpSgd { q: 1.0, steps: 1, delta: 1e-310 }.sigma(1.0, Accountant::Pld, 1e-5).unwrap();
+        assert!(tiny.sigma > 30.0 && tiny.sigma < 45.0 && tiny.epsilon <= 1.0, "{tiny:?}");
         let error = much.sigma(1e-9, Accountant::Rdp, 1e-5).unwrap_err().to_string();
         assert!(error.starts_with("no noise multiplier up to 1000000000 gives epsilon"), "{error}");
         let none = DpSgd { q: 1e-3, steps: 2, delta: 0.01 };
