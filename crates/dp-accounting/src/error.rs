@@ -5,7 +5,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// A parameter is outside of its range.
-    #[error("{name} is {value:?}; it must be {allowed}")]
+    #[error("{name} is {value:?}; it must be {}{allowed}", finite(*value, allowed))]
     Parameter {
         /// The parameter, as the function's documentation calls it.
         name: &'static str,
@@ -44,6 +44,20 @@ pub enum Error {
         /// The epsilon that was asked for.
         target: f64,
         /// What to change.
+        cure: &'static str,
+    },
+    /// Every parameter reaches the target, down to the end of the range.
+    #[error(
+        "every {name} from {limit} on gives epsilon {target} or less, so there is no smallest one to name: {cure}"
+    )]
+    Reached {
+        /// What was searched.
+        name: &'static str,
+        /// The end of the range.
+        limit: f64,
+        /// The epsilon that was asked for.
+        target: f64,
+        /// Why, and what to change.
         cure: &'static str,
     },
     /// An accountant cannot account for a mechanism.
@@ -102,6 +116,17 @@ pub enum Error {
         /// What is wrong, and the cure.
         reason: String,
     },
+    /// A draw that was not charged for.
+    #[error("the charge is for {mechanism}: {reason}")]
+    Draw {
+        /// What was charged.
+        mechanism: String,
+        /// What was asked for, and the cure.
+        reason: String,
+    },
+    /// There is no noise.
+    #[error(transparent)]
+    Noise(#[from] dp_noise::Error),
     /// A file could not be read, written or locked.
     #[error(transparent)]
     File(#[from] artifact::Error),
@@ -113,6 +138,15 @@ pub enum Error {
         /// The operating system's reason.
         source: std::io::Error,
     },
+}
+
+/// What the range of a parameter leaves unsaid where the value is no finite number: "inf; it must be above 0" would be a riddle.
+fn finite(value: f64, allowed: &str) -> &'static str {
+    match value {
+        _ if value.is_finite() || allowed.contains("finite") => "",
+        _ if value.is_nan() => "a number, ",
+        _ => "finite, and ",
+    }
 }
 
 /// This crate's results.
@@ -139,4 +173,26 @@ pub(crate) fn check_delta(delta: f64) -> Result<f64> {
 
 pub(crate) fn check_sensitivity(value: f64) -> Result<f64> {
     check("the sensitivity", value, |value| value >= 0.0, "a finite number, 0 or above")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Field cases, row 13: "epsilon is inf; it must be above 0".
+    #[test]
+    fn infinities_and_what_is_no_number_are_told_what_is_wrong() {
+        let text = |value: f64, allowed| Error::Parameter { name: "epsilon", value, allowed }.to_string();
+        assert_eq!(text(f64::INFINITY, "above 0"), "epsilon is inf; it must be finite, and above 0");
+        assert_eq!(text(f64::NEG_INFINITY, "above 0"), "epsilon is -inf; it must be finite, and above 0");
+        assert_eq!(
+            text(f64::NAN, "above 0 and below 1"),
+            "epsilon is NaN; it must be a number, above 0 and below 1"
+        );
+        assert_eq!(text(-1.0, "above 0"), "epsilon is -1.0; it must be above 0");
+        assert_eq!(
+            text(f64::NAN, "a finite number, 0 or above"),
+            "epsilon is NaN; it must be a finite number, 0 or above"
+        );
+    }
 }

@@ -34,7 +34,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{check, check_delta};
-use crate::pld::{Composition, STEP};
+use crate::pld::{Composition, STEP, on_finest_grid};
 use crate::rdp::Orders;
 use crate::{Error, Mechanism, Result, gdp};
 
@@ -126,11 +126,15 @@ impl Budget {
 /// # Errors
 /// A parameter out of range; too many grid points.
 pub fn epsilon_of_caps(caps: &[Cap], delta: f64) -> Result<f64> {
-    let mut all = Composition::new();
-    for cap in caps {
-        all = all.with(&cap.mechanism.losses(STEP)?, cap.count);
-    }
-    all.epsilon(delta)
+    let cost = |step: f64| {
+        let mut all = Composition::new();
+        for cap in caps {
+            all = all.with(&cap.mechanism.losses(step)?, cap.count);
+        }
+        all.epsilon(delta)
+    };
+    // Where there is no room for the usual grid a coarser one costs a little more.
+    Ok(on_finest_grid(STEP, cost)?.0)
 }
 
 /// A run that is not counted must not run.
@@ -155,7 +159,7 @@ impl Filter {
             }
             Budget::Rdp { order, .. } => {
                 let orders = Orders::new(vec![*order])?;
-                let limit = epsilon - (-1.0 / order).ln_1p() + (delta * order).ln() / (order - 1.0);
+                let limit = epsilon - (-1.0 / order).ln_1p() + (delta.ln() + order.ln()) / (order - 1.0);
                 let limit = limit - 1e-14 * (1.0 + epsilon);
                 let allowed = "one at which the budget's epsilon allows a positive divergence";
                 check("the filter's order", *order, |_| limit > 0.0, allowed)?;
@@ -206,7 +210,7 @@ impl Filter {
                 let Some((sensitivity, sigma)) = mechanism.gaussian() else {
                     return Err(refused("it is not Gaussian; take a budget of RDP or of caps"));
                 };
-                if mechanism.is_discrete() && sigma < DISCRETE_FROM {
+                if mechanism.discrete_sigma().is_some_and(|sigma| sigma < DISCRETE_FROM) {
                     return Err(refused(
                         "its noise is too coarse an integer; take caps, or sigma 20 or above",
                     ));

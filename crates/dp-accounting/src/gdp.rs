@@ -76,9 +76,12 @@ pub fn epsilon(mu: f64, delta: f64) -> Result<f64> {
     if upper_delta(mu, 0.0) <= delta {
         return Ok(0.0);
     }
-    let mut high = 1.0;
+    let mut high: f64 = 1.0;
     while upper_delta(mu, high) > delta {
         high *= 2.0;
+        if high.is_infinite() {
+            return Ok(high);
+        }
     }
     Ok(bisect(0.0, high, |epsilon| upper_delta(mu, epsilon) <= delta))
 }
@@ -167,16 +170,26 @@ fn upper_delta(mu: f64, epsilon: f64) -> f64 {
         return (libm::erf(mu / (2.0 * SQRT_2)) * (1.0 + 4.0 * f64::EPSILON)).min(1.0);
     }
     let (a, b) = (0.5 * mu - epsilon / mu, -0.5 * mu - epsilon / mu);
-    // phi(38) is 1e-314: beyond, the density has no digits left.
-    if a.abs() > 38.0 {
-        return if a < 0.0 { f64::MIN_POSITIVE } else { 1.0 };
+    if a > 38.0 {
+        return 1.0;
+    }
+    if a < -40.0 {
+        // Less than the smallest number.
+        return f64::from_bits(1);
+    }
+    // Relative: of the functions, of the square, and of a, which is a difference.
+    let condition = 1.0 + a * a + a.abs() * (0.5 * mu + epsilon / mu);
+    if a < -37.0 {
+        // The density has no digits left, and its logarithm all of them. What is too small for a number is rounded up to one.
+        let (high, low) = (mills(-a), mills(-b));
+        let error = 8.0 * f64::EPSILON * condition * (high + low);
+        let log = -0.5 * a * a + ((high - low + error) / TAU.sqrt()).ln();
+        return (log.exp() * (1.0 + 1e-12)).next_up();
     }
     // e^epsilon phi(b) = phi(a), so that both terms share a factor and neither over- nor underflows before the other.
     let density = (-0.5 * a * a).exp() / TAU.sqrt();
     let low = density * mills(-b);
     let high = if a < 0.0 { density * mills(-a) } else { ndtr(a) };
-    // Relative: of the functions, of the square, and of a, which is a difference.
-    let condition = 1.0 + a * a + a.abs() * (0.5 * mu + epsilon / mu);
     let error = 8.0 * f64::EPSILON * condition * (high + low);
     (high - low + error).min(1.0)
 }

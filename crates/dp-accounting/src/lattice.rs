@@ -55,7 +55,24 @@ pub fn argmax(sigma: f64) -> Result<PrivacyLoss> {
 /// # Errors
 /// As [`argmax`].
 pub fn screen(sigma: f64) -> Result<PrivacyLoss> {
+    count(sigma, 1)
+}
+
+/// One release of integers of which one changes, by at most `sensitivity`: the loss is D (D - 2 x) / (2 sigma^2) with x one draw. A
+/// smaller change tells less: the ratio of shifted draws rises with the draw, so the best test is a threshold, and more shift makes
+/// each better.
+///
+/// # Edge cases
+/// Sensitivity 0 has no loss.
+///
+/// # Errors
+/// As [`argmax`]; a sensitivity above 1,000,000.
+pub fn count(sigma: f64, sensitivity: u64) -> Result<PrivacyLoss> {
     let sigma = check_sigma(sigma)?;
+    let moved = check("the sensitivity", sensitivity as f64, |value| value <= 1e6, "at most 1,000,000")?;
+    if sensitivity == 0 {
+        return PrivacyLoss::gaussian(1.0, 0.0, crate::pld::STEP);
+    }
     let total = theta_sum(0.0, 0.5 / (sigma * sigma));
     let reach = (REACH * sigma).ceil() as i64 + 1;
     let mut masses = Vec::new();
@@ -64,7 +81,7 @@ pub fn screen(sigma: f64) -> Result<PrivacyLoss> {
         masses.extend([(-0.5 * ((x * x) as f64) / (sigma * sigma)).exp() / total, 0.0]);
     }
     masses.pop();
-    Ok(losses(0.5 / (sigma * sigma), 1 - 2 * reach, masses))
+    Ok(losses(0.5 * moved / (sigma * sigma), sensitivity as i64 - 2 * reach, masses))
 }
 
 fn check_sigma(sigma: f64) -> Result<f64> {
@@ -97,7 +114,7 @@ impl PrivacyLoss {
     /// its P-mass and its Q-mass stay. Never less private than claimed: delta(epsilon) can only rise, by the second order of the step.
     ///
     /// # Errors
-    /// A step out of range; more than 33 million points.
+    /// A step out of range; more than 8 million points.
     pub fn on_grid(&self, step: f64) -> Result<Self> {
         if let Some(one) = self.one() {
             return Ok(Self::symmetric(one.on_grid(step)?));
@@ -178,5 +195,25 @@ mod tests {
     #[test]
     fn sigma_out_of_range_is_refused() {
         assert!(argmax(0.0).is_err() && screen(1e6).is_err() && argmax(f64::NAN).is_err());
+    }
+
+    /// delta(epsilon) = sum over x of (p(x) - e^epsilon p(x + D))+, summed as it stands.
+    #[test]
+    fn a_count_that_moves_by_several_costs_what_its_definition_says() {
+        for (sigma, moved) in [(4.0, 3), (30.0, 7), (1.0, 1)] {
+            let draw = |x: i64| (-0.5 * (x * x) as f64 / (sigma * sigma)).exp();
+            let total: f64 = (-600..=600).map(draw).sum();
+            let all = Composition::new().with(&count(sigma, moved).unwrap(), 1);
+            for epsilon in [0.0, 0.1, 0.7, 2.0] {
+                let term = |x: i64| (draw(x) - f64::exp(epsilon) * draw(x + moved as i64)).max(0.0) / total;
+                let right: f64 = (-600..=600).map(term).sum();
+                let found = all.delta(epsilon).unwrap();
+                assert!(
+                    found >= right && found < right + 1e-12,
+                    "{sigma} {moved} {epsilon}: {found} {right}"
+                );
+            }
+        }
+        assert_eq!(Composition::new().with(&count(2.0, 0).unwrap(), 9).epsilon(1e-5).unwrap(), 0.0);
     }
 }

@@ -7,7 +7,9 @@
 //!
 //! # Guarantee
 //! Everything that was ever drawn through the ledger is within its budget, under the ledger's adjacency, because
-//! - a draw needs a charge that the [`Filter`] let through, and the noise source is inside: there is no other way to it;
+//! - a draw needs a charge that the [`Filter`] let through, and the noise source is inside: there is no other way to it than
+//!   [`Draws`], which makes the draws that were charged, with the parameters that were charged, and no others;
+//! - what is written is read back first, by the reader itself, so that no line can be there that closes the ledger for good;
 //! - the intent is durable (written and synced) first. If that fails, nothing is drawn and nothing more is charged;
 //! - an intent without a result counts as spent: after a crash nobody knows whether it was drawn. It is never drawn again;
 //! - a second process is refused while a first holds the ledger: the operating system's lock on a file beside it and, on Unix, on the
@@ -33,9 +35,11 @@ use std::path::{Path, PathBuf};
 
 use artifact::{Access, DpGuarantee, Guarantee, LedgerMark, OutputLock, sha256_bytes};
 use dp_noise::{NoiseSource, SystemNoise};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::draws::Draws;
 use crate::filter::{Budget, Filter};
 use crate::{Adjacency, Error, Mechanism, Result};
 
@@ -101,7 +105,8 @@ impl Charge {
         Ok(Self { mechanism, adjacency: to, converted_from: Some(self.adjacency), ..self })
     }
 
-    fn is_stated_under(&self, adjacency: Adjacency) -> bool {
+    /// Whether it may be counted under `adjacency`: it is stated under it, or was converted to it in a way that there is.
+    pub fn is_stated_under(&self, adjacency: Adjacency) -> bool {
         let converts = |from: Adjacency| self.mechanism.converted(from, adjacency).is_ok();
         self.adjacency == adjacency
             && (self.mechanism.is_stated_under(adjacency) || self.converted_from.is_some_and(converts))
@@ -118,7 +123,7 @@ pub enum Entry {
     Result {
         /// The intent's number.
         of: u64,
-        /// What was released; its hash and size where that is more than a megabyte.
+        /// What was released; its hash and size where that is more than a megabyte, or could not be read back.
         outcome: Value,
     },
     /// The ledger is good for less than before.
@@ -130,7 +135,7 @@ pub enum Entry {
     },
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct First {
     /// SHA-256 of nothing.
@@ -140,7 +145,7 @@ struct First {
     header: Header,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
     /// SHA-256 of the line before, without its end.
@@ -208,8 +213,33 @@ const LARGEST: u64 = 1 << 28;
 /// Outcomes larger than this are written down as their hash.
 const LARGEST_OUTCOME: usize = 1 << 20;
 
-/// Room that is kept for a result when its intent is written, and for a stamp.
+/// Outcomes of more values than this are written down as their hash: in memory each takes some dozens of bytes.
+const MOST_VALUES: usize = 1 << 16;
+
+/// Values in all outcomes of a ledger together: half a gigabyte of memory.
+const ALL_VALUES: usize = 1 << 23;
+
+/// Room that is kept for a result when its intent is written, and for a stamp; no line is longer.
 const ROOM: u64 = 2 << 20;
+
+/// A line as every reader of a ledger sees it.
+fn read_line<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, String> {
+    if bytes.len() as u64 > ROOM {
+        return Err(format!("it has {} bytes, and a line has {ROOM} at most", bytes.len()));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let value = artifact::json::parse(text).map_err(|error| error.to_string())?;
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// How many values there are in one.
+fn values(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(values).sum(),
+        Value::Object(fields) => fields.values().map(values).sum(),
+        _ => 0,
+    }
+}
 
 fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(0))?;
@@ -240,6 +270,8 @@ pub struct Account {
     id: String,
     last: String,
     length: u64,
+    /// In all outcomes.
+    values: usize,
     ends_with_line: bool,
 }
 
@@ -247,16 +279,10 @@ impl Account {
     /// Reads a ledger that someone else may be writing, without locking or changing it.
     ///
     /// # Errors
-    /// A file that cannot be read, or is damaged.
+    /// A file that cannot be read, is no regular file of at most 256 MiB, or is damaged.
     pub fn read(path: &Path) -> Result<Self> {
         let read = |source| artifact::Error::Read { path: path.to_path_buf(), source };
-        // A pipe would make one wait.
-        if !fs::metadata(path).map_err(read)?.is_file() {
-            let reason = "it is no file; give a ledger".to_owned();
-            return Err(Error::Ledger { path: path.to_path_buf(), reason });
-        }
-        let mut file = File::open(path).map_err(read)?;
-        Self::parse(path, &read_all(&mut file).map_err(read)?)
+        Self::parse(path, &input_file::read(path, LARGEST).map_err(read)?)
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
@@ -264,7 +290,7 @@ impl Account {
         let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
         // After the last line's end there is nothing, or a line whose end is missing.
         let tail = lines.pop().unwrap_or_default();
-        let complete_tail = !tail.is_empty() && serde_json::from_slice::<Value>(tail).is_ok();
+        let complete_tail = !tail.is_empty() && serde_json::from_slice::<IgnoredAny>(tail).is_ok();
         if complete_tail {
             // It may have been drawn: an editor can have taken the line's end off.
             lines.push(tail);
@@ -273,8 +299,8 @@ impl Account {
         let Some((_, first)) = lines.next() else {
             return Err(damaged(1, "it is empty, or its first line is cut off".to_owned()));
         };
-        let header: First = serde_json::from_slice(first)
-            .map_err(|error| damaged(1, format!("no ledger's header: {error}")))?;
+        let header: First =
+            read_line(first).map_err(|error| damaged(1, format!("no ledger's header: {error}")))?;
         if header.previous != sha256_bytes(b"") {
             return Err(damaged(1, "it does not begin a ledger: lines before it are missing".to_owned()));
         }
@@ -293,14 +319,15 @@ impl Account {
             id: sha256_bytes(first),
             last: sha256_bytes(first),
             length: first.len() as u64 + 1,
+            values: 0,
             ends_with_line: !complete_tail,
             header,
         };
         // A budget that means nothing is no budget.
         Filter::new(&account.header.budget)?;
         for (i, line) in lines {
-            let entry: Line = serde_json::from_slice(line)
-                .map_err(|error| damaged(i + 1, format!("no ledger's entry: {error}")))?;
+            let entry: Line =
+                read_line(line).map_err(|error| damaged(i + 1, format!("no ledger's entry: {error}")))?;
             if entry.previous != account.last {
                 let reason = "its hash of the line before does not match: a line was changed, added or lost";
                 return Err(damaged(i + 1, reason.to_owned()));
@@ -330,11 +357,20 @@ impl Account {
                 }
                 self.open.insert(self.entries.len() as u64 + 1);
             }
-            Entry::Result { of, .. } => {
+            Entry::Result { of, outcome } => {
+                let more = values(outcome);
+                if more > ALL_VALUES.saturating_sub(self.values) {
+                    return Err(Error::TooLarge {
+                        need: self.values as f64 + more as f64,
+                        limit: ALL_VALUES,
+                        cure: "a ledger of ours holds no more values in its outcomes",
+                    });
+                }
                 if !self.open.remove(of) {
                     let reason = format!("a result of entry {of}, which is no open intent");
                     return Err(Error::Ledger { path: PathBuf::new(), reason });
                 }
+                self.values += more;
             }
             Entry::Stamp { stamp, .. } => self.stamp = self.stamp.max(*stamp),
         }
@@ -442,20 +478,6 @@ impl Account {
     }
 }
 
-/// A ledger's noise source, for one draw.
-#[derive(Debug)]
-pub struct Lent<'a, S> {
-    source: &'a mut S,
-}
-
-impl<S: NoiseSource> NoiseSource for Lent<'_, S> {
-    const SECRET: bool = S::SECRET;
-
-    fn fill(&mut self, bytes: &mut [u8]) {
-        self.source.fill(bytes);
-    }
-}
-
 /// A ledger that can be charged, with the only way to its noise.
 pub struct Ledger<S, D = FileStore> {
     path: PathBuf,
@@ -502,11 +524,16 @@ impl<S: NoiseSource> Ledger<S, FileStore> {
     /// # Errors
     /// Another process that holds it; a file that is not there, cannot be read, or is damaged.
     pub fn open(path: &Path, noise: S) -> Result<Self> {
-        if !path.is_file() {
-            let reason = "no ledger is there; create one, or give the path of the data set's own".to_owned();
-            return Err(Error::Ledger { path: path.to_path_buf(), reason });
-        }
         let read = |source| artifact::Error::Read { path: path.to_path_buf(), source };
+        // Neither a pipe nor a device, and no file of the kernel's.
+        if let Err(error) = input_file::open(path) {
+            if error.kind() == io::ErrorKind::NotFound {
+                let reason =
+                    "no ledger is there; create one, or give the path of the data set's own".to_owned();
+                return Err(Error::Ledger { path: path.to_path_buf(), reason });
+            }
+            return Err(read(error).into());
+        }
         // Beside the file itself, where a link led to it.
         let path = fs::canonicalize(path).map_err(read)?;
         let lock = hold(&path)?;
@@ -563,14 +590,28 @@ fn first_line(path: &Path, header: &Header) -> Result<Vec<u8>> {
     let mut noise = SystemNoise::new()
         .map_err(|error| Error::Ledger { path: path.to_path_buf(), reason: error.to_string() })?;
     let number = format!("{:016x}{:016x}", noise.next_u64(), noise.next_u64());
-    line_of(path, &First { previous: sha256_bytes(b""), number, header: header.clone() })
+    let first = First { previous: sha256_bytes(b""), number, header: header.clone() };
+    let (bytes, back) = line_of(path, &first)?;
+    // What a reader will find has to be a budget as well.
+    Filter::new(&back.header.budget)?;
+    Ok(bytes)
 }
 
-fn line_of(path: &Path, line: &impl Serialize) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(line)
-        .map_err(|error| Error::Ledger { path: path.to_path_buf(), reason: format!("no JSON: {error}") })?;
+/// The line's bytes, and what a reader makes of them: the same, or it is not written.
+fn line_of<T: Serialize + DeserializeOwned + PartialEq>(path: &Path, line: &T) -> Result<(Vec<u8>, T)> {
+    let refused = |reason: String| Error::Ledger {
+        path: path.to_path_buf(),
+        reason: format!("refused before it was written, since it could not be read again: {reason}"),
+    };
+    let mut bytes = serde_json::to_vec(line).map_err(|error| refused(error.to_string()))?;
+    let back: T = read_line(&bytes).map_err(refused)?;
+    if back != *line {
+        return Err(refused(
+            "a value in it has no JSON form, such as a number that is not finite".to_owned(),
+        ));
+    }
     bytes.push(b'\n');
-    Ok(bytes)
+    Ok((bytes, back))
 }
 
 fn durability(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
@@ -614,8 +655,12 @@ impl<S: NoiseSource, D: Store> Ledger<S, D> {
 
     /// Charges, draws, and writes down what came out: the only way to the noise.
     ///
-    /// `draw` runs the mechanism; what it returns is released, so it must hold nothing else of the private data. If the process ends
-    /// inside, or `draw` panics, the charge stays spent.
+    /// `draw` gets the [`Draws`] that the charge pays for: as many as it counts, of its mechanism, with its parameters. What it returns
+    /// is released, so it must hold nothing else of the private data. If the process ends inside, or `draw` panics or fails, the charge
+    /// stays spent, and the intent stays without a result.
+    ///
+    /// An outcome that is larger than a megabyte, has more than 65,536 values, or cannot be read back (nested more than 120 deep, say)
+    /// is written down as the hash and the length of its JSON; it is returned as it is. Numbers that are not finite are null in JSON.
     ///
     /// # Errors
     /// [`Error::Overspent`], [`Error::Adjacency`], [`Error::Unsupported`]: refused, nothing was written or drawn.
@@ -624,22 +669,34 @@ impl<S: NoiseSource, D: Store> Ledger<S, D> {
     pub fn run<T: Serialize>(
         &mut self,
         charge: Charge,
-        draw: impl FnOnce(&mut Lent<'_, S>) -> T,
+        draw: impl FnOnce(&mut Draws<'_, S>) -> Result<T>,
     ) -> Result<T> {
         // A refusal has to come before anything is written.
         self.account.checked(&charge)?;
+        let (mechanism, count) = (charge.mechanism, charge.count);
         self.write(Entry::Intent(charge))?;
         let of = self.account.entries.len() as u64;
-        let drawn = draw(&mut Lent { source: &mut self.noise });
-        let outcome = serde_json::to_value(&drawn).unwrap_or_else(|_| json!("not representable"));
-        let text = outcome.to_string();
-        let outcome = if text.len() > LARGEST_OUTCOME {
-            json!({"sha256_of_json": sha256_bytes(text.as_bytes()), "bytes": text.len()})
-        } else {
-            outcome
-        };
+        let drawn = draw(&mut Draws::new(&mut self.noise, mechanism, count))?;
+        let outcome = self.outcome(of, &drawn);
         self.write(Entry::Result { of, outcome })?;
         Ok(drawn)
+    }
+
+    /// What is written down of a result.
+    fn outcome(&self, of: u64, drawn: &impl Serialize) -> Value {
+        let Ok(text) = serde_json::to_string(drawn) else { return json!("not representable") };
+        let hashed = || json!({"sha256_of_json": sha256_bytes(text.as_bytes()), "bytes": text.len()});
+        let Ok(outcome) = serde_json::to_value(drawn) else { return hashed() };
+        if text.len() > LARGEST_OUTCOME || values(&outcome) > MOST_VALUES {
+            return hashed();
+        }
+        let entry = Entry::Result { of, outcome: outcome.clone() };
+        if line_of(&self.path, &self.next_line(entry)).is_ok() { outcome } else { hashed() }
+    }
+
+    fn next_line(&self, what: Entry) -> Line {
+        let entry = self.account.entries.len() as u64 + 1;
+        Line { previous: self.account.last.clone(), entry, what }
     }
 
     /// Stamps the ledger for less than before; a better stamp than it has changes nothing.
@@ -668,12 +725,13 @@ impl<S: NoiseSource, D: Store> Ledger<S, D> {
             let source = io::Error::other("an earlier write failed");
             return Err(durability(&self.path)(source));
         }
-        let entry = self.account.entries.len() as u64 + 1;
-        let line = Line { previous: self.account.last.clone(), entry, what: what.clone() };
-        let line = line_of(&self.path, &line)?;
-        let room = if matches!(what, Entry::Intent(_)) { ROOM } else { 0 };
-        if self.account.length + line.len() as u64 + room > LARGEST {
-            let reason = "it is full (256 MiB); nothing more can be charged to it".to_owned();
+        let is_intent = matches!(what, Entry::Intent(_));
+        let (line, Line { what, .. }) = line_of(&self.path, &self.next_line(what))?;
+        let room = if is_intent { ROOM } else { 0 };
+        let holds = self.account.length + line.len() as u64 + room <= LARGEST;
+        if !holds || (is_intent && self.account.values + MOST_VALUES > ALL_VALUES) {
+            let reason =
+                "it is full (256 MiB, or 8 million values); nothing more can be charged to it".to_owned();
             return Err(Error::Ledger { path: self.path.clone(), reason });
         }
         if let Err(source) = self.store.append(&line) {

@@ -8,7 +8,7 @@
 //! - [`pate`]: GNMax, Confident-GNMax, LNMax; figures that depend on the votes are for internal eyes. [`smooth`]: their smooth sensitivity.
 //! - [`calibrate`]: how much noise a target needs.
 //! - [`filter`]: budgets that hold however a run is steered.
-//! - [`ledger`]: one file per private data set, written before anything is drawn.
+//! - [`ledger`]: one file per private data set, written before anything is drawn; [`draws`]: the noise that a charge has paid for.
 //!
 //! # Which figure to trust
 //! | figure | guarantee | use |
@@ -29,6 +29,7 @@
 #![cfg_attr(test, expect(clippy::float_cmp, reason = "0 and infinity are meant exactly"))]
 
 pub mod calibrate;
+pub mod draws;
 mod error;
 pub mod filter;
 pub mod gdp;

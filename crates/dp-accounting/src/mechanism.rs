@@ -45,6 +45,13 @@ pub enum Mechanism {
         /// L2 sensitivity of the vector.
         sensitivity_l2: f64,
     },
+    /// Integers plus discrete Gaussian noise on each.
+    DiscreteGaussian {
+        /// Standard deviation.
+        sigma: f64,
+        /// One of the integers differs between neighbours, by at most so much.
+        sensitivity: u64,
+    },
     /// A step of DP-SGD with true Poisson batches.
     PoissonSubsampledGaussian {
         /// Probability with which a record takes part.
@@ -86,7 +93,10 @@ impl Mechanism {
     /// sensitivity is the caller's; sampled ones and votes have one of their own.
     pub fn is_stated_under(&self, adjacency: Adjacency) -> bool {
         match self {
-            Self::Gaussian { .. } | Self::Laplace { .. } | Self::Pure { .. } => true,
+            Self::Gaussian { .. }
+            | Self::DiscreteGaussian { .. }
+            | Self::Laplace { .. }
+            | Self::Pure { .. } => true,
             Self::PoissonSubsampledGaussian { .. } => adjacency == Adjacency::AddOrRemoveOne,
             Self::GnmaxScreen { .. } | Self::GnmaxAnswer { .. } | Self::LnmaxAnswer { .. } => {
                 adjacency == Adjacency::ReplaceOneShard
@@ -125,6 +135,9 @@ impl Mechanism {
                     Ok(Self::Laplace { scale, sensitivity_l1: 2.0 * sensitivity_l1 })
                 }
                 Self::Pure { epsilon } => Ok(Self::Pure { epsilon: 2.0 * epsilon }),
+                Self::DiscreteGaussian { .. } => Err(refused(
+                    "a replaced record may move two of the integers; charge it as it is under replacement",
+                )),
                 _ => Err(refused(
                     "sampled mechanisms have no conversion here; keep a ledger under add or remove",
                 )),
@@ -143,6 +156,9 @@ impl Mechanism {
             Self::PoissonSubsampledGaussian { q, sigma } => RdpCurve::sampled_gaussian(orders, q, sigma),
             Self::Laplace { scale, sensitivity_l1 } => RdpCurve::laplace(orders, scale, sensitivity_l1),
             // The discrete Gaussian diverges no more than the continuous one (2004.00010).
+            Self::DiscreteGaussian { sigma, sensitivity } => {
+                RdpCurve::gaussian(orders, sigma, sensitivity as f64)
+            }
             Self::GnmaxScreen { sigma } => RdpCurve::gaussian(orders, sigma, 1.0),
             Self::GnmaxAnswer { sigma } => RdpCurve::gaussian(orders, sigma, std::f64::consts::SQRT_2),
             Self::LnmaxAnswer { lambda } => RdpCurve::pure(orders, lnmax_epsilon(lambda)?),
@@ -159,8 +175,12 @@ impl Mechanism {
             Self::Gaussian { sigma, sensitivity_l2 } => PrivacyLoss::gaussian(sigma, sensitivity_l2, step),
             Self::PoissonSubsampledGaussian { q, sigma } => PrivacyLoss::sampled_gaussian(q, sigma, step),
             Self::Laplace { scale, sensitivity_l1 } => PrivacyLoss::laplace(scale, sensitivity_l1, step),
-            Self::GnmaxScreen { sigma: 0.0 } | Self::GnmaxAnswer { sigma: 0.0 } => {
-                PrivacyLoss::gaussian(0.0, 1.0, step)
+            Self::DiscreteGaussian { sensitivity: 0, .. } => PrivacyLoss::gaussian(1.0, 0.0, step),
+            Self::GnmaxScreen { sigma: 0.0 }
+            | Self::GnmaxAnswer { sigma: 0.0 }
+            | Self::DiscreteGaussian { sigma: 0.0, .. } => PrivacyLoss::gaussian(0.0, 1.0, step),
+            Self::DiscreteGaussian { sigma, sensitivity } => {
+                lattice::count(sigma, sensitivity)?.on_grid(step)
             }
             Self::GnmaxScreen { sigma } => lattice::screen(sigma)?.on_grid(step),
             Self::GnmaxAnswer { sigma } => lattice::argmax(sigma)?.on_grid(step),
@@ -173,33 +193,48 @@ impl Mechanism {
     pub fn gaussian(&self) -> Option<(f64, f64)> {
         match *self {
             Self::Gaussian { sigma, sensitivity_l2 } => Some((sensitivity_l2, sigma)),
+            Self::DiscreteGaussian { sigma, sensitivity } => Some((sensitivity as f64, sigma)),
             Self::GnmaxScreen { sigma } => Some((1.0, sigma)),
             Self::GnmaxAnswer { sigma } => Some((std::f64::consts::SQRT_2, sigma)),
             _ => None,
         }
     }
 
-    /// Refuses what cannot be drawn: noise on votes has an integer standard deviation.
+    /// Its epsilon without a delta, where it has one.
+    pub fn pure(&self) -> Option<f64> {
+        match *self {
+            Self::Pure { epsilon } => Some(epsilon),
+            Self::Laplace { sensitivity_l1: 0.0, .. } => Some(0.0),
+            Self::Laplace { scale, sensitivity_l1 } => Some(sensitivity_l1 / scale),
+            Self::LnmaxAnswer { lambda } => Some(2.0 / lambda),
+            _ => None,
+        }
+    }
+
+    /// Refuses what cannot be drawn: noise on integers has an integer scale.
     ///
     /// # Errors
-    /// For votes, a sigma that is no integer from 1 to 1,048,576.
+    /// For votes and integers, a sigma or lambda that is no integer from 1 to 1,048,576.
     pub fn check_drawable(&self) -> Result<()> {
-        if let Self::GnmaxScreen { sigma } | Self::GnmaxAnswer { sigma } = *self {
-            let most = f64::from(dp_noise::MAX_SIGMA);
-            let allowed = "an integer from 1 to 1,048,576, as the noise has it";
-            crate::error::check(
-                "sigma of votes",
-                sigma,
-                |s| s.fract() == 0.0 && (1.0..=most).contains(&s),
-                allowed,
-            )?;
-        }
+        let (name, scale) = match *self {
+            Self::GnmaxScreen { sigma } | Self::GnmaxAnswer { sigma } => ("sigma of votes", sigma),
+            Self::LnmaxAnswer { lambda } => ("lambda of votes", lambda),
+            Self::DiscreteGaussian { sigma, .. } => ("sigma of integers", sigma),
+            _ => return Ok(()),
+        };
+        let most = f64::from(dp_noise::MAX_SIGMA);
+        let allowed = "an integer from 1 to 1,048,576, as the noise has it";
+        crate::error::check(name, scale, |s| s.fract() == 0.0 && (1.0..=most).contains(&s), allowed)?;
         Ok(())
     }
 
-    /// Whether the noise is drawn from the integers.
-    pub fn is_discrete(&self) -> bool {
-        matches!(self, Self::GnmaxScreen { .. } | Self::GnmaxAnswer { .. })
+    /// Where the noise is Gaussian on the integers, its sigma for a change by 1: what says how coarse they are.
+    pub fn discrete_sigma(&self) -> Option<f64> {
+        match *self {
+            Self::GnmaxScreen { sigma } | Self::GnmaxAnswer { sigma } => Some(sigma),
+            Self::DiscreteGaussian { sigma, sensitivity } => Some(sigma / (sensitivity as f64).max(1.0)),
+            _ => None,
+        }
     }
 }
 
@@ -213,6 +248,9 @@ impl fmt::Display for Mechanism {
         match self {
             Self::Gaussian { sigma, sensitivity_l2 } => {
                 write!(f, "a Gaussian mechanism (sigma {sigma}, L2 sensitivity {sensitivity_l2})")
+            }
+            Self::DiscreteGaussian { sigma, sensitivity } => {
+                write!(f, "a discrete Gaussian mechanism (sigma {sigma}, sensitivity {sensitivity})")
             }
             Self::PoissonSubsampledGaussian { q, sigma } => {
                 write!(f, "a Poisson-subsampled Gaussian step (q {q}, sigma {sigma})")

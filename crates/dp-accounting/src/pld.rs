@@ -17,7 +17,8 @@
 //! # Rounding
 //! Towards more spent: masses are clamped at 0, what lies above the window counts as infinite loss, what wraps round from below is
 //! added, every entry is raised by a bound on the rounding of the transforms (worst case of the usual error analysis, not the typical
-//! one), and delta is divided by e^(64 u) per composed step for the rounding of the masses themselves.
+//! one), and delta is divided by e^(128 u) per composed step for the rounding of the masses themselves, and by what the tilt's exponentials round
+//! in all. The curve of one step is rounded up before its masses are taken from it, and those are then exact to a few units in the last place.
 //! A billionth of delta is given to the largest losses, so that a heavy tail that is too unlikely to matter does not steer the tilt.
 //!
 //! ```
@@ -43,11 +44,14 @@ use crate::{Error, Result};
 /// The usual step of the grid of losses.
 pub const STEP: f64 = 1e-4;
 
-/// Grid points of one distribution, or of one transform, at most: 1 GB.
-pub(crate) const LIMIT: usize = 1 << 25;
+/// Grid points of one distribution, or of one transform, at most: about 1 GB for all that is held at once.
+pub(crate) const LIMIT: usize = 1 << 23;
+
+/// The largest step of a grid.
+const LARGEST_STEP: f64 = 1.0;
 
 /// Rounding of one step's masses, relative.
-const STEP_ERROR: f64 = 64.0 * f64::EPSILON;
+const STEP_ERROR: f64 = 128.0 * f64::EPSILON;
 
 /// -Phi^-1(e^-50 / 2): losses beyond it have less than e^-50 of the mass.
 pub(crate) const TAIL: f64 = 10.149_055_238_961_14;
@@ -72,6 +76,25 @@ pub(crate) struct Losses {
     tops: Vec<f64>,
 }
 
+/// What `of` gives on the finest grid that fits, from `step` on: where there is no room, the step is doubled, up to [`LARGEST_STEP`]. A
+/// coarser grid costs more and never less.
+///
+/// # Errors
+/// Those of `of`; [`Error::TooLarge`] where the coarsest grid has too many points as well.
+pub fn on_finest_grid<T>(step: f64, mut of: impl FnMut(f64) -> Result<T>) -> Result<(T, f64)> {
+    let mut step = check_step(step)?;
+    loop {
+        match of(step) {
+            Err(Error::TooLarge { .. }) if step < LARGEST_STEP => step = (2.0 * step).min(LARGEST_STEP),
+            Err(Error::TooLarge { need, limit, .. }) => {
+                let cure = "take more noise or fewer runs, or count by Renyi divergences";
+                return Err(Error::TooLarge { need, limit, cure });
+            }
+            other => return Ok((other?, step)),
+        }
+    }
+}
+
 /// Masses that share one exponential.
 const BLOCK: usize = 64;
 
@@ -94,8 +117,13 @@ impl PrivacyLoss {
     /// Doroshenko et al. 2022 (2207.04380): the mixture (1-q) N(0) + q N(1) against N(0), and N(0) against the mixture.
     ///
     /// # Errors
-    /// A parameter out of range; a distribution of more than 33 million points.
+    /// A parameter out of range; a distribution of more than 8 million points.
     pub fn sampled_gaussian(q: f64, sigma: f64, step: f64) -> Result<Self> {
+        Self::sampled_gaussian_within(q, sigma, step, LIMIT)
+    }
+
+    /// The same with at most `limit` points.
+    pub(crate) fn sampled_gaussian_within(q: f64, sigma: f64, step: f64, limit: usize) -> Result<Self> {
         let q = check("the sampling rate q", q, |q| (0.0..=1.0).contains(&q), "between 0 and 1")?;
         let sigma = check_scale("sigma", sigma)?;
         let step = check_step(step)?;
@@ -108,7 +136,13 @@ impl PrivacyLoss {
         // Below, numbers lose their digits; a larger rate costs more.
         let pair = Mixture { q: q.max(1e-300), sigma };
         let reach = sigma * TAIL;
-        Self::connect_the_dots(step, pair.loss(-reach), pair.loss(reach + 1.0), |x| pair.excess(x))
+        let (low, high) = (pair.loss(-reach), pair.loss(reach + 1.0));
+        if (high - low) / step > limit as f64 {
+            let need = (high - low) / step;
+            return Err(Error::TooLarge { need, limit, cure: "take a larger step, or more noise" });
+        }
+        let both = Self::connect_the_dots(step, low, high, |x| pair.excess(x))?;
+        Ok(if q < 1.0 { both } else { both.mirror_images() })
     }
 
     /// The Gaussian mechanism with standard deviation `sigma` and L2 sensitivity `sensitivity`.
@@ -131,7 +165,7 @@ impl PrivacyLoss {
     /// Dong, Roth and Su (1905.02383): mu-GDP is the trade-off between N(0, 1) and N(mu, 1).
     ///
     /// # Errors
-    /// mu below 0; a distribution of more than 33 million points.
+    /// mu below 0; a distribution of more than 8 million points.
     pub fn gaussian_dp(mu: f64, step: f64) -> Result<Self> {
         let mu = check_mu(mu)?;
         if mu.is_infinite() { Self::gaussian(0.0, 1.0, step) } else { Self::gaussian(1.0, mu, step) }
@@ -143,7 +177,7 @@ impl PrivacyLoss {
     /// Sensitivity 0 has no loss; scale 0 has infinite loss.
     ///
     /// # Errors
-    /// A parameter out of range; a distribution of more than 33 million points.
+    /// A parameter out of range; a distribution of more than 8 million points.
     pub fn laplace(scale: f64, sensitivity: f64, step: f64) -> Result<Self> {
         let (scale, sensitivity) = (check_scale("the scale", scale)?, check_sensitivity(sensitivity)?);
         let step = check_step(step)?;
@@ -155,8 +189,9 @@ impl PrivacyLoss {
         Self::connect_the_dots(step, -pure, pure, |x| {
             // The same for x and -x, but for the factor that every symmetric pair has.
             let upper = -(0.5 * (x.abs() - pure)).exp_m1();
-            upper.max(0.0) * x.min(0.0).exp()
+            (upper.max(0.0) * raised(x, pure)) * x.min(0.0).exp()
         })
+        .map(Self::mirror_images)
     }
 
     /// Any mechanism that is `epsilon`-DP: randomised response has the largest loss of them all.
@@ -165,7 +200,7 @@ impl PrivacyLoss {
     /// Kairouz, Oh and Viswanath 2015 (1311.0776).
     ///
     /// # Errors
-    /// A negative epsilon; a distribution of more than 33 million points.
+    /// A negative epsilon; a distribution of more than 8 million points.
     pub fn pure(epsilon: f64, step: f64) -> Result<Self> {
         let step = check_step(step)?;
         if epsilon == f64::INFINITY {
@@ -176,14 +211,20 @@ impl PrivacyLoss {
             let away = x.abs();
             // (e^epsilon - e^x) / (1 + e^epsilon), without overflow.
             let upper = -(away - epsilon).exp_m1() / (1.0 + (-epsilon).exp());
-            upper.max(0.0) * x.min(0.0).exp()
+            (upper.max(0.0) * raised(x, epsilon)) * x.min(0.0).exp()
         })
+        .map(Self::mirror_images)
     }
 
     /// Both directions have the same losses.
     pub(crate) fn symmetric(losses: Losses) -> Self {
         let losses = Arc::new(losses);
         Self { remove: losses.clone(), add: losses }
+    }
+
+    /// A pair whose directions are the same, by the direction of removal: the other's masses, far below 0, may be too small for numbers.
+    fn mirror_images(self) -> Self {
+        Self { add: self.remove.clone(), remove: self.remove }
     }
 
     pub(crate) fn of(remove: Losses, add: Losses) -> Self {
@@ -220,10 +261,12 @@ impl PrivacyLoss {
         let values = in_two_threads(low, high, |i| excess(step * i as f64));
         let n = values.len();
         let grow = step.exp_m1();
-        // (value above - this value) - e^step (this value - value below), over e^step - 1.
+        // (value above - this value) - e^step (this value - value below), over e^step - 1. The second difference is taken first, since
+        // neighbours' differences are exact: 1 + grow is rounded, the same way everywhere, and a part of it lost that is 1/step times more
+        // than the rounding of a number.
         let middle = |i: usize| {
-            ((values[i + 1] - values[i]) - (1.0 + grow) * (values[i] - values[i - 1])) / grow
-                + if low + i as i64 == 0 { 1.0 } else { 0.0 }
+            let (above, below) = (values[i + 1] - values[i], values[i] - values[i - 1]);
+            ((above - below) - grow * below) / grow + if low + i as i64 == 0 { 1.0 } else { 0.0 }
         };
         let at_low = |v0: f64, v1: f64| (v1 - v0) / grow - v0;
         let at_high = |v_last: f64, v_before: f64| (v_before - v_last) / -(-step).exp_m1();
@@ -247,7 +290,13 @@ impl PrivacyLoss {
 }
 
 fn check_step(step: f64) -> Result<f64> {
-    check("the step of the grid", step, |step| step > 0.0 && step <= 1.0, "above 0 and at most 1")
+    check("the step of the grid", step, |step| step > 0.0 && step <= LARGEST_STEP, "above 0 and at most 1")
+}
+
+/// The factor that makes up for the rounding of 1 - e^-(end - |x|), where end - |x| is a difference.
+fn raised(x: f64, end: f64) -> f64 {
+    let away = (end - x.abs()).max(f64::MIN_POSITIVE);
+    1.0 + 4.0 * f64::EPSILON * (4.0 + (end + x.abs()) / away.min(1.0)).min(1e12)
 }
 
 /// The values of `of` at low..=high; long ranges on two threads.
@@ -305,7 +354,7 @@ impl Mixture {
         Some(0.5 + self.sigma * self.sigma * self.log_ratio(loss)?)
     }
 
-    /// delta(loss) - (1 - e^loss)+ of removing a record.
+    /// delta(loss) - (1 - e^loss)+ of removing a record, rounded up: a first-order bound on the rounding is added.
     ///
     /// The output t has that loss: q phi((t-1)/sigma) = (q + e^loss - 1) phi(t/sigma). With it both terms of delta share a factor, and
     /// what remains is a difference of Mills ratios.
@@ -315,17 +364,28 @@ impl Mixture {
         let t = 0.5 + sigma * sigma * log_ratio;
         let shift = 1.0 / sigma;
         let density = |u: f64| (-0.5 * u * u).exp() / TAU.sqrt();
-        let value = if loss >= 0.0 {
+        // Where the term is left of the mean by so much, the density is 0 and the ratio infinite.
+        let tail = |u: f64, to: f64| if u < -38.0 { 0.0 } else { density(u) * mills(to) };
+        let (u, upper, lower) = if loss >= 0.0 {
             let u = (t - 1.0) / sigma;
-            let upper = if u < 0.0 { ndtr(-u) } else { density(u) * mills(u) };
-            upper - density(u) * mills(u + shift)
+            (u, if u < 0.0 { ndtr(-u) } else { tail(u, u) }, tail(u, u + shift))
         } else {
             let v = (1.0 - t) / sigma;
-            let upper =
-                if v < shift { log_ratio.exp() * ndtr(t / sigma) } else { density(v) * mills(v - shift) };
-            upper - density(v) * mills(v)
+            let upper = if v < shift { log_ratio.exp() * ndtr(t / sigma) } else { tail(v, v - shift) };
+            (v, upper, tail(v, v))
         };
-        (q * value).max(0.0)
+        // In units of the last place: how far the logarithm of the ratio may be off, and what that does to the output, the density and
+        // the ratios. 1 + ratio is small where the loss is near the least that there is.
+        let spread = if q >= 1.0 || loss > 30.0 {
+            2.0 * (loss.abs() - q.ln()) + 2.0
+        } else {
+            let ratio = loss.exp_m1() / q;
+            (3.0 * ratio.abs() + loss.abs() * loss.exp() / q) / (1.0 + ratio) + log_ratio.abs()
+        };
+        let output = (t.abs() + 1.0 + sigma * sigma * (spread + 2.0 * log_ratio.abs())) / sigma + u.abs();
+        let condition = 8.0 + u * u + (u.abs() + 1.0) * output + spread.min(1e15);
+        let error = 2.0 * f64::EPSILON * condition * (upper + lower);
+        (q * ((upper - lower).max(0.0) + error)).min(1.0)
     }
 }
 
@@ -417,6 +477,8 @@ fn powers(x: f64) -> [f64; BLOCK] {
 #[derive(Clone, Debug, Default)]
 pub struct Composition {
     parts: Vec<(PrivacyLoss, u64)>,
+    /// Points at most; none is [`LIMIT`].
+    limit: Option<usize>,
 }
 
 /// The two costs of an asymmetric mechanism.
@@ -439,6 +501,12 @@ impl Composition {
     /// Nothing ran yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// With at most so many grid points in the sum.
+    pub(crate) fn within(mut self, limit: usize) -> Self {
+        self.limit = Some(limit.min(LIMIT));
+        self
     }
 
     /// `count` more runs of a mechanism.
@@ -479,6 +547,7 @@ impl Composition {
 
     fn both(&self, of: impl Fn(&Sum<'_>) -> Result<f64> + Sync) -> Result<Directions> {
         let Some((first, _)) = self.parts.first() else { return Ok(Directions { remove: 0.0, add: 0.0 }) };
+        let limit = self.limit.unwrap_or(LIMIT);
         let step = first.step();
         if let Some((other, _)) = self.parts.iter().find(|(loss, _)| (loss.step() - step).abs() > 0.0) {
             return Err(Error::Parameter {
@@ -487,12 +556,12 @@ impl Composition {
                 allowed: "that of the others",
             });
         }
-        let remove = Sum::new(self.parts.iter().map(|(loss, count)| (&*loss.remove, *count)));
+        let remove = Sum::new(self.parts.iter().map(|(loss, count)| (&*loss.remove, *count)), limit);
         if self.parts.iter().all(|(loss, _)| loss.one().is_some()) {
             let value = of(&remove)?;
             return Ok(Directions { remove: value, add: value });
         }
-        let add = Sum::new(self.parts.iter().map(|(loss, count)| (&*loss.add, *count)));
+        let add = Sum::new(self.parts.iter().map(|(loss, count)| (&*loss.add, *count)), limit);
         let (of, add) = (&of, &add);
         std::thread::scope(|scope| {
             let other = scope.spawn(move || of(add));
@@ -508,6 +577,7 @@ struct Sum<'a> {
     parts: Vec<(&'a Losses, u64)>,
     step: f64,
     infinity: f64,
+    limit: usize,
 }
 
 /// Tilted mass below the window, as a natural logarithm. It wraps round to the window's top, where it counts as more loss than it has,
@@ -519,6 +589,12 @@ const LOG_ABOVE: f64 = -24.0;
 
 /// A share of delta that is given away, for losses that are taken for infinite.
 const UNLIKELY: f64 = 1e-9;
+
+/// Below, quotients of delta lose their digits: the largest loss is the answer.
+const LEAST_DELTA: f64 = 1e-290;
+
+/// Upper bounds of delta that are computed, each from the one before, until they no longer fall by half.
+const DELTA_ROUNDS: u32 = 64;
 
 /// Transforms are planned once for each length up to this.
 const PLANNED: usize = 1 << 20;
@@ -537,12 +613,12 @@ fn plan(n: usize) -> (Forward, Backward) {
 }
 
 impl<'a> Sum<'a> {
-    fn new(parts: impl Iterator<Item = (&'a Losses, u64)>) -> Self {
+    fn new(parts: impl Iterator<Item = (&'a Losses, u64)>, limit: usize) -> Self {
         let parts: Vec<_> = parts.collect();
         let log_finite: f64 =
             parts.iter().map(|(part, count)| *count as f64 * (-part.infinity).ln_1p()).sum();
         let step = parts.first().map_or(STEP, |(part, _)| part.step);
-        Self { parts, step, infinity: -log_finite.exp_m1() }
+        Self { parts, step, infinity: -log_finite.exp_m1(), limit }
     }
 
     fn cumulants(&self, theta: f64) -> [f64; 3] {
@@ -562,14 +638,25 @@ impl<'a> Sum<'a> {
     }
 
     fn epsilon(&self, delta: f64) -> Result<f64> {
+        let most = self.most();
         let delta = delta / self.mass_error();
-        if self.infinity >= delta {
-            return Ok(f64::INFINITY);
+        if self.infinity >= delta || delta < LEAST_DELTA {
+            return Ok(most);
         }
-        if let Some(window) = self.single() {
-            return Ok(window.epsilon(delta).unwrap_or(0.0));
+        let found = match self.single() {
+            Some(window) => window.epsilon(delta).unwrap_or(0.0),
+            None => self.without_tails(delta, |sum| sum.tilted_epsilon(delta))?,
+        };
+        Ok(found.min(most))
+    }
+
+    /// The largest loss that there is: epsilon at any delta.
+    fn most(&self) -> f64 {
+        if self.infinity > 0.0 {
+            return f64::INFINITY;
         }
-        self.without_tails(delta, |sum| sum.tilted_epsilon(delta))
+        let points: f64 = self.parts.iter().map(|(part, count)| part.last() as f64 * *count as f64).sum();
+        (points * self.step * (1.0 + 1e-14)).max(0.0)
     }
 
     /// Of the sum without the tails that matter little next to `delta`.
@@ -577,7 +664,7 @@ impl<'a> Sum<'a> {
         let spare = UNLIKELY * delta / self.parts.len() as f64;
         let kept = self.parts.iter().map(|(part, count)| (part.without_tail(spare / *count as f64), *count));
         let kept: Vec<(Losses, u64)> = kept.collect();
-        of(&Sum::new(kept.iter().map(|(part, count)| (part, *count))))
+        of(&Sum::new(kept.iter().map(|(part, count)| (part, *count)), self.limit))
     }
 
     fn tilted_epsilon(&self, delta: f64) -> Result<f64> {
@@ -610,6 +697,7 @@ impl<'a> Sum<'a> {
             weights: part.masses.clone(),
             unit: 1.0,
             error: 0.0,
+            relative: 1.0,
             infinity: self.infinity,
         })
     }
@@ -619,14 +707,15 @@ impl<'a> Sum<'a> {
             return Ok((window.delta(epsilon) * self.mass_error()).min(1.0));
         }
         // Each is an upper bound, from which the next knows which tails matter.
-        let mut delta = 1.0;
-        loop {
+        let mut delta: f64 = 1.0;
+        for _ in 0..DELTA_ROUNDS {
             let less = self.without_tails(delta, |sum| sum.tilted_delta(epsilon))?;
-            if less >= 0.5 * delta {
+            if less >= 0.5 * delta || less < LEAST_DELTA {
                 return Ok(delta.min(less));
             }
             delta = less;
         }
+        Ok(delta)
     }
 
     fn tilted_delta(&self, epsilon: f64) -> Result<f64> {
@@ -674,7 +763,7 @@ impl<'a> Sum<'a> {
         let [k, mean, variance] = self.cumulants(theta);
         if !(k + mean + variance).is_finite() {
             let cure = "its losses are too far apart for this program; take a larger step, or more noise";
-            return Err(Error::TooLarge { need: f64::INFINITY, limit: LIMIT, cure });
+            return Err(Error::TooLarge { need: f64::INFINITY, limit: self.limit, cure });
         }
         let spread = variance.sqrt().max(self.step);
         // Chernoff: P(X >= x) <= e^(K(theta + s) - K(theta) - s x). The s of a normal distribution is too large where a tail is heavy, so
@@ -702,8 +791,8 @@ impl<'a> Sum<'a> {
         let high = (edge(LOG_ABOVE, 1.0) / self.step).ceil().min(extreme(Losses::last)) + 1.0;
         let high = high.max(low + 1.0);
         let need = high - low + 2.0;
-        if need.is_nan() || need > LIMIT as f64 || low.abs() > 9e15 {
-            return Err(Error::TooLarge { need, limit: LIMIT, cure: "take a larger step" });
+        if need.is_nan() || need > self.limit as f64 || low.abs() > 9e15 {
+            return Err(Error::TooLarge { need, limit: self.limit, cure: "take a larger step" });
         }
         let n = fast_length(need as usize);
         let (forward, backward) = plan(n);
@@ -711,12 +800,17 @@ impl<'a> Sum<'a> {
         // What an error in the transforms becomes in the product: count |product| / |transform|, summed over parts.
         let mut frailty = Vec::new();
         let mut offset = 0.0;
+        // The very numbers that the transforms were divided by, so that the rounding of their sums is nothing.
+        let mut log_scale = 0.0;
+        let mut relative = 0.0;
         for (part, count) in &self.parts {
             let [_, part_mean, _] = part.cumulants(theta);
             // Centred, phases are small where the product is large, and their errors stay small when multiplied by count.
             let centre = (part_mean / self.step).round() as i64;
             offset += centre as f64 * *count as f64;
-            let spectrum = transform(part, theta, centre, &*forward, n);
+            let (spectrum, log_total, rounding) = transform(part, theta, centre, &*forward, n);
+            log_scale += *count as f64 * log_total;
+            relative += *count as f64 * rounding;
             if product.is_empty() {
                 frailty = spectrum.iter().map(|value| value.norm_sqr().sqrt()).collect();
                 product = spectrum;
@@ -744,40 +838,51 @@ impl<'a> Sum<'a> {
         }
         let mut weights = vec![0.0; n];
         if backward.process(&mut product, &mut weights).is_err() {
-            return Err(Error::TooLarge { need, limit: LIMIT, cure: "take a larger step" });
+            return Err(Error::TooLarge { need, limit: self.limit, cure: "take a larger step" });
         }
         // Entry j holds the sums that are offset + j, modulo n.
+        let farthest = low.abs().max(high.abs()) * self.step;
+        relative += 8.0 * f64::EPSILON * (log_scale.abs() + theta * farthest);
         let turn = (low - offset).rem_euclid(n as f64) as usize;
         weights.rotate_left(turn % n);
         Ok(Window {
             step: self.step,
             low,
             theta,
-            log_scale: k,
+            log_scale,
             weights,
             unit: 1.0 / n as f64,
             error,
+            relative: relative.exp(),
             // Above the window, under the untilted measure.
             infinity: self.infinity + (k - theta * self.step * high + LOG_ABOVE).exp(),
         })
     }
 }
 
-/// The transform of a part's tilted masses, normalised, with index `centre` at 0, modulo `n`.
+/// The transform of a part's tilted masses, normalised, with index `centre` at 0, modulo `n`; the logarithm of what they were divided by;
+/// a bound on the relative rounding of each that matters.
 fn transform(
     part: &Losses,
     theta: f64,
     centre: i64,
     forward: &dyn RealToComplex<f64>,
     n: usize,
-) -> Vec<Complex<f64>> {
+) -> (Vec<Complex<f64>>, f64, f64) {
     let mut folded = vec![0.0; n];
     let powers = powers(theta * part.step);
     let mut total = 0.0;
     let mut blocks = Vec::new();
-    part.tilted(theta, |first, scale, masses| {
+    let mut reach: f64 = 0.0;
+    let shift = part.tilted(theta, |first, scale, masses| {
+        let mut sum = 0.0;
         for (mass, power) in masses.iter().zip(&powers) {
-            total += mass * power * scale;
+            sum += mass * power * scale;
+        }
+        total += sum;
+        // What holds less than e^-40 may be as wrong as it likes.
+        if sum > 1e-18 {
+            reach = reach.max((theta * part.step * (part.low + first as i64) as f64).abs());
         }
         blocks.push((first, scale));
     });
@@ -792,7 +897,8 @@ fn transform(
     let mut spectrum = forward.make_output_vec();
     // Lengths fit by construction.
     let _ = forward.process(&mut folded, &mut spectrum);
-    spectrum
+    let rounding = f64::EPSILON * (16.0 + 64.0 * theta.abs() * part.step + 2.0 * (reach + shift.abs()));
+    (spectrum, total.ln() + shift, rounding)
 }
 
 /// Raises every value to `count`, and turns its size into count |value|^(count - 1).
@@ -856,6 +962,8 @@ struct Window {
     unit: f64,
     /// A bound on the rounding of each.
     error: f64,
+    /// What all masses together may be too small by, as a factor.
+    relative: f64,
     infinity: f64,
 }
 
@@ -864,16 +972,24 @@ impl Window {
         self.low * self.step
     }
 
-    /// Walks down from the highest loss: `with(loss, upper, lower)` until it gives an answer, where `upper` is the mass above `loss` and
-    /// `lower` the same under Q, times e^loss: each mass times e^(loss - its own). Then both for the window's start.
+    /// Walks down from the highest loss: `with(loss, upper, lower)` until it gives an answer, where `upper` is the mass above `loss`,
+    /// rounded up, and `lower` the same under Q, times e^loss, rounded down: each mass times e^(loss - its own). Then both for the window's
+    /// start.
     fn descend<T>(
         &self,
         mut with: impl FnMut(f64, f64, f64) -> Option<T>,
     ) -> std::result::Result<T, (f64, f64)> {
         // What has infinite loss has no mass under Q.
-        let (mut upper, mut lower) = (self.infinity, 0.0);
+        let (mut upper, mut carry, mut lower) = (self.infinity, 0.0, 0.0);
         let (up, down) = ((self.theta * self.step).exp(), self.step.exp());
         let mut reference = 0.0;
+        // A block's own sums round 64 times, its exponentials a few times more. Below, what lies more than 40 above weighs nothing.
+        let counted = (40.0 / (self.step * BLOCK as f64)).ceil();
+        let mut blocks = 0.0;
+        let bounds = |loss: f64, upper: f64, lower: f64, blocks: f64| {
+            let error = f64::EPSILON * (256.0 + 4.0 * loss.abs() + 4.0 * f64::min(blocks, counted));
+            (upper * (1.0 + 256.0 * f64::EPSILON), lower * (1.0 - error.min(1.0)))
+        };
         for (block, weights) in self.weights.chunks(BLOCK).enumerate().rev() {
             let first = self.low + (block * BLOCK) as f64;
             let top = self.step * (first + weights.len() as f64 - 1.0);
@@ -881,25 +997,36 @@ impl Window {
                 lower *= (top - reference).exp();
             }
             reference = top;
+            blocks += 1.0;
             // Exact at every block's top, then multiplied: 64 roundings.
             let (mut scale, mut ratio) = ((self.log_scale - self.theta * top).exp(), 1.0);
+            let (mut more, mut more_below) = (0.0, 0.0);
             for (i, weight) in weights.iter().enumerate().rev() {
                 let loss = self.step * (first + i as f64);
-                if let Some(answer) = with(loss, upper, lower / ratio) {
+                let (high, low) = bounds(loss, upper + more, (lower + more_below) / ratio, blocks);
+                if let Some(answer) = with(loss, high, low) {
                     return Ok(answer);
                 }
                 let mass = (weight.max(0.0) * self.unit + self.error) * scale;
-                upper += mass;
-                lower += mass * ratio;
+                more += mass;
+                more_below += mass * ratio;
                 scale *= up;
                 ratio *= down;
             }
+            lower += more_below;
+            // Compensated: the error of a sum of blocks does not grow with their number.
+            let term = more + carry;
+            let sum = upper + term;
+            carry = if upper >= term { (upper - sum) + term } else { (term - sum) + upper };
+            upper = sum;
         }
-        Err((upper, lower * (self.start() - reference).exp()))
+        let start = self.start();
+        Err(bounds(start, upper, lower * (start - reference).exp(), blocks))
     }
 
     /// `None` where delta at the window's start is still below `delta`.
     fn epsilon(&self, delta: f64) -> Option<f64> {
+        let delta = delta / self.relative;
         // delta(epsilon) = upper - e^(epsilon - loss) lower from one loss of the grid up to the next.
         let found = self.descend(|loss, upper, lower| {
             // The logarithm is for the last step alone.
@@ -913,21 +1040,22 @@ impl Window {
             }
             Err(_) => return None,
         };
-        // Sums of a window's masses, and the logarithm of their difference.
+        // The roundings of losses, and of the logarithm of a difference.
         Some(if epsilon <= 0.0 { 0.0 } else { epsilon + 1e-13 * (1.0 + epsilon) })
     }
 
     fn delta(&self, epsilon: f64) -> f64 {
         let between = |loss: f64, upper: f64, lower: f64| {
             let reach = (epsilon - loss).exp();
-            let taken = if lower > 0.0 { reach * lower } else { 0.0 };
+            let taken = if lower > 0.0 { reach * lower * (1.0 - 1e-14) } else { 0.0 };
             // Both sums are of positive terms; their difference loses what they have in common.
             if taken < upper { upper - taken + 1e-13 * upper } else { 1e-13 * upper }
         };
         let found = self.descend(|loss, upper, lower| (loss <= epsilon).then(|| between(loss, upper, lower)));
-        match found {
+        let delta = match found {
             Ok(delta) => delta,
             Err((upper, lower)) => between(self.start(), upper, lower),
-        }
+        };
+        (delta * self.relative).max(f64::MIN_POSITIVE)
     }
 }

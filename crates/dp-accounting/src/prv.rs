@@ -27,13 +27,16 @@ use realfft::RealFftPlanner;
 use realfft::num_complex::Complex;
 
 use crate::error::{check, check_delta};
-use crate::pld::{Directions, LIMIT, Mixture, fast_length, in_two_threads};
+use crate::pld::{Directions, Mixture, fast_length, in_two_threads};
 use crate::rdp::{Orders, RdpCurve};
 use crate::special::ndtr;
 use crate::{Error, Result};
 
 /// Relative rounding of a transform's values: about sqrt(log2 n) units in the last place.
 const TRANSFORM_ERROR: f64 = 1e-15;
+
+/// Points of an interval's grid at most: about 1 GB for all that is held at once.
+const LIMIT: usize = 1 << 24;
 
 /// Added to the largest loss that matters.
 const SLACK: f64 = 3.0;
@@ -187,7 +190,7 @@ impl Interval {
     /// The interval at `delta` for mechanisms and how often each ran, under both directions of adding or removing a record.
     ///
     /// # Errors
-    /// delta or an error out of range: `eps_error` must be above 0, `delta_error` below delta and from 1e-14 for each run. More than 33
+    /// delta or an error out of range: `eps_error` must be above 0, `delta_error` below delta and from 1e-14 for each run. More than 16
     /// million points.
     pub fn of(parts: &[(Prv, u64)], delta: f64, eps_error: f64, delta_error: f64) -> Result<Self> {
         let delta = check_delta(delta)?;

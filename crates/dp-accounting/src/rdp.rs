@@ -347,7 +347,8 @@ pub fn epsilon_of_linear(slope: f64, delta: f64) -> Result<Found> {
 }
 
 fn improved(order: f64, r: f64, delta: f64) -> f64 {
-    up(r + (-1.0 / order).ln_1p() - (delta * order).ln() / (order - 1.0))
+    // Not the logarithm of the product: where delta is tiny, it has no digits.
+    up(r + (-1.0 / order).ln_1p() - (delta.ln() + order.ln()) / (order - 1.0))
 }
 
 /// A few units in the last place up: the roundings of the conversions.

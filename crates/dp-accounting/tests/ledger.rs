@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dp_accounting::filter::{Budget, Cap};
 use dp_accounting::ledger::{Account, Charge, Entry, Header, Ledger, Stamp, Store};
-use dp_accounting::{Adjacency, Error, Mechanism};
+use dp_accounting::{Adjacency, Error, Mechanism, Result};
 use dp_noise::{NoiseSource, SystemNoise};
 use dp_noise_testing::TestNoise;
 
@@ -134,17 +134,22 @@ fn play(sequence: &[Step], cap: u64) -> (u64, Account) {
         let result = match *step {
             Step::Crash => Err(()),
             Step::Charge | Step::ChargeTwo => ledger
-                .run(charge(count), |_| *drawn.borrow_mut() += count)
+                .run(charge(count), |_| {
+                    *drawn.borrow_mut() += count;
+                    Ok(())
+                })
                 .map_err(|error| assert!(matches!(error, Error::Overspent { .. }), "{error}")),
             Step::CrashInIntent(way) => {
                 *disk.dies_after.borrow_mut() = Some(arrive(way, length));
-                let result = ledger.run(charge(1), |_| panic!("drawn without an intent on the disk"));
+                let result = ledger
+                    .run(charge(1), |_| -> Result<()> { panic!("drawn without an intent on the disk") });
                 disk.dies_after.borrow_mut().take();
                 result.map_err(|_| ())
             }
             Step::CrashBeforeDraw => {
                 let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    ledger.run(charge(1), |_| -> () { std::panic::resume_unwind(Box::new("stopped")) })
+                    ledger
+                        .run(charge(1), |_| -> Result<()> { std::panic::resume_unwind(Box::new("stopped")) })
                 }));
                 drop(unwound);
                 Err(())
@@ -154,6 +159,7 @@ fn play(sequence: &[Step], cap: u64) -> (u64, Account) {
                 let result = ledger.run(charge(1), |_| {
                     *drawn.borrow_mut() += 1;
                     *dies.borrow_mut() = Some(arrive(way, length));
+                    Ok(())
                 });
                 disk.dies_after.borrow_mut().take();
                 result.map_err(|_| ())
@@ -223,7 +229,10 @@ fn no_sequence_of_processes_draws_more_than_the_budget() {
                 draw().unwrap();
                 std::process::abort();
             }
-            _ => draw().unwrap(),
+            _ => {
+                draw().unwrap();
+                Ok(())
+            }
         });
         std::process::exit(if result.is_ok() { 0 } else { REFUSED });
     }
@@ -279,7 +288,7 @@ fn a_ledger_cut_anywhere_keeps_what_could_have_been_drawn() {
     let path = dir.path().join("ledger.jsonl");
     let mut ledger = Ledger::create(&path, &header(5), SystemNoise::new().unwrap()).unwrap();
     for _ in 0..3 {
-        ledger.run(charge(1), |noise| noise.next_u64() % 10).unwrap();
+        ledger.run(charge(1), |draws| draws.answer(&[20, 30, 25])).unwrap();
     }
     drop(ledger);
     let bytes = std::fs::read(&path).unwrap();
@@ -308,7 +317,7 @@ fn a_changed_lost_or_added_line_is_found() {
     let path = dir.path().join("ledger.jsonl");
     let mut ledger = Ledger::create(&path, &header(5), SystemNoise::new().unwrap()).unwrap();
     for _ in 0..3 {
-        ledger.run(charge(1), |_| 7).unwrap();
+        ledger.run(charge(1), |_| Ok(7)).unwrap();
     }
     drop(ledger);
     let text = std::fs::read_to_string(&path).unwrap();
@@ -361,11 +370,11 @@ fn a_charge_of_nothing_draws_nothing() {
         let path = dir.path().join("ledger");
         let head = Header { budget, ..header(2) };
         let mut ledger = Ledger::create(&path, &head, SystemNoise::new().unwrap()).unwrap();
-        let error = ledger.run(charge(0), |_| panic!("drawn")).map(|(): ()| ()).unwrap_err();
+        let error = ledger.run(charge(0), |_| -> Result<()> { panic!("drawn") }).unwrap_err();
         assert!(error.to_string().contains("1 or more"), "{error}");
         assert!(ledger.account().entries.is_empty());
         // Nor is a line believed that says so.
-        ledger.run(charge(1), |_| 1).unwrap();
+        ledger.run(charge(1), |_| Ok(1)).unwrap();
         drop(ledger);
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
@@ -427,7 +436,7 @@ fn two_ledgers_and_a_ledger_that_was_turned_back_have_labels_that_do_not_join() 
     let label = |name: &str| {
         let mut ledger =
             Ledger::create(&dir.path().join(name), &header(3), SystemNoise::new().unwrap()).unwrap();
-        ledger.run(charge(1), |_| 1).unwrap();
+        ledger.run(charge(1), |_| Ok(1)).unwrap();
         ledger.label()
     };
     let (one, other) = (label("one"), label("other"));
@@ -438,7 +447,7 @@ fn two_ledgers_and_a_ledger_that_was_turned_back_have_labels_that_do_not_join() 
     let spend = |outcome: u32| {
         put(&path, &before);
         let mut ledger = Ledger::open(&path, SystemNoise::new().unwrap()).unwrap();
-        ledger.run(charge(1), |_| outcome).unwrap();
+        ledger.run(charge(1), |_| Ok(outcome)).unwrap();
         ledger.label()
     };
     let (left, right) = (spend(1), spend(2));
@@ -451,7 +460,7 @@ fn a_large_outcome_leaves_its_hash_and_a_ledger_that_opens() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     let mut ledger = Ledger::create(&path, &header(2), SystemNoise::new().unwrap()).unwrap();
-    let text = ledger.run(charge(1), |_| "x".repeat(3_000_000)).unwrap();
+    let text = ledger.run(charge(1), |_| Ok("x".repeat(3_000_000))).unwrap();
     assert_eq!(text.len(), 3_000_000);
     drop(ledger);
     let account = Account::read(&path).unwrap();
@@ -469,7 +478,7 @@ fn adjacencies_are_not_mixed() {
     let step = Mechanism::PoissonSubsampledGaussian { q: 0.01, sigma: 4.0 };
     for adjacency in [Adjacency::AddOrRemoveOne, Adjacency::ReplaceOneShard] {
         let refused = Charge { mechanism: step, adjacency, ..charge(1) };
-        let error = ledger.run(refused, |_| panic!("drawn")).map(|(): ()| ()).unwrap_err();
+        let error = ledger.run(refused, |_| -> Result<()> { panic!("drawn") }).unwrap_err();
         assert!(matches!(error, Error::Adjacency { .. }), "{error}");
     }
     assert!(ledger.account().entries.is_empty());
@@ -479,11 +488,12 @@ fn adjacencies_are_not_mixed() {
     let mut ledger = Ledger::create(&dir.path().join("r"), &records, SystemNoise::new().unwrap()).unwrap();
     let gaussian = Mechanism::Gaussian { sigma: 20.0, sensitivity_l2: 1.0 };
     let mechanism = gaussian.converted(Adjacency::AddOrRemoveOne, Adjacency::ReplaceOne).unwrap();
-    ledger.run(Charge { mechanism, adjacency: Adjacency::ReplaceOne, ..charge(1) }, |_| 1).unwrap();
+    ledger.run(Charge { mechanism, adjacency: Adjacency::ReplaceOne, ..charge(1) }, |_| Ok(1)).unwrap();
     // Votes hide a shard, and so a record of it; the ledger shows that this was meant.
-    let error = ledger.run(Charge { adjacency: Adjacency::ReplaceOne, ..charge(1) }, |_| panic!("drawn"));
-    assert!(matches!(error.map(|(): ()| ()).unwrap_err(), Error::Adjacency { .. }));
-    ledger.run(charge(1).converted(Adjacency::ReplaceOne).unwrap(), |_| 1).unwrap();
+    let error = ledger
+        .run(Charge { adjacency: Adjacency::ReplaceOne, ..charge(1) }, |_| -> Result<()> { panic!("drawn") });
+    assert!(matches!(error.unwrap_err(), Error::Adjacency { .. }));
+    ledger.run(charge(1).converted(Adjacency::ReplaceOne).unwrap(), |_| Ok(1)).unwrap();
     drop(ledger);
     let text = std::fs::read_to_string(dir.path().join("r")).unwrap();
     assert_eq!(text.matches("\"converted_from\":\"replace_one_shard\"").count(), 1);
@@ -495,7 +505,7 @@ fn adjacencies_are_not_mixed() {
         ..charge(1)
     };
     let mut ledger = Ledger::open(&dir.path().join("r"), SystemNoise::new().unwrap()).unwrap();
-    assert!(ledger.run(claim, |_| panic!("drawn")).map(|(): ()| ()).is_err());
+    assert!(ledger.run(claim, |_| -> Result<()> { panic!("drawn") }).is_err());
 }
 
 #[test]
@@ -518,15 +528,15 @@ fn a_benchmark_has_a_budget_per_run_and_no_guarantee() {
     let mut ledger = Ledger::create(&dir.path().join("l"), &head, SystemNoise::new().unwrap()).unwrap();
     for run in ["epsilon 1, seed 1", "epsilon 1, seed 2"] {
         let charge = || Charge { run: run.to_owned(), ..charge(1) };
-        ledger.run(charge(), |_| 1).unwrap();
-        ledger.run(charge(), |_| 1).unwrap();
-        assert!(ledger.run(charge(), |_| 1).is_err());
+        ledger.run(charge(), |_| Ok(1)).unwrap();
+        ledger.run(charge(), |_| Ok(1)).unwrap();
+        assert!(ledger.run(charge(), |_| Ok(1)).is_err());
     }
     assert!(ledger.label().reason().unwrap().starts_with("a benchmark ledger"));
     // A ledger for release counts all runs as one, whatever they are called.
     let mut release = Ledger::create(&dir.path().join("r"), &header(2), SystemNoise::new().unwrap()).unwrap();
     for (run, fits) in [("a", true), ("b", true), ("c", false)] {
-        assert_eq!(release.run(Charge { run: run.to_owned(), ..charge(1) }, |_| 1).is_ok(), fits);
+        assert_eq!(release.run(Charge { run: run.to_owned(), ..charge(1) }, |_| Ok(1)).is_ok(), fits);
     }
     let label = release.label().to_json();
     assert_eq!((label["epsilon"].as_f64(), label["ledger"]["entries"].as_u64()), (Some(1.0), Some(4)));
@@ -538,13 +548,107 @@ fn the_transcript_holds_what_was_released_and_no_key() {
     let path = dir.path().join("l");
     let mut ledger = Ledger::create(&path, &header(3), SystemNoise::new().unwrap()).unwrap();
     let votes_private = [200, 30, 20];
-    let noise = dp_noise::DiscreteGaussian::new(41).unwrap();
-    let label =
-        ledger.run(charge(1), |source| dp_noise::gnmax(&votes_private, &noise, source).unwrap()).unwrap();
+    let label = ledger.run(charge(1), |draws| draws.answer(&votes_private)).unwrap();
     assert!(label < 3);
     let account = Account::read(&path).unwrap();
     assert_eq!(account.entries.len(), 2);
     assert!(matches!(&account.entries[1], Entry::Result { of: 1, outcome } if *outcome == label));
+}
+
+/// Attacks, row 13: an outcome nested 130 deep closed a ledger for good. What cannot be read back is written down as its hash, the value
+/// is returned, and the ledger goes on.
+#[test]
+fn an_outcome_that_no_reader_takes_leaves_its_hash_and_a_ledger_that_goes_on() {
+    let nested = |depth: usize| (0..depth).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+    let text = |text: &str| serde_json::json!(text);
+    let keys = serde_json::json!({"a\nb": 1, "\u{2028}\u{2029}": "\r\n", "": {"\u{0}": "\u{feff}"}});
+    let outcomes = [
+        (nested(110), false),
+        (nested(130), true),
+        (nested(1000), true),
+        (text("one\ntwo\u{2028}three\r\n"), false),
+        (keys, false),
+        (serde_json::json!([1e308, -5e-324, u64::MAX, i64::MIN, 0.1 + 0.2]), false),
+        (serde_json::json!(vec![0; 70_000]), true),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    let mut ledger = Ledger::create(&path, &quick(40), SystemNoise::new().unwrap()).unwrap();
+    for (outcome, _) in &outcomes {
+        assert_eq!(ledger.run(charge(1), |_| Ok(outcome.clone())).unwrap(), *outcome);
+    }
+    // What serde_json has no value for: NaN is null, and a number of 128 bits leaves its hash.
+    assert!(ledger.run(charge(1), |_| Ok(f64::NAN)).unwrap().is_nan());
+    ledger.run(charge(1), |_| Ok(u128::MAX)).unwrap();
+    let twice = std::collections::BTreeMap::from([((1, 2), 3)]);
+    ledger.run(charge(1), |_| Ok(twice)).unwrap();
+    drop(ledger);
+    let mut ledger = Ledger::open(&path, SystemNoise::new().unwrap()).unwrap();
+    let account = ledger.account().clone();
+    assert_eq!((account.entries.len(), account.open(), account.torn), (20, vec![], 0));
+    for (i, (outcome, hashed)) in outcomes.iter().enumerate() {
+        let Entry::Result { outcome: written, .. } = &account.entries[2 * i + 1] else { panic!("{i}") };
+        assert_eq!(written["sha256_of_json"].is_string(), *hashed, "{i}: {written}");
+        assert!(*hashed || written == outcome, "{i}: {written}");
+    }
+    let Entry::Result { outcome, .. } = &account.entries[17] else { panic!("no result") };
+    assert_eq!(outcome["bytes"], 39);
+    ledger.run(charge(1), |_| Ok(1)).unwrap();
+}
+
+/// Attacks, row 13: the other fields of a line, and those of the header.
+#[test]
+fn what_could_not_be_read_again_is_refused_before_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    let mut ledger = Ledger::create(&path, &quick(5), SystemNoise::new().unwrap()).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let long = Charge { purpose: "x".repeat(3 << 20), ..charge(1) };
+    let error = ledger.run(long, |_| -> Result<()> { panic!("drawn") }).unwrap_err().to_string();
+    assert!(error.contains("refused before it was written"), "{error}");
+    for sigma in [f64::NAN, f64::INFINITY] {
+        let charge = Charge { mechanism: Mechanism::GnmaxAnswer { sigma }, ..charge(1) };
+        assert!(ledger.run(charge, |_| -> Result<()> { panic!("drawn") }).is_err());
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    // Line ends and quotes in texts are nothing to fear, and nothing was lost.
+    let odd = "a\nb\r\u{2028}\"}\u{0}".to_owned();
+    ledger.run(Charge { purpose: odd.clone(), run: odd.clone(), ..charge(1) }, |_| Ok(1)).unwrap();
+    drop(ledger);
+    let Entry::Intent(read) = &Account::read(&path).unwrap().entries[0] else { panic!("no intent") };
+    assert_eq!(read.purpose, odd);
+    let head = Header { dataset: odd.clone(), unit: odd.clone(), ..quick(2) };
+    let path = dir.path().join("odd");
+    drop(Ledger::create(&path, &head, SystemNoise::new().unwrap()).unwrap());
+    assert_eq!(Account::read(&path).unwrap().header, head);
+    for head in [
+        Header { dataset: "x".repeat(3 << 20), ..quick(2) },
+        Header { budget: Budget::Rdp { epsilon: f64::INFINITY, delta: 1e-5, order: 12.0 }, ..quick(2) },
+        Header { budget: Budget::Rdp { epsilon: 1.0, delta: f64::NAN, order: 12.0 }, ..quick(2) },
+    ] {
+        let path = dir.path().join("bad");
+        assert!(Ledger::create(&path, &head, SystemNoise::new().unwrap()).is_err());
+        assert!(Ledger::<Counted, Disk>::start(&head).is_err() && !path.exists());
+    }
+}
+
+/// Attacks, row 9; field cases, row 5: a ledger with a key that stands twice is damaged.
+#[test]
+#[cfg(unix)]
+fn only_a_regular_file_without_double_keys_is_a_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [pipe.as_path(), Path::new("/dev/zero"), Path::new("/proc/kmsg"), dir.path()] {
+        assert!(Account::read(path).is_err(), "{}", path.display());
+        assert!(Ledger::open(path, Counted).is_err(), "{}", path.display());
+    }
+    let path = dir.path().join("ledger");
+    drop(Ledger::create(&path, &quick(2), Counted).unwrap());
+    let text = std::fs::read_to_string(&path).unwrap();
+    put(&path, text.replacen("\"ledger\":1", "\"ledger\":1,\"ledger\":1", 1).as_bytes());
+    let error = Account::read(&path).unwrap_err().to_string();
+    assert!(error.contains("damaged at line 1") && error.contains("stands twice"), "{error}");
 }
 
 #[expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a damaged ledger is what the tests need")]

@@ -11,6 +11,15 @@ pub enum Error {
         /// What was asked for.
         sigma: u32,
     },
+    /// The scale of Laplace noise is out of range.
+    #[error(
+        "the noise scale is {scale}, and the exact sampler takes 1 to {}; choose one in that range",
+        crate::MAX_SIGMA
+    )]
+    Scale {
+        /// What was asked for.
+        scale: u32,
+    },
     /// A vote among no classes.
     #[error("the votes have 0 classes, and a vote needs 1 or more; give the count of every class, zeros too")]
     NoClasses,

@@ -126,7 +126,7 @@ fn bernoulli_exp_fraction<S: NoiseSource + ?Sized>(
 }
 
 /// The probability of `y` is proportional to `exp(-|y|/scale)`, for `|y| < RUN_LIMIT·scale`.
-fn discrete_laplace<S: NoiseSource + ?Sized>(source: &mut S, scale: NonZero<u128>) -> i64 {
+pub(crate) fn discrete_laplace<S: NoiseSource + ?Sized>(source: &mut S, scale: NonZero<u128>) -> i64 {
     loop {
         // |y| = u + scale·run: the remainder has weights exp(-u/scale), the quotient exp(-run).
         let u = source.below(scale);

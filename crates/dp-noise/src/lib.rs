@@ -3,13 +3,16 @@
 //! - [`SystemNoise`]: secret bits. It takes no seed, on purpose: noise that can be made again hides nothing.
 //! - [`NoiseSource`]: what the samplers draw from, so that tests can bring a source of their own (`dp-noise-testing`).
 //! - [`DiscreteGaussian`]: noise on integers, with the distribution that the formula says and not one that is close to it.
-//! - [`gnmax`]: the class with the most votes, after noise.
+//! - [`DiscreteLaplace`]: the same for Laplace noise.
+//! - [`coin`], [`poisson_sample`]: who takes part in a step, with the very probability.
+//! - [`gnmax`], [`lnmax`]: the class with the most votes, after noise.
 //! - [`screen`]: whether the largest vote, after noise, reaches a threshold.
 //!
 //! Floating-point samplers leave holes in their outputs, and a hole can give the input away (Mironov 2012; Jin et al., arXiv 2112.05307). Here
 //! no step leaves the integers, so the proof for the discrete Gaussian is a proof about the code.
 //!
-//! Nothing here keeps count of what was released. Charge a mechanism to a budget first, then call it.
+//! Nothing here keeps count of what was released. A release goes through a ledger (`dp_accounting::ledger`): its draws are made with the
+//! noise that was charged, so many times, and these functions are what they call.
 //!
 //! ```
 //! # fn main() -> Result<(), dp_noise::Error> {
@@ -26,14 +29,18 @@
 //! # }
 //! ```
 
+mod coin;
 mod error;
 mod gaussian;
+mod laplace;
 mod source;
 mod system;
 mod vote;
 
+pub use coin::{coin, poisson_sample};
 pub use error::Error;
 pub use gaussian::{DiscreteGaussian, MAX_SIGMA};
+pub use laplace::DiscreteLaplace;
 pub use source::NoiseSource;
 pub use system::SystemNoise;
-pub use vote::{gnmax, screen};
+pub use vote::{gnmax, lnmax, screen};

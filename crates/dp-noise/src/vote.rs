@@ -1,4 +1,4 @@
-use crate::{DiscreteGaussian, Error, NoiseSource};
+use crate::{DiscreteGaussian, DiscreteLaplace, Error, NoiseSource};
 
 /// The class with the most votes after noise: each count gets a draw of its own, and the largest sum wins.
 ///
@@ -35,9 +35,41 @@ pub fn gnmax<S: NoiseSource + ?Sized>(
     noise: &DiscreteGaussian,
     source: &mut S,
 ) -> Result<usize, Error> {
+    argmax(votes_private, || noise.sample(source))
+}
+
+/// The class with the most votes after Laplace noise: each count gets a draw of its own, and the largest sum wins.
+///
+/// `votes_private` as in [`gnmax`]. This is LNMax. It charges nothing: charge it to the budget before the call.
+///
+/// # Guarantee
+/// Data sets are neighbours if they differ in any records of ONE shard. With noise of `scale` the released index is
+/// `2/scale`-differentially private: two counts change by 1 each. It holds only where the source is secret
+/// ([`NoiseSource::SECRET`]) and every call draws noise of its own.
+///
+/// # Assumes
+/// What [`gnmax`] assumes.
+///
+/// # Edge cases
+/// Those of [`gnmax`].
+///
+/// # Errors
+/// [`Error::NoClasses`] where `votes_private` is empty; nothing is drawn then.
+///
+/// # Source
+/// Papernot et al., "Semi-supervised Knowledge Transfer", arXiv 1610.05755, with noise on the integers.
+pub fn lnmax<S: NoiseSource + ?Sized>(
+    votes_private: &[u32],
+    noise: &DiscreteLaplace,
+    source: &mut S,
+) -> Result<usize, Error> {
+    argmax(votes_private, || noise.sample(source))
+}
+
+fn argmax(votes_private: &[u32], mut draw: impl FnMut() -> i64) -> Result<usize, Error> {
     let mut best = None;
     for (class, votes) in votes_private.iter().enumerate() {
-        let noisy = i64::from(*votes) + noise.sample(source);
+        let noisy = i64::from(*votes) + draw();
         // Only more than the best so far replaces it: the lowest index keeps a tie.
         if best.is_none_or(|(_, most)| noisy > most) {
             best = Some((class, noisy));

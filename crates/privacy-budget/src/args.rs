@@ -17,6 +17,7 @@ use dp_accounting::calibrate;
     after_help = "\
 Examples:
   privacy-budget cost --cases cases.json --format json
+  privacy-budget cost --ledger private/ledger.jsonl
   privacy-budget calibrate --epsilon 1 --delta 1e-5 --q 0.00427 --steps 3516
   privacy-budget calibrate --epsilon 2 --delta 1e-5 --answers 115 --screens 400 --sigma1 63
   privacy-budget table --q 0.01 --delta 1e-5 --sigma 0.8 --sigma 1.0 --steps 1000 --steps 10000
@@ -84,10 +85,31 @@ impl From<AccountantName> for calibrate::Accountant {
 }
 
 #[derive(Args)]
+#[command(after_help = "\
+A case of any mechanisms together, which may be ledgers' entries as they stand:
+  [{\"id\": \"votes and training\", \"delta\": 1e-5, \"adjacency\": \"add_or_remove_one\", \"parts\": [
+    {\"mechanism\": \"gnmax_screen\", \"parameters\": {\"sigma\": 150}, \"count\": 400, \"converted_from\": \"replace_one_shard\"},
+    {\"mechanism\": \"gaussian\", \"parameters\": {\"sigma\": 8, \"sensitivity_l2\": 1}},
+    {\"mechanism\": \"laplace\", \"parameters\": {\"scale\": 20, \"sensitivity_l1\": 1}, \"count\": 2},
+    {\"q\": 0.01, \"sigma\": 1.1, \"steps\": 1000},
+    {\"intent\": {\"mechanism\": {\"mechanism\": \"pure\", \"epsilon\": 0.1}, \"count\": 1, \"adjacency\": \"add_or_remove_one\",
+                \"run\": \"only\", \"purpose\": \"a choice\"}}]}]
+
+Mechanisms of parts, and their parameters: gaussian (sigma, sensitivity_l2), discrete_gaussian (sigma, sensitivity),
+poisson_subsampled_gaussian (q, sigma), laplace (scale, sensitivity_l1), pure (epsilon), gnmax_screen (sigma),
+gnmax_answer (sigma), lnmax_answer (lambda). Votes hide a whole shard (replace_one_shard) and may be counted under
+another relation where the part says what it is converted from; sampled steps are counted under add_or_remove_one alone.")]
 pub(crate) struct CostArgs {
-    /// JSON: an array of {id, mechanism, parameters, delta}, or an object with that under `cases` and counts under `vote_sets`
+    /// JSON: an array of {id, mechanism, parameters, delta} or of {id, parts, delta}, or an object with that under `cases` and counts
+    /// under `vote_sets`
+    #[arg(long, value_name = "FILE", required_unless_present = "ledger", conflicts_with = "ledger")]
+    pub(crate) cases: Option<PathBuf>,
+    /// A data set's ledger, for everything that was charged to it; it is only read
     #[arg(long, value_name = "FILE")]
-    pub(crate) cases: PathBuf,
+    pub(crate) ledger: Option<PathBuf>,
+    /// For what has none of its own: ledgers' entries; for a ledger, another one than its budget's
+    #[arg(long)]
+    pub(crate) delta: Option<f64>,
     /// Leave out what takes longest, the checks of epsilon_pld: epsilon_pld_fine and epsilon_prv
     #[arg(long)]
     pub(crate) quick: bool,
@@ -197,4 +219,47 @@ pub(crate) struct LedgerArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Field cases, row 10: hints to options that do not exist. Every option that any text of this program, or of the accounting that
+    /// it prints, names is one that a command has; and what the accounting would have changed, a user can change.
+    #[test]
+    fn hints_name_options_that_exist() {
+        let command = Cli::command();
+        let known: Vec<String> = command
+            .get_subcommands()
+            .chain([&command])
+            .flat_map(clap::Command::get_arguments)
+            .filter_map(|argument| argument.get_long().map(str::to_owned))
+            .chain(["help".to_owned(), "version".to_owned()])
+            .collect();
+        let mut named = 0;
+        for text in [
+            include_str!("args.rs"),
+            include_str!("case.rs"),
+            include_str!("main.rs"),
+            include_str!("mixed.rs"),
+            include_str!("plan.rs"),
+            include_str!("text.rs"),
+            include_str!("../../dp-accounting/src/calibrate.rs"),
+            include_str!("../../dp-accounting/src/error.rs"),
+            include_str!("../../dp-accounting/src/pld.rs"),
+        ] {
+            for hint in text.split("--").skip(1) {
+                let end = hint.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-');
+                let name = hint.get(..end.unwrap_or(hint.len())).unwrap_or_default().trim_end_matches('-');
+                if !name.is_empty() {
+                    assert!(known.iter().any(|option| option == name), "--{name} is no option");
+                    named += 1;
+                }
+            }
+        }
+        assert!(named > 20, "{named}");
+    }
 }

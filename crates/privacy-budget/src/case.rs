@@ -5,12 +5,15 @@ use std::f64::consts::SQRT_2;
 use anyhow::{Context as _, bail, ensure};
 use dp_accounting::filter::{Cap, epsilon_of_caps};
 use dp_accounting::pate::{self, ConfidentGnmax, Gnmax, Noise, Screen, Votes, dependent, independent};
-use dp_accounting::pld::{Composition, PrivacyLoss, STEP};
+use dp_accounting::pld::{Composition, Directions, PrivacyLoss, STEP, on_finest_grid};
 use dp_accounting::prv::{Interval, Prv};
 use dp_accounting::rdp::{self, Found, Orders, RdpCurve};
 use dp_accounting::{Error, Mechanism, gdp};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+
+use crate::mixed::{self, Parts};
+use crate::plan::or_reason;
 
 /// A finer grid than [`STEP`], to show how little the grid costs.
 const FINE_STEP: f64 = 1e-5;
@@ -21,7 +24,7 @@ const NOT_RELEASABLE: &str =
 /// What stands in a file of cases: the object of a golden file, or the array alone.
 #[derive(Deserialize)]
 struct File {
-    cases: Vec<Case>,
+    cases: Vec<Map<String, Value>>,
     #[serde(default)]
     vote_sets: Map<String, Value>,
 }
@@ -35,20 +38,53 @@ struct Case {
     delta: f64,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Sampled {
-    parts: Vec<Part>,
-    adjacency: Option<String>,
-    sensitivity_l2: Option<f64>,
+impl Case {
+    /// Case `number` of a file: with `parameters`, with `parts` beside the id, or a ledger's entry as it stands. `delta` is for those that have none.
+    fn of(mut fields: Map<String, Value>, number: usize, delta: Option<f64>) -> anyhow::Result<Self> {
+        let id = fields.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if let (None, Some(delta)) = (fields.get("delta"), delta) {
+            fields.insert("delta".to_owned(), json!(delta));
+        }
+        if mixed::is_entry(&fields) {
+            let id = fields.remove("id").unwrap_or_else(|| json!(format!("entry {number}")));
+            let delta = fields.remove("delta");
+            let delta = delta.with_context(|| format!("case {id} has no delta; add one, or give --delta"))?;
+            fields = Map::from_iter([
+                ("id".to_owned(), id),
+                ("delta".to_owned(), delta),
+                ("parts".to_owned(), json!([fields])),
+            ]);
+        }
+        if let Some(parts) = fields.remove("parts") {
+            ensure!(
+                !fields.contains_key("parameters"),
+                "case {id} has both `parts` and `parameters`; put the parts under one of them"
+            );
+            let mut parameters = Map::from_iter([("parts".to_owned(), parts)]);
+            if let Some(adjacency) = fields.remove("adjacency") {
+                parameters.insert("adjacency".to_owned(), adjacency);
+            }
+            fields.insert("parameters".to_owned(), Value::Object(parameters));
+            fields.entry("mechanism").or_insert_with(|| json!("composition"));
+        }
+        serde_json::from_value(Value::Object(fields)).context(FORM)
+    }
 }
 
-#[derive(Deserialize)]
+/// Steps of one kind, of DP-SGD.
+#[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Part {
-    q: f64,
-    sigma: f64,
-    steps: u64,
+pub(crate) struct Part {
+    pub(crate) q: f64,
+    pub(crate) sigma: f64,
+    pub(crate) steps: u64,
+}
+
+/// Parts of one kind, with what they share.
+pub(crate) struct Sampled {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) adjacency: Option<String>,
+    pub(crate) sensitivity_l2: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -120,14 +156,19 @@ struct VoteSet {
 }
 
 /// What every case of a file costs, in the file's order.
-pub(crate) fn costs(text: &str, quick: bool) -> anyhow::Result<Vec<Value>> {
-    let value: Value = serde_json::from_str(text).context("it is no JSON")?;
+pub(crate) fn costs(text: &str, delta: Option<f64>, quick: bool) -> anyhow::Result<Vec<Value>> {
+    ensure!(
+        !text.starts_with("{\"previous\":"),
+        "it is a ledger and no list of cases; give it with --ledger, or its entries as the parts of a case"
+    );
+    let value = artifact::json::parse(text).context("it is no JSON")?;
     let file: File = if value.is_array() {
         File { cases: serde_json::from_value(value).context(FORM)?, vote_sets: Map::new() }
     } else {
         serde_json::from_value(value).context(FORM)?
     };
-    let cost = |case: &Case| {
+    let cost = |(i, fields): (usize, Map<String, Value>)| {
+        let case = &Case::of(fields, i + 1, delta)?;
         let figures = figures(case, &file.vote_sets, quick).with_context(|| format!("case {}", case.id))?;
         let mut all = Map::new();
         all.insert("id".to_owned(), json!(case.id));
@@ -136,11 +177,62 @@ pub(crate) fn costs(text: &str, quick: bool) -> anyhow::Result<Vec<Value>> {
         all.extend(figures);
         Ok(Value::Object(all))
     };
-    file.cases.iter().map(cost).collect()
+    file.cases.into_iter().enumerate().map(cost).collect()
 }
 
 const FORM: &str = "it is no list of cases: an array of {id, mechanism, parameters, delta}, or an object with that array \
                     under `cases` and vote counts under `vote_sets`";
+
+/// Puts a figure in its place, or the reason why there is none.
+pub(crate) fn put(
+    all: &mut Map<String, Value>,
+    name: &str,
+    found: dp_accounting::Result<(f64, f64)>,
+) -> anyhow::Result<()> {
+    let figure = match or_reason(found)? {
+        Ok((value, step)) => json!({"value": value, "discretization": step}),
+        Err(reason) => missing(&reason),
+    };
+    all.insert(name.to_owned(), figure);
+    Ok(())
+}
+
+fn missing(reason: &str) -> Value {
+    json!({"value": null, "error": reason})
+}
+
+/// The usual grid's figure for both directions, and the fine grid's where it has room: `compose` gives them for a step.
+pub(crate) fn losses(
+    all: &mut Map<String, Value>,
+    quick: bool,
+    by_direction: bool,
+    compose: impl Fn(f64) -> dp_accounting::Result<Directions>,
+) -> anyhow::Result<()> {
+    match or_reason(on_finest_grid(STEP, &compose))? {
+        Ok((directions, step)) => {
+            all.insert("epsilon_pld".to_owned(), json!({"value": directions.max(), "discretization": step}));
+            if by_direction {
+                let by = json!({"remove": directions.remove, "add": directions.add});
+                all.insert("epsilon_pld_by_direction".to_owned(), by);
+            }
+        }
+        Err(reason) => {
+            all.insert("epsilon_pld".to_owned(), missing(&reason));
+        }
+    }
+    if !quick {
+        match compose(FINE_STEP) {
+            Ok(directions) => {
+                let figure = json!({"value": directions.max(), "discretization": FINE_STEP});
+                all.insert("epsilon_pld_fine".to_owned(), figure);
+            }
+            // Left out where there is no room for it.
+            Err(Error::TooLarge { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
 
 fn parameters<T: for<'de> Deserialize<'de>>(case: &Case) -> anyhow::Result<T> {
     T::deserialize(&case.parameters)
@@ -149,7 +241,10 @@ fn parameters<T: for<'de> Deserialize<'de>>(case: &Case) -> anyhow::Result<T> {
 
 fn figures(case: &Case, vote_sets: &Map<String, Value>, quick: bool) -> anyhow::Result<Map<String, Value>> {
     match case.mechanism.as_str() {
-        "poisson_subsampled_gaussian" | "composition" => sampled(&parameters(case)?, case.delta, quick),
+        "poisson_subsampled_gaussian" | "composition" => match mixed::parts(&case.parameters)? {
+            Parts::Sampled(parts) => sampled(&parts, case.delta, quick),
+            Parts::Mixed(mixed) => mixed.figures(case.delta, quick),
+        },
         "laplace" => laplace(&parameters(case)?, case.delta, quick),
         "gnmax_data_independent" | "confident_gnmax_data_independent" => {
             voting(&parameters(case)?, case.delta)
@@ -165,11 +260,11 @@ fn figures(case: &Case, vote_sets: &Map<String, Value>, quick: bool) -> anyhow::
     }
 }
 
-fn of_order(found: Found, orders: &str, conversion: &str) -> Value {
+pub(crate) fn of_order(found: Found, orders: &str, conversion: &str) -> Value {
     json!({"value": found.epsilon, "order": found.order, "orders": orders, "conversion": conversion})
 }
 
-const IMPROVED: &str = "CKS20 Prop 12";
+pub(crate) const IMPROVED: &str = "CKS20 Prop 12";
 const BASIC: &str = "Mironov17 Prop 3";
 
 fn sampled(case: &Sampled, delta: f64, quick: bool) -> anyhow::Result<Map<String, Value>> {
@@ -179,7 +274,10 @@ fn sampled(case: &Sampled, delta: f64, quick: bool) -> anyhow::Result<Map<String
         "its adjacency is `{adjacency}`, and sampled mechanisms are accounted under add_or_remove_one alone"
     );
     let sensitivity = case.sensitivity_l2.unwrap_or(1.0);
-    ensure!(sensitivity > 0.0, "its sensitivity_l2 is {sensitivity}; it must be above 0");
+    ensure!(
+        sensitivity.is_finite() && sensitivity > 0.0,
+        "its sensitivity_l2 is {sensitivity}; it must be finite, and above 0"
+    );
     let mut all = Map::new();
     let rdp = |orders: &Orders| {
         let mut curve = RdpCurve::zero(orders);
@@ -195,28 +293,15 @@ fn sampled(case: &Sampled, delta: f64, quick: bool) -> anyhow::Result<Map<String
         "epsilon_rdp_opacus".to_owned(),
         of_order(rdp(&Orders::opacus())?, "opacus_default", IMPROVED),
     );
-    let compose = |step: f64| {
+    losses(&mut all, quick, true, |step: f64| {
         let mut all = Composition::new();
         for part in &case.parts {
             all =
                 all.with(&PrivacyLoss::sampled_gaussian(part.q, part.sigma / sensitivity, step)?, part.steps);
         }
         all.epsilon_by_direction(delta)
-    };
-    let directions = compose(STEP)?;
-    all.insert("epsilon_pld".to_owned(), json!({"value": directions.max(), "discretization": STEP}));
-    let by = json!({"remove": directions.remove, "add": directions.add});
-    all.insert("epsilon_pld_by_direction".to_owned(), by);
+    })?;
     if !quick {
-        match compose(FINE_STEP) {
-            Ok(directions) => {
-                let figure = json!({"value": directions.max(), "discretization": FINE_STEP});
-                all.insert("epsilon_pld_fine".to_owned(), figure);
-            }
-            // Left out where there is no room for it.
-            Err(Error::TooLarge { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
         let parts = case.parts.iter().filter(|part| part.q > 0.0);
         let parts = parts.map(|part| (Prv::sampled_gaussian(part.q, part.sigma / sensitivity), part.steps));
         interval(&mut all, parts, delta);
@@ -230,7 +315,7 @@ fn sampled(case: &Sampled, delta: f64, quick: bool) -> anyhow::Result<Map<String
 
 /// The check of `epsilon_pld`, with the errors that its users take. It is left out where it has nothing to say: no noise, no
 /// sensitivity, too many runs for its rounding.
-fn interval(
+pub(crate) fn interval(
     all: &mut Map<String, Value>,
     parts: impl IntoIterator<Item = (dp_accounting::Result<Prv>, u64)>,
     delta: f64,
@@ -249,7 +334,7 @@ fn interval(
     all.insert("epsilon_prv".to_owned(), figures);
 }
 
-fn exact(mu: f64, delta: f64) -> anyhow::Result<Value> {
+pub(crate) fn exact(mu: f64, delta: f64) -> anyhow::Result<Value> {
     Ok(json!({"value": gdp::epsilon(mu, delta)?, "mu": mu, "method": "Gaussian DP"}))
 }
 
@@ -259,13 +344,10 @@ fn laplace(case: &Laplace, delta: f64, quick: bool) -> anyhow::Result<Map<String
     let mut curve = RdpCurve::zero(&orders);
     curve.add(&RdpCurve::laplace(&orders, case.scale, case.sensitivity_l1)?, case.count)?;
     all.insert("epsilon_rdp".to_owned(), of_order(curve.epsilon(delta)?, "dp_accounting_default", IMPROVED));
-    for (name, step, wanted) in [("epsilon_pld", STEP, true), ("epsilon_pld_fine", FINE_STEP, !quick)] {
-        if wanted {
-            let loss = PrivacyLoss::laplace(case.scale, case.sensitivity_l1, step)?;
-            let value = Composition::new().with(&loss, case.count).epsilon(delta)?;
-            all.insert(name.to_owned(), json!({"value": value, "discretization": step}));
-        }
-    }
+    losses(&mut all, quick, false, |step: f64| {
+        let loss = PrivacyLoss::laplace(case.scale, case.sensitivity_l1, step)?;
+        Composition::new().with(&loss, case.count).epsilon_by_direction(delta)
+    })?;
     if !quick {
         interval(&mut all, [(Prv::laplace(case.scale, case.sensitivity_l1), case.count)], delta);
     }
@@ -304,16 +386,19 @@ fn voting(case: &Votings, delta: f64) -> anyhow::Result<Map<String, Value>> {
     all.insert("epsilon_rdp".to_owned(), of_order(real, "all real orders", IMPROVED));
     all.insert("epsilon_exact".to_owned(), exact(mu, delta)?);
     // Gaussian releases together are one Gaussian release.
-    let losses = PrivacyLoss::gaussian_dp(mu, STEP)?;
-    let value = Composition::new().with(&losses, 1).epsilon(delta)?;
-    all.insert("epsilon_pld".to_owned(), json!({"value": value, "discretization": STEP}));
+    let cost = |step: f64| Composition::new().with(&PrivacyLoss::gaussian_dp(mu, step)?, 1).epsilon(delta);
+    put(&mut all, "epsilon_pld", on_finest_grid(STEP, cost))?;
     let caps = [
         Cap { mechanism: Mechanism::GnmaxScreen { sigma: sigma1 }, count: queries },
         Cap { mechanism: Mechanism::GnmaxAnswer { sigma: answers.sigma2 }, count: answers.count },
     ];
     let caps: Vec<Cap> = caps.into_iter().filter(|cap| cap.count > 0).collect();
-    let value = epsilon_of_caps(&caps, delta)?;
-    all.insert("epsilon_discrete".to_owned(), json!({"value": value, "discretization": STEP}));
+    let figure = match epsilon_of_caps(&caps, delta) {
+        Ok(value) => json!({"value": value, "discretization": STEP}),
+        // Its noise may be out of the range of exact lattices; the continuous noise's figures stand.
+        Err(error) => missing(&error.to_string()),
+    };
+    all.insert("epsilon_discrete".to_owned(), figure);
     Ok(all)
 }
 
@@ -325,9 +410,11 @@ fn lnmax(case: &Lnmax, delta: f64, quick: bool) -> anyhow::Result<Map<String, Va
     curve.add(&RdpCurve::new(&orders, one)?, case.answers)?;
     all.insert("epsilon_rdp_basic".to_owned(), of_order(curve.epsilon_basic(delta)?, "pate2018", BASIC));
     all.insert("epsilon_rdp".to_owned(), of_order(curve.epsilon(delta)?, "pate2018", IMPROVED));
-    let losses = Mechanism::LnmaxAnswer { lambda: case.lambda }.losses(STEP)?;
-    let value = Composition::new().with(&losses, case.answers).epsilon(delta)?;
-    all.insert("epsilon_pld".to_owned(), json!({"value": value, "discretization": STEP}));
+    let cost = |step: f64| {
+        let losses = Mechanism::LnmaxAnswer { lambda: case.lambda }.losses(step)?;
+        Composition::new().with(&losses, case.answers).epsilon(delta)
+    };
+    put(&mut all, "epsilon_pld", on_finest_grid(STEP, cost))?;
     if !quick {
         interval(&mut all, [(Prv::pure(2.0 / case.lambda), case.answers)], delta);
     }

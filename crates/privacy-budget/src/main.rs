@@ -4,11 +4,10 @@
 
 mod args;
 mod case;
+mod mixed;
 mod plan;
 mod text;
 
-use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -18,9 +17,6 @@ use serde_json::{Value, json};
 use shell::{Exit, complain};
 
 use crate::args::{Cli, Command, Format};
-
-/// Larger files of cases are refused.
-const LARGEST: u64 = 1 << 28;
 
 fn main() -> ExitCode {
     shell::start();
@@ -44,8 +40,18 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<String> {
     let (value, format) = match command {
         Command::Cost(args) => {
-            let text = read(&args.cases)?;
-            let costs = case::costs(&text, args.quick).with_context(|| args.cases.display().to_string())?;
+            let costs = match (&args.cases, &args.ledger) {
+                (Some(path), _) => {
+                    let text = input_file::read_text(path, input_file::JSON)
+                        .with_context(|| format!("cannot read {}", path.display()))?;
+                    case::costs(&text, args.delta, args.quick).with_context(|| path.display().to_string())?
+                }
+                (None, Some(path)) => vec![
+                    of_ledger(&Account::read(path)?, args.delta, args.quick)
+                        .with_context(|| path.display().to_string())?,
+                ],
+                (None, None) => anyhow::bail!("give a file of cases with --cases, or a ledger with --ledger"),
+            };
             (json!({ "cases": costs }), args.format)
         }
         Command::Calibrate(args) => (plan::calibrate(args)?, args.format),
@@ -60,6 +66,19 @@ fn run(command: &Command) -> anyhow::Result<String> {
         (Format::Text, Command::Ledger(_)) => text::ledger(&value),
         (Format::Text, _) => text::fields(&value),
     })
+}
+
+/// What was charged to a ledger, as a case.
+fn of_ledger(account: &Account, delta: Option<f64>, quick: bool) -> anyhow::Result<Value> {
+    let delta = delta.unwrap_or(account.header.budget.epsilon_delta().1);
+    let mut all = serde_json::Map::new();
+    all.insert("id".to_owned(), json!(account.header.dataset));
+    all.insert("mechanism".to_owned(), json!("composition"));
+    all.insert("delta".to_owned(), json!(delta));
+    all.extend(mixed::Mixed::of_ledger(account).figures(delta, quick)?);
+    let note = "what was charged so far; the guarantee is the ledger's budget, since what happens to be spent may depend on the data";
+    all.insert("note".to_owned(), json!(note));
+    Ok(Value::Object(all))
 }
 
 fn ledger(account: &Account) -> Value {
@@ -86,29 +105,11 @@ fn ledger(account: &Account) -> Value {
     })
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    let text = || {
-        let found = std::fs::metadata(path)?;
-        // A pipe or a device may never end.
-        if !found.is_file() {
-            return Err(io::Error::other("it is no file; give a file of cases"));
-        }
-        let size = found.len();
-        if size > LARGEST {
-            return Err(io::Error::other(format!(
-                "it has {size} bytes; a file of cases has at most {LARGEST}"
-            )));
-        }
-        std::fs::read_to_string(path)
-    };
-    text().with_context(|| format!("cannot read {}", path.display()))
-}
-
 fn code(error: &anyhow::Error) -> Exit {
     use dp_accounting::Error;
     for cause in error.chain() {
         match cause.downcast_ref::<Error>() {
-            Some(Error::Unreachable { .. }) => return Exit::No,
+            Some(Error::Unreachable { .. } | Error::Reached { .. }) => return Exit::No,
             Some(
                 Error::Parameter { .. }
                 | Error::Length { .. }

@@ -9,6 +9,20 @@ use serde_json::{Value, json};
 
 use crate::args::{Calibrate, PlotArgs, TableArgs};
 
+/// What cannot be computed leaves its place empty, with the reason; a parameter out of range is an error of the whole command.
+pub(crate) fn or_reason<T>(found: dp_accounting::Result<T>) -> anyhow::Result<Result<T, String>> {
+    match found {
+        Ok(found) => Ok(Ok(found)),
+        Err(
+            error @ (Error::TooLarge { .. }
+            | Error::Unreachable { .. }
+            | Error::Reached { .. }
+            | Error::Unsupported { .. }),
+        ) => Ok(Err(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The smallest noise for a target: of DP-SGD, or of votes.
 pub(crate) fn calibrate(args: &Calibrate) -> anyhow::Result<Value> {
     if let Some(answers) = args.answers {
@@ -36,9 +50,12 @@ pub(crate) fn calibrate(args: &Calibrate) -> anyhow::Result<Value> {
     Ok(value)
 }
 
+/// Where no grid has room for the losses of votes, they cost more than this.
+const LARGEST_VOTES: f64 = 1e5;
+
 fn votes(args: &Calibrate, answers: u64) -> anyhow::Result<Value> {
     let target = args.epsilon;
-    ensure!(target.is_finite() && target > 0.0, "epsilon is {target:?}; it must be finite and above 0");
+    ensure!(target.is_finite() && target > 0.0, "epsilon is {target:?}; it must be finite, and above 0");
     ensure!(answers > 0, "--answers is 0; it must be 1 or more");
     if let Some(sigma) = args.sigma1 {
         Mechanism::GnmaxScreen { sigma }.check_drawable().context("--sigma1")?;
@@ -50,11 +67,16 @@ fn votes(args: &Calibrate, answers: u64) -> anyhow::Result<Value> {
         }
         caps
     };
-    let cost = |sigma: u64| epsilon_of_caps(&caps(sigma as f64), args.delta);
+    let cost = |sigma: u64| match epsilon_of_caps(&caps(sigma as f64), args.delta) {
+        // Too large for any grid: too large for the target, unless that is, too.
+        Err(Error::TooLarge { .. }) if target < LARGEST_VOTES => Ok(f64::INFINITY),
+        other => other,
+    };
     // sigma is an integer, as the noise needs it.
     let largest = 1 << 17;
     if cost(100_000)? > args.epsilon {
-        let cure = "take fewer answers or screens, more noise on the screens, or a larger epsilon";
+        let cure =
+            "take fewer answers or screens, more noise on the screens, a larger epsilon, or a larger delta";
         return Err(Error::Unreachable { name: "integer sigma", limit: 1e5, target, cure }.into());
     }
     let (mut low, mut high) = (0, 1);
@@ -97,8 +119,13 @@ pub(crate) fn table(args: &TableArgs) -> anyhow::Result<Value> {
         for &sigma in &args.sigma {
             for &steps in &args.steps {
                 let run = DpSgd { q: args.q, steps, delta: args.delta };
-                let epsilon = run.epsilon(sigma, args.accountant.into())?;
-                rows.push(json!({"sigma": sigma, "steps": steps, "epsilon": epsilon}));
+                rows.push(match or_reason(run.epsilon(sigma, args.accountant.into()))? {
+                    Ok(epsilon) => json!({"sigma": sigma, "steps": steps, "epsilon": epsilon}),
+                    Err(reason) => {
+                        let renyi = run.epsilon(sigma, Accountant::Rdp)?;
+                        json!({"sigma": sigma, "steps": steps, "epsilon": null, "epsilon_rdp": renyi, "error": reason})
+                    }
+                });
             }
         }
         return Ok(json!({"mechanism": "poisson_subsampled_gaussian", "q": args.q, "delta": args.delta,
@@ -109,8 +136,16 @@ pub(crate) fn table(args: &TableArgs) -> anyhow::Result<Value> {
         for &answers in &args.answers {
             let wanted =
                 Calibrate { epsilon, delta: args.delta, answers: Some(answers), ..Calibrate::default() };
-            let found = votes(&wanted, answers)?;
-            rows.push(json!({"target_epsilon": epsilon, "answers": answers, "sigma2": found["sigma2"], "epsilon": found["epsilon"]}));
+            let cell = match votes(&wanted, answers) {
+                Ok(found) => {
+                    json!({"target_epsilon": epsilon, "answers": answers, "sigma2": found["sigma2"], "epsilon": found["epsilon"]})
+                }
+                Err(error) => {
+                    let reason = or_reason::<()>(Err(error.downcast::<Error>()?))?.err();
+                    json!({"target_epsilon": epsilon, "answers": answers, "sigma2": null, "epsilon": null, "error": reason})
+                }
+            };
+            rows.push(cell);
         }
     }
     Ok(json!({"mechanism": "gnmax", "delta": args.delta, "accountant": "caps (exact integer noise)",
@@ -130,21 +165,31 @@ pub(crate) fn plot(args: &PlotArgs) -> anyhow::Result<Value> {
     let curves = if of_sigma { &args.sigma } else { &args.epsilon };
     ensure!(!curves.is_empty(), "give --sigma for curves of epsilon, or --epsilon for curves of sigma");
     let mut lines = Vec::new();
+    let mut errors = Vec::new();
     for &value in curves {
         let mut points = Vec::new();
         for &steps in &steps {
             let run = DpSgd { q: args.q, steps, delta: args.delta };
-            let y = if of_sigma {
-                run.epsilon(value, accountant)?
+            let found = if of_sigma {
+                run.epsilon(value, accountant)
             } else {
-                run.sigma(value, accountant, 1e-4)?.sigma
+                run.sigma(value, accountant, 1e-4).map(|found| found.sigma)
             };
+            let y = or_reason(found)?.unwrap_or_else(|reason| {
+                errors.push(json!({"curve": value, "steps": steps, "error": reason}));
+                f64::NAN
+            });
             // A cost of 0 has no place on a logarithmic axis.
             points.push((steps as f64, if y > 0.0 { y } else { f64::NAN }));
         }
         let name = if of_sigma { format!("sigma = {value}") } else { format!("epsilon = {value}") };
         lines.push(Line { name, points });
     }
+    ensure!(
+        lines.iter().any(|line| line.points.iter().any(|(_, y)| y.is_finite())),
+        "there is no point to draw: {}",
+        errors.first().map_or("every cost is 0 or infinite".to_owned(), |first| first["error"].to_string())
+    );
     let values =
         json!(lines.iter().map(|line| json!({"name": line.name, "points": line.points})).collect::<Vec<_>>());
     let what = if of_sigma { "epsilon" } else { "sigma" };
@@ -169,5 +214,5 @@ pub(crate) fn plot(args: &PlotArgs) -> anyhow::Result<Value> {
     let record = artifact::write_bytes(&args.out, artifact::Access::Public, &bytes)
         .with_context(|| format!("cannot write the plot {}", args.out.display()))?;
     Ok(json!({"mechanism": "poisson_subsampled_gaussian", "q": args.q, "delta": args.delta,
-        "accountant": args.accountant.name(), "picture": record, "curves": values}))
+        "accountant": args.accountant.name(), "picture": record, "curves": values, "errors": errors}))
 }

@@ -15,6 +15,9 @@ pub(crate) fn costs(value: &Value) -> String {
                 continue;
             }
             let _ = match figure {
+                _ if figure["error"].is_string() => {
+                    writeln!(out, "  {name:<34} - {}", plain(&figure["error"]))
+                }
                 Value::Object(parts) if !parts.contains_key("value") => {
                     let all: Vec<String> =
                         parts.iter().map(|(name, value)| format!("{name} {}", number(value))).collect();
@@ -29,6 +32,12 @@ pub(crate) fn costs(value: &Value) -> String {
                 }
                 other => writeln!(out, "  {name:<34} {}", number(other)),
             };
+        }
+        for part in case["parts"].as_array().into_iter().flatten() {
+            let _ = writeln!(out, "  {} of {}", part["count"], plain(&part["words"]));
+        }
+        if let Some(note) = case["note"].as_str() {
+            let _ = writeln!(out, "  {note}");
         }
         if let Some(warning) = case["not_releasable"].as_str() {
             let _ = writeln!(out, "  {warning}");
@@ -45,6 +54,7 @@ pub(crate) fn table(value: &Value) -> String {
     let cells: Vec<&Value> = value["rows"].as_array().into_iter().flatten().collect();
     let mut columns: Vec<String> = Vec::new();
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    let mut notes = Vec::new();
     for entry in cells {
         let name = entry[column].to_string();
         if !columns.contains(&name) {
@@ -54,8 +64,16 @@ pub(crate) fn table(value: &Value) -> String {
         if rows.last().is_none_or(|(last, _)| *last != key) {
             rows.push((key, Vec::new()));
         }
+        let error = entry["error"].as_str();
         if let Some((_, values)) = rows.last_mut() {
-            values.push(number(&entry[cell]));
+            values.push(if error.is_some() { "-".to_owned() } else { number(&entry[cell]) });
+        }
+        if let Some(reason) = error {
+            let mut note = format!("{row} {}, {column} {}: {reason}", entry[row], entry[column]);
+            if let Some(renyi) = entry.get("epsilon_rdp") {
+                let _ = write!(note, "; by Renyi divergences epsilon is at most {}", number(renyi));
+            }
+            notes.push(note);
         }
     }
     let mut out = String::new();
@@ -78,6 +96,9 @@ pub(crate) fn table(value: &Value) -> String {
             let _ = write!(out, " {value:>12}");
         }
         out.push('\n');
+    }
+    for note in notes {
+        let _ = writeln!(out, "- {note}");
     }
     out
 }
@@ -124,6 +145,15 @@ pub(crate) fn ledger(value: &Value) -> String {
 /// A field per line; nested ones are left to JSON.
 pub(crate) fn fields(value: &Value) -> String {
     let mut out = String::new();
+    for error in value["errors"].as_array().into_iter().flatten() {
+        let _ = writeln!(
+            out,
+            "left out         {} after {} steps: {}",
+            error["curve"],
+            error["steps"],
+            plain(&error["error"])
+        );
+    }
     for (name, value) in value.as_object().into_iter().flatten() {
         let value = match value {
             Value::Null | Value::Array(_) => continue,
