@@ -279,11 +279,7 @@ fn labels_and_metadata_that_do_not_fit() {
         ("train-student", format!("{student} ten.csv"), &["ten.csv", "line 3", "label is `10`", "0..9"]),
         ("train-student", format!("{student} word.csv"), &["word.csv", "line 4", "`three`"]),
         ("train-student", format!("{student} negative.csv"), &["negative.csv", "line 3", "`-1`"]),
-        (
-            "train-student",
-            format!("{student} jump.csv"),
-            &["jump.csv", "column 1 (`index`)", "row 1 has 2"],
-        ),
+        ("train-student", format!("{student} jump.csv"), &["jump.csv", "column 1 (`index`)", "row 1 has 2"]),
         ("train-student", format!("{student} header.csv"), &["header.csv", "`index,class`", "`label`"]),
         ("train-student", format!("{student} ragged.csv"), &["ragged.csv", "line: 3"]),
         ("train-student", format!("{student} empty.csv"), &["empty.csv", "`label`"]),

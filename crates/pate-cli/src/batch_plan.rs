@@ -7,6 +7,7 @@ use anyhow::Result;
 use artifact::{check_space, free_bytes, least_growth, readable};
 use pate_core::data::ImageSpec;
 use pate_core::label_filter::FilterPlan;
+use pate_core::models::UcStub;
 use serde_json::{Value, json};
 
 use crate::Context;
@@ -200,7 +201,7 @@ impl Batch<'_> {
 
 /// Classes that a teacher tells apart, as its file says; 10 where it does not.
 fn classes_of(model: &Path) -> u64 {
-    let tensors = tensorfile::read(model).and_then(tensorfile::Document::into_tensors);
+    let tensors = tensorfile::read(model).and_then(|file| file.into_state_dict(&UcStub::PARAMETERS));
     let shape = |(name, array): &(String, tensorfile::Array)| {
         (name == "fc2.weight").then(|| array.shape().first().map(|&n| n as u64)).flatten()
     };

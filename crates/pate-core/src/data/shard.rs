@@ -132,8 +132,9 @@ enum Parsed {
 }
 
 fn parsed<T: DeserializeOwned>(path: &Path) -> Result<T, Parsed> {
-    let text = input_file::read_text(path, input_file::JSON)
-        .map_err(|source| Parsed::Unread(artifact::Error::Read { path: path.to_path_buf(), source }.into()))?;
+    let text = input_file::read_text(path, input_file::JSON).map_err(|source| {
+        Parsed::Unread(artifact::Error::Read { path: path.to_path_buf(), source }.into())
+    })?;
     artifact::json::parse(&text).and_then(serde_json::from_value).map_err(Parsed::Other)
 }
 

@@ -31,7 +31,7 @@ impl UcStub {
     const NAME: &str = "UCStub (conv1, conv2, fc1, fc2)";
 
     /// The names of its parameters.
-    pub(super) const PARAMETERS: [&str; 8] = [
+    pub const PARAMETERS: [&str; 8] = [
         "conv1.weight",
         "conv1.bias",
         "conv2.weight",
