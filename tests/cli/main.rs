@@ -13,6 +13,7 @@ mod combining;
 mod emnist;
 mod evaluation;
 mod faults;
+mod field;
 mod filters;
 mod help;
 mod interrupts;
