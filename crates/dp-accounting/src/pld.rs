@@ -76,7 +76,7 @@ pub(crate) struct Losses {
     tops: Vec<f64>,
 }
 
-/// What `of` gives on the finest grid that fits, from `step` on: where there is no room, the step is doubled, up to [`LARGEST_STEP`]. A
+/// What `of` gives on the finest grid that fits, from `step` on: where there is no room, the step is doubled, up to 1. A
 /// coarser grid costs more and never less.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use dp_accounting::calibrate;
 
@@ -85,27 +85,34 @@ impl From<AccountantName> for calibrate::Accountant {
 }
 
 #[derive(Args)]
-#[command(after_help = "\
+#[command(group = ArgGroup::new("input").required(true).multiple(false), after_help = "\
 A case of any mechanisms together, which may be ledgers' entries as they stand:
-  [{\"id\": \"votes and training\", \"delta\": 1e-5, \"adjacency\": \"add_or_remove_one\", \"parts\": [
-    {\"mechanism\": \"gnmax_screen\", \"parameters\": {\"sigma\": 150}, \"count\": 400, \"converted_from\": \"replace_one_shard\"},
+  [{\"id\": \"all\", \"delta\": 1e-5, \"adjacency\": \"add_or_remove_one\", \"parts\": [
     {\"mechanism\": \"gaussian\", \"parameters\": {\"sigma\": 8, \"sensitivity_l2\": 1}},
-    {\"mechanism\": \"laplace\", \"parameters\": {\"scale\": 20, \"sensitivity_l1\": 1}, \"count\": 2},
+    {\"mechanism\": \"gnmax_screen\", \"parameters\": {\"sigma\": 150}, \"count\": 400,
+     \"converted_from\": \"replace_one_shard\"},
     {\"q\": 0.01, \"sigma\": 1.1, \"steps\": 1000},
-    {\"intent\": {\"mechanism\": {\"mechanism\": \"pure\", \"epsilon\": 0.1}, \"count\": 1, \"adjacency\": \"add_or_remove_one\",
-                \"run\": \"only\", \"purpose\": \"a choice\"}}]}]
+    {\"intent\": {\"mechanism\": {\"mechanism\": \"pure\", \"epsilon\": 0.1}, \"count\": 1,
+     \"adjacency\": \"add_or_remove_one\", \"run\": \"only\", \"purpose\": \"a choice\"}}]}]
 
-Mechanisms of parts, and their parameters: gaussian (sigma, sensitivity_l2), discrete_gaussian (sigma, sensitivity),
-poisson_subsampled_gaussian (q, sigma), laplace (scale, sensitivity_l1), pure (epsilon), gnmax_screen (sigma),
-gnmax_answer (sigma), lnmax_answer (lambda). Votes hide a whole shard (replace_one_shard) and may be counted under
-another relation where the part says what it is converted from; sampled steps are counted under add_or_remove_one alone.")]
+Mechanisms of parts, and their parameters:
+  gaussian                     sigma, sensitivity_l2
+  discrete_gaussian            sigma, sensitivity
+  poisson_subsampled_gaussian  q, sigma
+  laplace                      scale, sensitivity_l1
+  pure                         epsilon
+  gnmax_screen, gnmax_answer   sigma
+  lnmax_answer                 lambda
+
+Votes hide a whole shard (replace_one_shard); a part may count them under another relation by
+saying what they are converted from. Sampled steps count under add_or_remove_one alone.")]
 pub(crate) struct CostArgs {
     /// JSON: an array of {id, mechanism, parameters, delta} or of {id, parts, delta}, or an object with that under `cases` and counts
     /// under `vote_sets`
-    #[arg(long, value_name = "FILE", required_unless_present = "ledger", conflicts_with = "ledger")]
+    #[arg(long, value_name = "FILE", group = "input")]
     pub(crate) cases: Option<PathBuf>,
     /// A data set's ledger, for everything that was charged to it; it is only read
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "input")]
     pub(crate) ledger: Option<PathBuf>,
     /// For what has none of its own: ledgers' entries; for a ledger, another one than its budget's
     #[arg(long)]
