@@ -203,6 +203,7 @@ impl Batch<'_> {
     /// A shared pool that cannot be used, or a stop.
     pub fn run(&self, ids: &[u64], ctx: &Context) -> Result<Vec<TeacherResult>> {
         let shared = self.shared()?;
+        artifact::check_claims()?;
         let progress = ctx.progress();
         progress.start("teacher", ids.len() as u64);
         let mut results = Vec::with_capacity(ids.len());

@@ -99,7 +99,7 @@ impl PublicDataArgs {
         if self.private_data {
             records.privacy = Privacy::Private;
         }
-        Ok(records)
+        Ok(noted(records))
     }
 }
 
@@ -145,7 +145,7 @@ impl PrivateDataArgs {
     /// A missing folder, damaged files.
     pub fn load(&self, root: &Path, split: Split) -> Result<Records> {
         if self.is_folders() {
-            return Ok(folders(root, split, self.image_size, Privacy::Private)?);
+            return Ok(noted(folders(root, split, self.image_size, Privacy::Private)?));
         }
         refuse_size(self.image_size)?;
         mnist(root, split)
@@ -215,5 +215,11 @@ pub fn shard_indices(path: &Path, n_records: usize) -> Result<ShardIndices> {
 /// # Errors
 /// A missing folder, damaged files.
 pub fn mnist(root: &Path, split: Split) -> Result<Records> {
-    Ok(pate_core::data::mnist(root, split)?)
+    Ok(noted(pate_core::data::mnist(root, split)?))
+}
+
+/// Remembers the files of a data set as inputs, so that no output takes their place.
+fn noted(records: Records) -> Records {
+    records.files.iter().for_each(|path| input_file::note(path));
+    records
 }
