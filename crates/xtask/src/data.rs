@@ -541,7 +541,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |file: &IdxFile| packed(folder.path(), file);
         assert_eq!(trust(folder.path(), &set), Trust::Wrong);
-        FILES.iter().for_each(|file| put(&at(file), &gzip(b"abc", Compression::best())));
+        for file in FILES {
+            put(&at(file), &gzip(b"abc", Compression::best()));
+        }
         assert_eq!(trust(folder.path(), &set), Trust::Unknown);
         sums::write_list(folder.path(), &["a.gz".to_owned(), "b.gz".to_owned()]).unwrap();
         assert_eq!(trust(folder.path(), &set), Trust::Verified);
