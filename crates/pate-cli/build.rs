@@ -1,15 +1,17 @@
 //! Puts libtorch's folder into the run path of this package's binaries and tests, so that they start without any
-//! environment variable, wherever they are copied to on this machine; and has glibc keep freed memory in the binaries.
+//! environment variable, wherever they are copied to on this machine; and has glibc keep freed memory in the binaries, and check the
+//! working folder before libtorch is loaded.
 
 use std::path::PathBuf;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/malloc.c");
+    println!("cargo::rerun-if-changed=src/folder.c");
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
     if is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu") {
-        // An object of its own: a library's would be left out, since nothing calls it.
-        for object in cc::Build::new().file("src/malloc.c").compile_intermediates() {
+        // Objects of their own: a library's would be left out, since nothing calls it.
+        for object in cc::Build::new().files(["src/malloc.c", "src/folder.c"]).compile_intermediates() {
             println!("cargo::rustc-link-arg-bins={}", object.display());
         }
     }

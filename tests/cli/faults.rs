@@ -15,11 +15,11 @@ type Case<'a> = (&'a str, String, &'a [&'a str]);
 /// Runs all cases, each of which must end with code 3, and compares the folder before and after.
 #[track_caller]
 fn refused(work: &Work, cases: &[Case<'_>]) {
-    let before = work.files(".");
+    let before = work.tree();
     none_of(
         cases.iter().map(|(binary, line, words)| work.run_quiet(binary, line).check(3, "error: ", words)),
     );
-    assert_eq!(work.files("."), before, "nothing is left behind");
+    assert_eq!(work.tree(), before, "nothing is left behind");
 }
 
 /// A good teacher, decoder and pool, a shard and its metadata, samples and their labels.
@@ -79,7 +79,7 @@ fn images_that_are_none() {
     let mut cases: Vec<Case<'_>> = Vec::new();
     let pools: &[(&str, &[&str])] = &[
         ("none.pt", &["none.pt", "cannot read"]),
-        ("mnist", &["mnist", "it is a folder; give a file"]),
+        ("mnist", &["mnist", "it is a folder"]),
         ("nan.pt", &["nan.pt", "value 5 is NaN", "finite"]),
         ("flat.pt", &["flat.pt", "[1, 784]", "[n, channels, height, width]"]),
         ("two_channels.pt", &["two_channels.pt", "[1, 2, 28, 28]", "1 or 3 channels"]),
@@ -250,7 +250,7 @@ fn configurations_that_cannot_be_used() {
         &["none.json"],
     ));
     none_of(problems.into_iter());
-    assert!(work.files("out").is_empty());
+    assert!(!work.path("out").exists());
 }
 
 #[test]
@@ -580,4 +580,115 @@ fn a_stop_on_request_leaves_nothing_half_done() {
     assert!(text.contains("error: stopped on request"), "{text}");
     let left: Vec<String> = work.files("out").into_keys().collect();
     assert_eq!(left, ["out/checkpoint.safetensors"], "the state to go on from, and nothing else");
+}
+
+/// Attacks, row 5: text out of reports and off the command line reaches the data card as text.
+#[test]
+fn reports_and_names_bring_no_markup_into_the_card() {
+    let work = good();
+    for id in 0..2 {
+        work.samples(&format!("sets/teacher_{id}"), &[0, 1, 2]);
+        let record = |name: &str| {
+            let name = format!("sets/teacher_{id}/{name}");
+            serde_json::json!({"path": name, "bytes": work.bytes(&name).len(), "sha256": work.sha256(&name)})
+        };
+        let report = serde_json::json!({
+            "formal_guarantee": null,
+            "formal_guarantee_reason": "<script>alert(1)</script>\n# Heading\n[a link](https://evil) ![x](y) <!-- `code`",
+            "inputs": [],
+            "outputs": [record("synthetic_samples.pt"), record("labels.csv")],
+        });
+        work.put(&format!("sets/teacher_{id}/selection_report.json"), report.to_string());
+    }
+    let mut command = work.command("combine", "--teachers-dir sets --output out --quiet --device cpu --name");
+    let output = command.arg("a`b <i>").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let card = work.text("out/a`b <i>_card.md");
+    for raw in ["<script", "<i>_s", "\n# Heading", "[a link]", "![x]", "<!--", "https://evil"] {
+        let outside_code = card.lines().filter(|line| !line.contains("``") && !line.contains("torch.load"));
+        let found: Vec<&str> = outside_code.filter(|line| line.contains(raw)).collect();
+        assert!(found.is_empty(), "{raw:?}: {found:?}");
+    }
+    assert!(card.contains("&lt;script&gt;alert(1)&lt;/script&gt; \\# Heading"), "{card}");
+    assert!(card.contains("| ``a`b <i>_samples.pt`` |"), "{card}");
+}
+
+/// Attacks, row 16: what a public pool's report says of a run that reads private data.
+#[test]
+fn a_public_pool_names_no_private_file_and_no_time_that_private_work_took() {
+    let work = good();
+    work.teacher("secret_nets/0/model.pth");
+    work.put("secret_shards/teacher_0/shard.pt", work.bytes("shard.pt"));
+    let line = "--generate-candidates-per-teacher --pool-size 40 --decoder-path decoder.pth --candidates-dir out/pools --teachers-dir secret_nets \
+                --teacher-shard-base secret_shards --output-dir out --confidence 0 --min-per-class 0";
+    work.run_quiet("batch-label-filter", line).ok();
+    let pool = "out/pools/candidates_teacher_0";
+    let report = work.json(&format!("{pool}.json"));
+    assert_eq!(report["formal_guarantee"], "public");
+    assert_eq!(
+        (&report["command"], &report["wall_seconds"]),
+        (&"batch-label-filter".into(), &serde_json::Value::Null)
+    );
+    assert!(!work.text(&format!("{pool}.json")).contains("secret"));
+    // The teacher's own report is private, and says all.
+    let private = work.json("out/teacher_0/selection_report.json");
+    assert!(
+        private["command"].as_str().unwrap().contains("secret_nets") && private["wall_seconds"].is_number()
+    );
+    // So does one of a run that reads nothing private.
+    work.run_quiet("generate-candidates", "--decoder-path decoder.pth --pool-size 40 --out own.pt").ok();
+    let own = work.json("own.json");
+    assert!(own["command"].as_str().unwrap().contains("--pool-size 40") && own["wall_seconds"].is_number());
+
+    // Attacks, row 16: a finished teacher's pool that is gone is told, and --force makes it again.
+    let bytes = work.bytes(&format!("{pool}.pt"));
+    std::fs::remove_file(work.path(&format!("{pool}.pt"))).unwrap();
+    let run = work.run("batch-label-filter", line).ok();
+    run.says(&[
+        "teacher 0: its samples are there, but their pool out/pools/candidates_teacher_0.pt is gone",
+        "--force",
+    ]);
+    work.run_quiet("batch-label-filter", &format!("{line} --force")).ok();
+    assert_eq!(work.bytes(&format!("{pool}.pt")), bytes);
+}
+
+/// Attacks, row 10: a checkpoint with one bit flipped gave another model with exit 0.
+#[cfg(unix)]
+#[test]
+fn a_damaged_checkpoint_counts_as_none() {
+    let work = good();
+    let line = |epochs: usize| {
+        format!(
+            "--samples set/synthetic_samples.pt --labels set/labels.csv --batch-size 2 --epochs {epochs} --output-dir out"
+        )
+    };
+    work.run_quiet("train-student", &line(30)).ok();
+    let whole = work.sha256("out/student_model_final.pth");
+    std::fs::remove_dir_all(work.path("out")).unwrap();
+    let words = format!("{} --device cpu --threads 1", line(30));
+    let mut child =
+        work.command("train-student", &words).stderr(std::process::Stdio::null()).spawn().unwrap();
+    while !work.path("out/checkpoint.safetensors").is_file() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was stopped");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let good_state = work.bytes("out/checkpoint.safetensors");
+    for at in [good_state.len() / 2, good_state.len() - 3, 100] {
+        let mut state = good_state.clone();
+        state[at] ^= 0x10;
+        work.put("out/checkpoint.safetensors", &state);
+        let refused = work.run_quiet("train-student", &format!("{} --resume", line(30)));
+        refused
+            .check(2, "error: ", &["out/checkpoint.safetensors", "is damaged", "leave --resume out"])
+            .unwrap();
+        assert_eq!(work.bytes("out/checkpoint.safetensors"), state);
+        let run = work.run("train-student", &line(30)).ok();
+        run.says(&["out/checkpoint.safetensors is damaged: the training starts anew"]);
+        assert_eq!(work.sha256("out/student_model_final.pth"), whole, "byte {at}");
+    }
+    work.put("out/checkpoint.safetensors", &good_state);
+    work.run("train-student", &line(30)).ok().says(&["goes on after epoch"]);
+    assert_eq!(work.sha256("out/student_model_final.pth"), whole);
 }

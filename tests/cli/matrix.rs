@@ -549,7 +549,7 @@ const CASES: &[Case] = &[
 fn every_program_refuses_every_kind_of_faulty_input_and_then_works() {
     let work = inputs();
     broken(&work);
-    let before = work.files(".");
+    let before = work.tree();
     let mut codes: BTreeMap<(&str, &str), i32> = BTreeMap::new();
     none_of(CASES.iter().map(|&(binary, fault, changes, code, words)| {
         let line = changes.iter().fold(good_line(binary).to_owned(), |line, (from, to)| {
@@ -559,8 +559,10 @@ fn every_program_refuses_every_kind_of_faulty_input_and_then_works() {
         codes.insert((binary, fault), code);
         work.run_quiet(binary, &line).check(code, "error: ", words)
     }));
-    let left: Vec<String> = work.files(".").into_keys().filter(|name| !before.contains_key(name)).collect();
+    // The rule: a refused step leaves nothing behind: no lock, no folder, no half file.
+    let left: Vec<String> = work.tree().into_keys().filter(|name| !before.contains_key(name)).collect();
     assert!(left.is_empty(), "left behind: {left:?}");
+    assert_eq!(work.tree(), before);
     for (binary, line) in GOOD {
         work.run_quiet(binary, line).ok();
         std::fs::remove_dir_all(work.path("out")).unwrap();
@@ -570,4 +572,114 @@ fn every_program_refuses_every_kind_of_faulty_input_and_then_works() {
         let cells = FAULTS.map(|fault| codes.get(&(binary, fault)).map_or("-".to_owned(), i32::to_string));
         println!("| {binary} | {} |", cells.join(" | "));
     }
+}
+
+/// The word after each flag of a good line that leads to something that is read, with a file of it that is read.
+fn inputs_of(work: &Work, binary: &str) -> Vec<(&'static str, &'static str, String)> {
+    let words: Vec<&str> = good_line(binary).split_whitespace().collect();
+    let inside = |folder: &str| match folder {
+        "mnist" if binary == "evaluate-student" => "mnist/MNIST/raw/t10k-images-idx3-ubyte".to_owned(),
+        "mnist" => "mnist/MNIST/raw/train-images-idx3-ubyte".to_owned(),
+        "nets" => "nets/1/model.pth".to_owned(),
+        "shards" => "shards/teacher_1/shard.pt".to_owned(),
+        _ => "sets/teacher_1/synthetic_samples.pt".to_owned(),
+    };
+    let named = words.windows(2).filter_map(|pair| {
+        // Of data sets it gives the name.
+        let flag = Some(pair[0]).filter(|flag| flag.starts_with("--") && *flag != "--dataset")?;
+        let word = pair[1];
+        let place = word.strip_prefix("a=").or(word.strip_prefix("b=")).unwrap_or(word);
+        let path = work.path(place);
+        match (path.is_file(), path.is_dir()) {
+            (true, _) => Some((flag, word, word.to_owned())),
+            (_, true) => Some((flag, word, inside(place))),
+            _ => None,
+        }
+    });
+    named.collect()
+}
+
+/// The flag of a good line that names where results go.
+fn output_of(binary: &str) -> &'static str {
+    let words: Vec<&str> = good_line(binary).split_whitespace().collect();
+    words.windows(2).find(|pair| pair[1] == "out" || pair[1].starts_with("out/")).map(|pair| pair[0]).unwrap()
+}
+
+/// Attacks, row 3: every program, every flag that names an input, every file that it writes, by the same path, by a hard link and by a
+/// symbolic one: code 2, one line with both flags, and nothing is touched.
+#[test]
+fn no_output_takes_the_place_of_an_input() {
+    let work = inputs();
+    let mut problems = Vec::new();
+    let mut tried = 0;
+    for (binary, line) in GOOD {
+        let inputs = inputs_of(&work, binary);
+        let before = work.tree();
+        work.run_quiet(binary, line).ok();
+        // The pictures of an exported folder are held against inputs as a whole, when it is written.
+        let outputs: Vec<String> = work.files("out").into_keys().collect();
+        std::fs::remove_dir_all(work.path("out")).unwrap();
+        assert!(!inputs.is_empty() && !outputs.is_empty(), "{binary}");
+        for turn in 0..inputs.len().max(outputs.len()) {
+            let (flag, word, file) = &inputs[turn % inputs.len()];
+            let output = &outputs[turn % outputs.len()];
+            let mut line = line.to_owned();
+            let is_file = *word == file.as_str();
+            // Folders are read for what is in them: their files keep their places.
+            let way = if is_file { turn / inputs.len() % 3 } else { 1 + turn % 2 };
+            let target = work.path(output);
+            if way == 0 {
+                work.put(output, work.bytes(file));
+                line = line.replacen(&format!("{flag} {word}"), &format!("{flag} {output}"), 1);
+            } else {
+                std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+                #[cfg(unix)]
+                if way == 1 {
+                    std::fs::hard_link(work.path(file), &target).unwrap();
+                } else {
+                    std::os::unix::fs::symlink(work.path(file), &target).unwrap();
+                }
+                if cfg!(not(unix)) {
+                    continue;
+                }
+            }
+            tried += 1;
+            let there = work.tree();
+            // Two flags may lead to one folder.
+            let alone = inputs.iter().filter(|(_, other, _)| other == word).count() == 1;
+            let flag = if alone { *flag } else { "--" };
+            let words = [flag, output_of(binary), output.as_str(), "give another output"];
+            let what = format!("{binary}: {flag} as {output}, way {way}");
+            problems.push(
+                work.run_quiet(binary, &line).check(2, "error: ", &words).map_err(|e| format!("{what}\n{e}")),
+            );
+            if work.tree() != there {
+                problems.push(Err(format!("{what}: the folder is another one now\n")));
+            }
+            std::fs::remove_dir_all(work.path("out")).unwrap();
+            assert_eq!(work.tree(), before, "{what}");
+        }
+    }
+    none_of(problems.into_iter());
+    assert!(!cfg!(unix) || tried >= 80, "only {tried} pairs");
+}
+
+/// Attacks, row 3: two outputs in one place.
+#[test]
+fn two_outputs_in_one_place_are_refused() {
+    let work = inputs();
+    let before = work.tree();
+    let line = good_line("train-teachers").replace("--shard-indices two.json", "--save-shards");
+    for place in ["out/training_report.json", "out/1/model.pth", "out/../out/0/model.fingerprint"] {
+        let line = line.replace("--save-shards", &format!("--save-shards {place}"));
+        let run = work.run_quiet("train-teachers", &line);
+        run.check(2, "error: ", &["--save-shards", "--output-dir", "both write"]).unwrap();
+    }
+    let line = good_line("batch-label-filter").replace(
+        "--candidates pool.pt",
+        "--generate-candidates-per-teacher --pool-size 20 --candidates-dir out/teacher_0",
+    );
+    work.run_quiet("batch-label-filter", &line).ok();
+    std::fs::remove_dir_all(work.path("out")).unwrap();
+    assert_eq!(work.tree(), before);
 }

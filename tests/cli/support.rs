@@ -185,6 +185,29 @@ impl Work {
         all
     }
 
+    /// Everything below the working folder: folders, temporary files and locks, too, with the hash of each file and where each link
+    /// leads.
+    pub(crate) fn tree(&self) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        let mut left = vec![self.root().to_path_buf()];
+        while let Some(folder) = left.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(self.root()).unwrap().to_string_lossy().replace('\\', "/");
+                let what = if path.is_symlink() {
+                    format!("link to {}", std::fs::read_link(&path).unwrap().display())
+                } else if path.is_dir() {
+                    left.push(path);
+                    "folder".to_owned()
+                } else {
+                    artifact::sha256_bytes(&std::fs::read(&path).unwrap())
+                };
+                all.insert(name, what);
+            }
+        }
+        all
+    }
+
     /// Writes images in a tensor file.
     pub(crate) fn images(&self, name: &str, images: &[Image]) {
         self.tensor(name, &[images.len(), 1, SIDE, SIDE], &images.concat());

@@ -75,6 +75,16 @@ pub fn sha256_raw(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
+/// Lower-case hexadecimal SHA-256 of several parts, each with its length, so that other parts of the same bytes have another one.
+pub fn sha256_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hex(&hasher.finalize())
+}
+
 /// Lower-case hexadecimal SHA-256 of `bytes`.
 pub fn sha256_bytes(bytes: &[u8]) -> String {
     hex(&sha256_raw(bytes))
@@ -253,6 +263,14 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         write_bytes(&path, Access::Public, b"w").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o600, 0o600);
+    }
+
+    #[test]
+    fn parts_are_told_apart() {
+        let of = |parts: &[&[u8]]| sha256_parts(parts.iter().copied());
+        assert_ne!(of(&[b"ab", b"c"]), of(&[b"a", b"bc"]));
+        // The eight bytes of the length, then the text: printf '\3\0\0\0\0\0\0\0abc' | sha256sum
+        assert_eq!(of(&[b"abc"]), sha256_bytes(b"\x03\0\0\0\0\0\0\0abc"));
     }
 
     // FIPS 180-2, appendix B.1.

@@ -44,10 +44,12 @@ mod under_way;
 pub use dir::AtomicDir;
 pub use disk::{check_space, free_bytes, least_growth, readable};
 pub use error::Error;
-pub use file::{Access, AtomicFile, FileRecord, create_dir, hex, sha256_bytes, sha256_raw, write_bytes};
+pub use file::{
+    Access, AtomicFile, FileRecord, create_dir, hex, sha256_bytes, sha256_parts, sha256_raw, write_bytes,
+};
 pub use guarantee::{DpGuarantee, Guarantee, LedgerMark};
 pub use lock::OutputLock;
-pub use outputs::{claim, keep_inputs, name_input};
+pub use outputs::{check_claims, claim, keep_inputs, name_input};
 pub use report::{Report, SCHEMA_VERSION};
 pub use stored::{FileState, StoredReport};
 pub use under_way::abandon;

@@ -13,7 +13,7 @@ const NAME: &str = ".pate-synth.lock";
 const SIGN: &str = "pate-synth lock: ";
 
 /// Bytes of a lock, at most.
-const LONGEST: u64 = 200;
+const LONGEST: u64 = 1000;
 
 /// Holds an output folder, or one output file, for one run.
 ///
@@ -115,8 +115,8 @@ fn open(path: &Path) -> io::Result<(File, UnderWay)> {
     {
         use std::os::unix::fs::PermissionsExt as _;
         let metadata = file.metadata()?;
-        // Only on one that is certainly this run's: an umask may have left its owner nothing.
-        if metadata.len() == 0 && metadata.permissions().mode() & 0o777 == 0 {
+        // Only on one that is new: an umask may have left its owner nothing.
+        if metadata.len() == 0 && metadata.permissions().mode() & 0o600 != 0o600 {
             file.set_permissions(fs::Permissions::from_mode(0o600))?;
         }
     }
@@ -197,7 +197,7 @@ mod tests {
         assert!(error.contains(&holder), "{error}");
         drop(first);
         drop(OutputLock::acquire(dir.path(), "another").unwrap());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), if cfg!(unix) { 0 } else { 1 });
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), usize::from(!cfg!(unix)));
     }
 
     /// Attacks, row 2: also what other users may read of it.

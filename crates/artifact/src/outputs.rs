@@ -76,6 +76,18 @@ pub fn claim(flag: &str, dir: &Path, names: &[impl AsRef<str>]) -> Result<(), Er
     run.check_new()
 }
 
+/// Holds all claims against all that was read so far. The first file that is written brings it about, too; a step that goes on where one
+/// of its parts fails calls it once its inputs are loaded, so that the whole run is refused.
+///
+/// # Errors
+/// [`Error::IsInput`].
+pub fn check_claims() -> Result<(), Error> {
+    let mut run = run();
+    let Some(run) = run.as_mut() else { return Ok(()) };
+    run.claims.iter().try_for_each(|claim| run.check_places(claim))?;
+    run.check_new()
+}
+
 /// Refuses to replace what was read, in a program's run.
 pub(crate) fn check(path: &Path) -> Result<(), Error> {
     let mut run = run();

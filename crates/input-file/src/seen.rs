@@ -18,18 +18,19 @@ type Inner = PathBuf;
 
 /// The file that `path` leads to, after links; nothing where there is none.
 pub fn identity(path: &Path) -> Option<Identity> {
-    of(path, &std::fs::metadata(path).ok()?)
+    std::fs::metadata(path).and_then(|metadata| of(path, &metadata)).ok()
 }
 
 #[cfg(unix)]
-fn of(_: &Path, metadata: &Metadata) -> Option<Identity> {
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+fn of(_: &Path, metadata: &Metadata) -> std::io::Result<Identity> {
     use std::os::unix::fs::MetadataExt as _;
-    Some(Identity((metadata.dev(), metadata.ino())))
+    Ok(Identity((metadata.dev(), metadata.ino())))
 }
 
 #[cfg(not(unix))]
-fn of(path: &Path, _: &Metadata) -> Option<Identity> {
-    std::fs::canonicalize(path).ok().map(Identity)
+fn of(path: &Path, _: &Metadata) -> std::io::Result<Identity> {
+    std::fs::canonicalize(path).map(Identity)
 }
 
 /// The files that were read, by what they are, in the order of their first reading.
@@ -76,7 +77,7 @@ pub fn note(path: &Path) {
 
 pub(crate) fn note_open(path: &Path, metadata: &Metadata) {
     if OWN.get() == 0
-        && let Some(identity) = of(path, metadata)
+        && let Ok(identity) = of(path, metadata)
     {
         remember(path, identity);
     }

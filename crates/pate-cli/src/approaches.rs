@@ -20,9 +20,9 @@ use serde::Serialize;
 use serde_json::Value;
 use tch::Tensor;
 
-use crate::Context;
 use crate::args::ShardScaleArgs;
 use crate::provenance::Provenance;
+use crate::{Context, markdown};
 
 /// Images of a side whose moments make a Frechet distance, at most.
 const MOMENTS: usize = 10_000;
@@ -491,7 +491,7 @@ pub fn table(all: &[Measured], real: &RealAgainstReal) -> String {
     let number = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| "not measured".to_owned(), |v| format!("{v:.digits$}"))
     };
-    let names: Vec<String> = all.iter().map(|m| m.name.replace('|', "\\|")).collect();
+    let names: Vec<String> = all.iter().map(|m| markdown::text(&m.name)).collect();
     let mut text = format!(
         "| | {} | private images among themselves |\n|---|{}\n",
         names.join(" | "),
@@ -504,7 +504,7 @@ pub fn table(all: &[Measured], real: &RealAgainstReal) -> String {
         }
         let _ = writeln!(text, " {last} |");
     };
-    line("Training data of a decoder", &|m| data_text(&m.training_data), "");
+    line("Training data of a decoder", &|m| markdown::text(&data_text(&m.training_data)), "");
     line("Decoders", &|m| m.num_models.to_string(), "");
     line("Training of decoders, core-seconds", &|m| number(m.training_core_seconds, 0), "");
     line(
@@ -561,7 +561,7 @@ pub fn table(all: &[Measured], real: &RealAgainstReal) -> String {
     line(
         "Strongest control without private data",
         &|m| match m.student.as_ref().and_then(|student| student.strongest_control.as_ref()) {
-            Some(control) => format!("{:.2}% ({})", control.overall_accuracy, control.name),
+            Some(control) => format!("{:.2}% ({})", control.overall_accuracy, markdown::text(&control.name)),
             None => "not measured".to_owned(),
         },
         "",

@@ -234,6 +234,7 @@ impl Batch<'_> {
     /// A shared pool that cannot be used, or a stop.
     pub fn run(&self, ids: &[u64], ctx: &Context) -> Result<Vec<TeacherResult>> {
         let shared = self.shared()?;
+        artifact::check_claims()?;
         let progress = ctx.progress();
         progress.start("teacher", ids.len() as u64);
         let mut results = Vec::with_capacity(ids.len());
@@ -463,8 +464,8 @@ impl Batch<'_> {
             Decoder::load(decoder_path, self.drawn(files)?, ctx.device).context("cannot use the decoder")?;
         self.latent_args.check_latent_dim(generation.latent_dim, decoder.latent_dim())?;
         let path = self.made_pool(teacher_id);
-        let _lock = path.as_ref().map(|path| ctx.lock_file(CANDIDATES_DIR, path, &[pool::report_of(path)]));
-        let _lock = _lock.transpose()?;
+        let lock = |path: &PathBuf| ctx.lock_file(CANDIDATES_DIR, path, &[pool::report_of(path)]);
+        let _lock = path.as_ref().map(lock).transpose()?;
         let rounds = self.rounds();
         let batches = self.pool_size.div_ceil(generate::BATCH as usize) as u64;
         let mut pools = Vec::new();

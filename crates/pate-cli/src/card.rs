@@ -10,6 +10,7 @@ use pate_core::combine::MergeSummary;
 use serde_json::Value;
 
 use crate::exports::Format;
+use crate::markdown;
 use crate::provenance::{Decoder, Provenance};
 
 /// What the card tells.
@@ -54,8 +55,8 @@ impl Card<'_> {
             format!(
                 "# Data card: {}\n\n**Generated data.** {n} labelled images that a decoder drew and classifiers labelled; none was \
                  photographed, scanned or written by a person. {}\n\n![Samples by class]({}_samples.png)",
-                plain(self.name),
-                self.guarantee.sentence(),
+                markdown::text(self.name),
+                markdown::text(&self.guarantee.sentence()),
                 link(self.name),
             ),
             self.structure(),
@@ -191,7 +192,7 @@ impl Card<'_> {
             }
             Guarantee::Void { .. } => "Do not publish it.",
         };
-        format!("## Privacy\n\n{} {meaning}", self.guarantee.sentence())
+        format!("## Privacy\n\n{} {meaning}", markdown::text(&self.guarantee.sentence()))
     }
 
     fn limits(&self) -> String {
@@ -259,11 +260,13 @@ impl Card<'_> {
                 Some(folder) if folder.ends_with("_folders") => format!("{folder}/{name}"),
                 _ => name,
             };
-            let _ =
-                writeln!(text, "| `{}` | {} | `{}` |", name.replace('|', "\\|"), record.bytes, record.sha256);
+            let _ = writeln!(text, "| {} | {} | `{}` |", markdown::code(&name), record.bytes, record.sha256);
         }
-        let _ =
-            write!(text, "\n`{}_metadata.json` is the report, with the hash of this card", plain(self.name));
+        let _ = write!(
+            text,
+            "\n{} is the report, with the hash of this card",
+            markdown::code(&format!("{}_metadata.json", self.name))
+        );
         if self.formats.contains(&Format::Folders) {
             text.push_str("; `metadata.csv` has class, teacher and hash of every PNG");
         }
@@ -281,12 +284,14 @@ fn decoder(decoder: &Decoder) -> String {
                 Guarantee::Public => "public data, as its report says",
                 _ => "not public",
             };
-            format!("It was trained on {dataset}{size} ({label}).", dataset = plain(dataset))
+            format!("It was trained on {dataset}{size} ({label}).", dataset = markdown::text(dataset))
         }
         _ => "The reports do not say what it was trained on.".to_owned(),
     };
     match (&decoder.dataset, &decoder.basis) {
-        (None, Some(basis)) => format!("{of} Its pools are labelled public on this basis: {}.", plain(basis)),
+        (None, Some(basis)) => {
+            format!("{of} Its pools are labelled public on this basis: {}.", markdown::text(basis))
+        }
         _ => of,
     }
 }
@@ -319,23 +324,6 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A text of a report or a command line inside Markdown: one line, without markup.
-fn plain(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for symbol in text.chars() {
-        if symbol.is_control() {
-            safe.push(' ');
-        } else {
-            if "\\`*_[]<>|#!".contains(symbol) && !(symbol == '_' && text.is_ascii() && !text.contains("__"))
-            {
-                safe.push('\\');
-            }
-            safe.push(symbol);
-        }
-    }
-    safe
-}
-
 /// A file name inside a link.
 fn link(name: &str) -> String {
     let mut safe = String::with_capacity(name.len());
@@ -359,11 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_reports_cannot_bring_markup() {
-        assert_eq!(plain("digits (UCI optical digits, embedded)"), "digits (UCI optical digits, embedded)");
-        assert_eq!(plain("a\n# [x](y) <b>"), "a \\# \\[x\\](y) \\<b\\>");
-        assert_eq!(plain("combined_synthetic"), "combined_synthetic");
-        assert_eq!(plain("__bold__"), "\\_\\_bold\\_\\_");
+    fn names_are_safe_in_links_and_in_python() {
         assert_eq!(link("a b)_c"), "a%20b%29_c");
         assert_eq!(quoted("a\"b"), "\"a\\\"b\"");
     }

@@ -1,4 +1,7 @@
 //! The state of unfinished work in one file, so that a stopped or killed run goes on where it was.
+//!
+//! A state carries a hash over all of it: one that is damaged in any bit counts as none, and so does one that holds a number which is
+//! not finite, since nothing good comes of going on from it.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -34,6 +37,22 @@ pub struct State {
 /// Name of the text that says which work a state belongs to.
 const IDENTITY: &str = "identity";
 
+/// Name of the text with the hash over all the others and the arrays.
+const DIGEST: &str = "sha256";
+
+/// What a checkpoint's file holds.
+#[derive(Debug)]
+pub enum Found {
+    /// There is no file.
+    Nothing,
+    /// The state of work with other inputs or settings.
+    OtherWork,
+    /// No whole state.
+    Damaged,
+    /// The state of this work.
+    State(State),
+}
+
 impl Checkpoint {
     /// The state of the work that `identity` describes: everything that decides its result.
     pub fn new(path: PathBuf, identity: &Value, access: Access) -> Self {
@@ -46,14 +65,46 @@ impl Checkpoint {
         &self.path
     }
 
+    /// What the file holds.
+    pub fn look(&self) -> Found {
+        // It is this program's own, and replaced by the next state.
+        let _own = input_file::own();
+        if std::fs::symlink_metadata(&self.path).is_err() {
+            return Found::Nothing;
+        }
+        let Ok(document) = tensorfile::read(&self.path) else { return Found::Damaged };
+        let texts = document.metadata.clone();
+        let Ok(arrays) = document.into_tensors() else { return Found::Damaged };
+        let state = State { arrays, texts };
+        let views: Vec<_> = state.arrays.iter().map(|(name, array)| (name.as_str(), array.view())).collect();
+        if state.text(DIGEST) != Some(digest(&views, &state.texts).as_str()) {
+            return Found::Damaged;
+        }
+        if state.text(IDENTITY) != Some(self.identity.as_str()) {
+            return Found::OtherWork;
+        }
+        if state.arrays.iter().any(|(_, array)| array.to_f32().iter().any(|value| !value.is_finite())) {
+            return Found::Damaged;
+        }
+        Found::State(state)
+    }
+
     /// The last saved state of the same work. A file that is damaged or of other work counts as none.
     pub fn load(&self) -> Option<State> {
-        let document = tensorfile::read(&self.path).ok()?;
-        let texts = document.metadata.clone();
-        if !texts.iter().any(|(key, text)| key == IDENTITY && *text == self.identity) {
-            return None;
+        match self.look() {
+            Found::State(state) => Some(state),
+            Found::Nothing | Found::OtherWork | Found::Damaged => None,
         }
-        Some(State { arrays: document.into_tensors().ok()?, texts })
+    }
+
+    /// [`Checkpoint::load`] that tells the user of a file that is damaged.
+    pub fn load_or_say(&self, ctx: &Context) -> Option<State> {
+        match self.look() {
+            Found::State(state) => return Some(state),
+            Found::Damaged => ctx.say(&format!("{} is damaged: the work starts anew", self.path.display())),
+            Found::Nothing | Found::OtherWork => {}
+        }
+        None
     }
 
     /// Replaces the saved state.
@@ -62,8 +113,9 @@ impl Checkpoint {
     /// Where the file cannot be written; the state before it then stays.
     pub fn save(&self, arrays: &[(&str, View<'_>)], texts: &[(&str, String)]) -> pate_core::Result<()> {
         let own = [(IDENTITY, self.identity.clone())];
-        let texts: Vec<(String, String)> =
+        let mut texts: Vec<(String, String)> =
             own.iter().chain(texts).map(|(key, text)| ((*key).to_owned(), text.clone())).collect();
+        texts.push((DIGEST.to_owned(), digest(arrays, &texts)));
         let mut file = AtomicFile::create(&self.path, self.access)?;
         tensorfile::safetensors::write(&mut file, arrays, &texts)?;
         file.commit()?;
@@ -114,22 +166,28 @@ impl ResumeArgs {
             "work": work, "files": hashes, "threads": tch::get_num_threads(), "device": format!("{:?}", ctx.device),
         });
         let mut checkpoint = Checkpoint::new(dir.join(FILE), &identity, access);
-        let state = checkpoint.load();
-        checkpoint.found = state.is_some();
+        let found = checkpoint.look();
+        checkpoint.found = matches!(found, Found::State(_));
         let path = checkpoint.path().display();
-        match state {
-            Some(state) => {
+        match found {
+            Found::State(state) => {
                 let epochs = state.text(EPOCHS).unwrap_or("?");
                 ctx.say(&format!("goes on after epoch {epochs}: {path}"));
             }
-            None if self.resume && checkpoint.path().exists() => bail!(
+            Found::OtherWork if self.resume => bail!(
                 "{path} is that of a training with other inputs, settings, --threads or --device; give the same ones, or leave \
                  --resume out to start anew"
             ),
-            None if self.resume => {
+            Found::Damaged if self.resume => {
+                bail!(
+                    "{path} is damaged, so there is nothing to go on from; leave --resume out to start anew"
+                )
+            }
+            Found::Nothing if self.resume => {
                 bail!("{path} is not there, so there is nothing to go on from; leave --resume out to start")
             }
-            None => {}
+            Found::Damaged => ctx.say(&format!("{path} is damaged: the training starts anew")),
+            Found::OtherWork | Found::Nothing => {}
         }
         Ok(checkpoint)
     }
@@ -176,6 +234,22 @@ impl Keeper for Checkpoint {
     }
 }
 
+/// Hash over everything that a state holds, in the order of the names.
+fn digest(arrays: &[(&str, View<'_>)], texts: &[(String, String)]) -> String {
+    let mut arrays: Vec<_> = arrays.iter().collect();
+    arrays.sort_by_key(|(name, _)| *name);
+    let mut texts: Vec<_> = texts.iter().filter(|(name, _)| name != DIGEST).collect();
+    texts.sort();
+    let kinds: Vec<String> =
+        arrays.iter().map(|(_, array)| format!("{} {:?}", array.dtype.name(), array.shape)).collect();
+    let arrays = arrays
+        .iter()
+        .zip(&kinds)
+        .flat_map(|((name, array), kind)| [name.as_bytes(), kind.as_bytes(), array.bytes]);
+    let texts = texts.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]);
+    artifact::sha256_parts(arrays.chain([&b"texts"[..]]).chain(texts))
+}
+
 impl State {
     /// An array by name.
     pub fn array(&self, name: &str) -> Option<&Array> {
@@ -203,9 +277,43 @@ mod tests {
         assert_eq!(state.array("x").unwrap().to_f32(), [1.0, 2.0]);
         assert_eq!(state.text("epoch"), Some("3"));
         assert!(of(2).load().is_none());
+        assert!(matches!(of(2).look(), Found::OtherWork));
         artifact::write_bytes(&path, Access::Private, b"not a state").unwrap();
-        assert!(of(1).load().is_none());
+        assert!(matches!(of(1).look(), Found::Damaged));
         of(1).remove();
-        assert!(!path.exists());
+        assert!(!path.exists() && matches!(of(1).look(), Found::Nothing));
+    }
+
+    /// Attacks, row 10: one flipped bit gave another model with exit 0.
+    #[test]
+    fn a_state_with_any_bit_flipped_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.safetensors");
+        let checkpoint = Checkpoint::new(path.clone(), &json!({}), Access::Private);
+        let values: Vec<f32> = (0..40).map(|i| i as f32 + 0.25).collect();
+        let array = View::f32(&[4, 10], &values).unwrap();
+        let texts = [(EPOCHS, "3".to_owned()), (STEPS, "12".to_owned())];
+        Checkpoint::save(&checkpoint, &[("weights.a", array), ("optimizer.0", array)], &texts).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            artifact::write_bytes(&path, Access::Private, &bytes).unwrap();
+            assert!(matches!(checkpoint.look(), Found::Damaged), "byte {at}");
+        }
+        artifact::write_bytes(&path, Access::Private, &whole).unwrap();
+        assert!(checkpoint.load().is_some());
+    }
+
+    /// Attacks, row 10: a state with NaN weights failed with "lower the learning rate", again and again.
+    #[test]
+    fn a_state_that_is_not_finite_counts_as_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::new(dir.path().join("state.safetensors"), &json!({}), Access::Private);
+        for value in [f32::NAN, f32::INFINITY] {
+            Checkpoint::save(&checkpoint, &[("weights.a", View::f32(&[2], &[1.0, value]).unwrap())], &[])
+                .unwrap();
+            assert!(matches!(checkpoint.look(), Found::Damaged));
+        }
     }
 }

@@ -128,9 +128,6 @@ const OUTPUT: &str = "Output";
 
 impl Context {
     fn new<A: Step>(args: &RunArgs) -> Result<Self> {
-        // libtorch would end the process with a message of its own.
-        std::env::current_dir()
-            .context("the working folder is gone, or you may not enter it; change to another one")?;
         let stop = Arc::new(AtomicBool::new(false));
         shell::listen(Arc::clone(&stop), artifact::abandon).context("cannot listen to Ctrl-C")?;
         let bar = Bar::new(args.quiet, stop);

@@ -14,6 +14,7 @@ mod context;
 pub mod controls;
 mod exit;
 pub mod exports;
+pub mod markdown;
 pub mod pictures;
 pub mod pool;
 pub mod provenance;

@@ -1,6 +1,6 @@
 //! Where combined samples come from, as far as the reports beside them tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use artifact::{FileRecord, Guarantee, StoredReport};
@@ -19,6 +19,9 @@ const COUNTS: [&str; 7] = [
     "rejected_target",
     "num_selected",
 ];
+
+/// Inputs of a teacher's report that are looked into: `label-filter` names a handful, and one more for each further pool.
+const MOST_INPUTS: usize = 1000;
 
 /// What the reports tell.
 #[derive(Default)]
@@ -90,8 +93,11 @@ impl Provenance {
             self.filters.push(filters.clone());
         }
         let model = report.fields.get("teacher_model_path").and_then(Value::as_str);
-        for input in &report.inputs {
-            if model.is_some_and(|model| Path::new(model) == input.path) {
+        let mut known = BTreeSet::new();
+        for input in report.inputs.iter().take(MOST_INPUTS) {
+            if !known.insert((&input.path, &input.sha256))
+                || model.is_some_and(|model| Path::new(model) == input.path)
+            {
                 continue;
             }
             let Some(about) = self.report_of(input) else { continue };

@@ -127,7 +127,7 @@ impl PublicDataArgs {
         if self.private_data {
             records.privacy = Privacy::Private;
         }
-        Ok(records)
+        Ok(noted(records))
     }
 }
 
@@ -187,7 +187,7 @@ impl PrivateDataArgs {
     pub fn load(&self, root: &Path, split: Split) -> Result<Records> {
         if self.is_folders() {
             refuse_scale(self.scale)?;
-            return Ok(folders(root, split, self.image_size, Privacy::Private)?);
+            return Ok(noted(folders(root, split, self.image_size, Privacy::Private)?));
         }
         refuse_size(self.image_size)?;
         mnist(root, split, self.scale.scale)
@@ -257,5 +257,11 @@ pub fn shard_indices(path: &Path, n_records: usize) -> Result<ShardIndices> {
 /// # Errors
 /// A missing folder, damaged files.
 pub fn mnist(root: &Path, split: Split, scale: Option<Scale>) -> Result<Records> {
-    Ok(pate_core::data::mnist(root, split, scale)?)
+    Ok(noted(pate_core::data::mnist(root, split, scale)?))
+}
+
+/// Remembers the files of a data set as inputs, so that no output takes their place.
+fn noted(records: Records) -> Records {
+    records.files.iter().for_each(|path| input_file::note(path));
+    records
 }

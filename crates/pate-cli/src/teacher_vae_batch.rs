@@ -111,6 +111,7 @@ impl VaeBatch<'_> {
             ));
         }
         let indexed = if absent > 0 { Some(self.indices.load()?) } else { None };
+        artifact::check_claims()?;
         let ids: Vec<u64> = self.ids.clone().collect();
         let groups: Vec<&[u64]> = ids.chunks(self.group_size).collect();
         let n_workers = parallel::workers(ctx.device).min(groups.len());

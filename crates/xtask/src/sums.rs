@@ -55,6 +55,31 @@ pub(crate) fn check_list(folder: &Path) -> anyhow::Result<(Vec<PathBuf>, usize)>
     Ok((wrong, entries.len()))
 }
 
+/// The sum that `folder/SHA256SUMS` has for a name; nothing where there is no list, or no such name on it.
+pub(crate) fn listed(folder: &Path, name: &str) -> anyhow::Result<Option<String>> {
+    let list = folder.join("SHA256SUMS");
+    if !list.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    let mut entries = text.lines().filter_map(|line| line.split_once("  "));
+    Ok(entries.find(|(_, found)| *found == name).map(|(sum, _)| sum.to_owned()))
+}
+
+/// Writes `folder/SHA256SUMS` with the sums of these files.
+pub(crate) fn write_list(folder: &Path, names: &[String]) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for name in names {
+        let _ = writeln!(text, "{}  {name}", of_file(&folder.join(name))?);
+    }
+    let path = folder.join("SHA256SUMS");
+    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
+        std::io::Write::write_all(&mut file, text.as_bytes())?;
+        file.persist(&path).map_err(|error| error.error)
+    });
+    written.map(drop).with_context(|| format!("cannot write {}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

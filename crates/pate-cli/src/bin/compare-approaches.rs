@@ -12,7 +12,7 @@ use artifact::{FileRecord, Guarantee, Report, write_bytes};
 use clap::Parser;
 use pate_cli::approaches::{self, Approach, Measured, Reference, Shards};
 use pate_cli::args::{ConfigArgs, RunArgs, ShardScaleArgs, parse_path};
-use pate_cli::{Context, Outcome, Step, pictures, training};
+use pate_cli::{Context, Outcome, Step, markdown, pictures, training};
 use pate_core::augment::{Augmentation, Geometry};
 use pate_core::data::{self, ImageSpec, Normalisation};
 use pate_core::models::UcStub;
@@ -127,7 +127,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         }
     }
     let table = approaches::table(&all, &real);
-    let page = page(&table, &ids, &features);
+    let page = page(&table, &ids, &markdown::text(&features));
     report.output(write_bytes(&args.output_dir.join("comparison.md"), access, page.as_bytes())?);
     let (images, rows) = approaches::sheet(&shown)?;
     report.output(pictures::rows(

@@ -257,7 +257,7 @@ impl Vote<'_> {
         });
         let checkpoint = Checkpoint::new(state.to_path_buf(), &identity, Context::access(&guarantee()));
         let mut ballot = Ballot::new(self.images.len(), classes);
-        if let Some(saved) = checkpoint.load()
+        if let Some(saved) = checkpoint.load_or_say(ctx)
             && let (Some(teachers), Some(counts)) = (saved.text("teachers"), saved.array("counts"))
             && let Ok(teachers) = teachers.parse::<usize>()
             && teachers <= self.models.len()

@@ -116,7 +116,7 @@ impl TrainingState {
         let parameters = network.parameters();
         let Some(weights) = self.like(&parameters, WEIGHTS, 0)? else { return Ok(None) };
         let history: Option<Vec<H>> = serde_json::from_str(&self.history).ok();
-        let Some(history) = history.filter(|h| h.len() == self.epochs && self.epochs <= epochs) else {
+        let Some(history) = history.filter(|h| h.len() == self.epochs && self.is_of(epochs)) else {
             return Ok(None);
         };
         let per_parameter = self.arrays.iter().filter(|(name, ..)| name.starts_with(OPTIMIZER)).count()
@@ -141,6 +141,20 @@ impl TrainingState {
         Ok(Some(Resumed { optimizer, best, history }))
     }
 
+    /// Whether the state can be one of a training of so many epochs, each of which takes equally many steps.
+    fn is_of(&self, epochs: usize) -> bool {
+        let (Ok(steps), Ok(done), Ok(all)) =
+            (u64::try_from(self.steps), u64::try_from(self.epochs), u64::try_from(epochs))
+        else {
+            return false;
+        };
+        let each = steps.checked_div(done).unwrap_or(0);
+        let whole = each.checked_mul(done) == Some(steps);
+        let fits = each.checked_mul(all).is_some_and(|steps| i32::try_from(steps).is_ok());
+        let best = self.best_epoch.is_none_or(|best| (1..=self.epochs).contains(&best));
+        done <= all && whole && fits && best
+    }
+
     /// The arrays of one kind as tensors like the parameters, or `None` where one is missing or has another shape.
     fn like(&self, parameters: &[(String, &Tensor)], kind: &str, from: usize) -> Result<Option<Vec<Tensor>>> {
         let mut all = Vec::with_capacity(parameters.len());
@@ -150,7 +164,7 @@ impl TrainingState {
             let Some((_, shape, values)) = self.arrays.iter().find(|(name, ..)| *name == wanted) else {
                 return Ok(None);
             };
-            if *shape != tensor::shape_of(parameter) {
+            if *shape != tensor::shape_of(parameter) || values.iter().any(|value| !value.is_finite()) {
                 return Ok(None);
             }
             let mut tensor = parameter.detach().f_empty_like()?;
@@ -158,5 +172,33 @@ impl TrainingState {
             all.push(tensor);
         }
         Ok(Some(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attacks, row 8: a number of steps that the next step does not fit ended in a panic.
+    #[test]
+    fn a_state_that_no_training_can_have_is_none() {
+        let state = |epochs, steps, best_epoch| TrainingState {
+            epochs,
+            steps,
+            best_epoch,
+            arrays: Vec::new(),
+            history: String::new(),
+        };
+        assert!(
+            state(3, 12, Some(3)).is_of(10) && state(3, 12, None).is_of(3) && state(2, 0, Some(1)).is_of(2)
+        );
+        for (epochs, steps) in
+            [(3, i32::MAX), (1, i32::MAX), (3, -12), (3, 13), (3, i32::MIN), (0, 5), (11, 11)]
+        {
+            assert!(!state(epochs, steps, None).is_of(10), "{steps} steps in {epochs} epochs");
+        }
+        for best in [0, 4, usize::MAX] {
+            assert!(!state(3, 12, Some(best)).is_of(10), "epoch {best}");
+        }
     }
 }
