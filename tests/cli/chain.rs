@@ -103,7 +103,14 @@ fn fingerprints(work: &Work) -> BTreeMap<String, String> {
     for (name, hash) in &mut all {
         let Some(mut report) = report(work, name) else { continue };
         let seconds = report.as_object_mut().unwrap().remove("wall_seconds");
-        assert!(seconds.and_then(|s| s.as_f64()).is_some_and(|s| s >= 0.0), "{name}");
+        // A public pool of a run that reads private data does not say how long that took.
+        let is_public_part =
+            report["formal_guarantee"] == "public" && report["command"] == "batch-label-filter";
+        let seconds = seconds.unwrap();
+        assert!(
+            if is_public_part { seconds.is_null() } else { seconds.as_f64().is_some_and(|s| s >= 0.0) },
+            "{name}"
+        );
         forget_times(&mut report);
         *hash = report.to_string();
     }
@@ -146,7 +153,8 @@ fn reports_can_be_checked(work: &Work) {
             let words: Vec<&str> = line.split_whitespace().collect();
             command.starts_with(&format!("{binary} {} ", words.join(" ")))
         });
-        assert!(step.is_some(), "{name} has the command {command}");
+        let is_public_part = report["formal_guarantee"] == "public" && command == "batch-label-filter";
+        assert!(step.is_some() || is_public_part, "{name} has the command {command}");
         for list in ["inputs", "outputs"] {
             for entry in report[list].as_array().unwrap() {
                 let path = entry["path"].as_str().unwrap();

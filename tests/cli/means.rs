@@ -172,7 +172,9 @@ fn teachers_need_not_be_tested() {
     run.says(&["2 teachers, not tested"]);
     let report = work.json("nets/training_report.json");
     assert!(report["mean_test_accuracy"].is_null() && report["teachers"][0]["test_accuracy"].is_null());
-    let controlled = format!("{line} --public-control-model nets/0/model.pth");
+    // A teacher that this run may write again is no control.
+    work.put("control.pth", work.bytes("nets/0/model.pth"));
+    let controlled = format!("{line} --public-control-model control.pth");
     let run = work.run("train-teachers", &controlled).ok();
     run.says(&["(kept)", "public data and labels", "above the strongest control"]);
     assert!(work.json("nets/training_report.json")["controls"][0]["overall_accuracy"].is_number());
