@@ -172,6 +172,7 @@ fn teachers_need_not_be_tested() {
     run.says(&["2 teachers, not tested"]);
     let report = work.json("nets/training_report.json");
     assert!(report["mean_test_accuracy"].is_null() && report["teachers"][0]["test_accuracy"].is_null());
+    // A teacher that this run may write again is no control.
     work.put("control.pth", work.bytes("nets/0/model.pth"));
     let controlled = format!("{line} --public-control-model control.pth");
     let run = work.run("train-teachers", &controlled).ok();
