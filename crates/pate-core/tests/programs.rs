@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pate_core::data::{ImageSpec, Images, Normalisation};
 use pate_core::label::label;
@@ -11,6 +11,9 @@ use pate_core::progress::Silent;
 use tch::{CModule, Device, Kind, Tensor};
 
 const SPEC: ImageSpec = ImageSpec { channels: 1, height: 4, width: 4, classes: 4 };
+
+/// What a program computes.
+type Forward = fn(&Tensor) -> Tensor;
 
 /// Sums of an image's four rows, with weights that make some classes sure: any numbers.
 fn logits(x: &Tensor) -> Tensor {
@@ -31,7 +34,7 @@ fn script(dir: &tempfile::TempDir, program: impl Fn(&Tensor) -> Tensor) -> PathB
     path
 }
 
-fn load(path: &PathBuf, scores: Option<Scores>) -> pate_core::Result<Teacher> {
+fn load(path: &Path, scores: Option<Scores>) -> pate_core::Result<Teacher> {
     let program = Program { trusted: true, scores };
     Teacher::load(path, SPEC, Normalisation::identity(), program, Device::Cpu)
 }
@@ -54,8 +57,7 @@ fn logits_log_probabilities_and_probabilities_give_the_same_labels_and_confidenc
     let (images, x) = images(&dir);
     let expected = Vec::<f32>::try_from(logits(&x).softmax(-1, Kind::Float).amax([1i64], false)).unwrap();
     let classes = Vec::<i64>::try_from(logits(&x).argmax(-1, false)).unwrap();
-    type Case = (Scores, fn(&Tensor) -> Tensor);
-    let cases: [Case; 4] = [
+    let cases: [(Scores, Forward); 4] = [
         (Scores::Logits, logits),
         (Scores::LogProbabilities, |x| logits(x).log_softmax(-1, Kind::Float)),
         (Scores::Probabilities, |x| logits(x).softmax(-1, Kind::Float)),
@@ -78,8 +80,7 @@ fn logits_log_probabilities_and_probabilities_give_the_same_labels_and_confidenc
 #[test]
 fn what_no_teacher_gives_is_refused_with_the_files_name_and_the_cause() {
     let dir = tempfile::tempdir().unwrap();
-    type Case = (&'static str, fn(&Tensor) -> Tensor);
-    let cases: [Case; 7] = [
+    let cases: [(&str, Forward); 7] = [
         ("after a sigmoid", |x| logits(x).sigmoid()),
         ("negated log-probabilities", |x| -logits(x).log_softmax(-1, Kind::Float)),
         ("no finite numbers", |x| logits(x) / (x.flatten(1, -1).sum(Kind::Float) * 0.0) * 0.0),
