@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use pate_core::data::{Dataset, Orientation, Split};
+use pate_core::data::{Dataset, Orientation, Split, Wanted};
 use zip::write::SimpleFileOptions;
 
 use crate::support::{SIDE, Work, idx, idx_gz};
@@ -77,7 +77,9 @@ fn layouts() -> Vec<(&'static str, Work)> {
 fn images_come_out_upright_from_every_layout_unless_raw_is_asked_for() {
     for (layout, work) in layouts() {
         for (orientation, as_expected) in [(Orientation::Upright, true), (Orientation::Raw, false)] {
-            let records = Dataset::Emnist.load(&work.path("data"), Split::Train, orientation, None).unwrap();
+            let records = Dataset::Emnist
+                .load(&work.path("data"), Split::Train, orientation, None, Wanted::Labelled)
+                .unwrap();
             assert_eq!(records.images.tensor().size(), [N as i64, 1, 28, 28], "{layout}");
             assert_eq!(records.labels.values(), [46, 45, 44, 43, 42, 41], "{layout}");
             assert_eq!(records.labels.classes(), 47);

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::path::Path;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::Error;
@@ -21,15 +21,10 @@ pub const MAX_VALUES: usize = 1 << 21;
 /// [`Error::Read`] with the reason: also two equal keys in one object, and more than [`MAX_VALUES`] values.
 pub fn read(path: &Path) -> Result<Value, Error> {
     let text = input_file::read_text(path, input_file::JSON).map_err(Error::read(path))?;
-    parse(&text).map_err(|error| invalid(path, format!("it is no JSON: {error}")))
-}
-
-/// [`read`] into a type.
-///
-/// # Errors
-/// As [`read`]; also where the content is not of the type.
-pub fn read_as<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    serde_json::from_value(read(path)?).map_err(|error| invalid(path, error.to_string()))
+    parse(&text).map_err(|error| {
+        let reason = format!("it is no JSON: {error}");
+        Error::read(path)(std::io::Error::new(std::io::ErrorKind::InvalidData, reason))
+    })
 }
 
 /// JSON out of text.
@@ -42,10 +37,6 @@ pub fn parse(text: &str) -> Result<Value, serde_json::Error> {
     let value = Strict(&left).deserialize(&mut reader)?;
     reader.end()?;
     Ok(value)
-}
-
-fn invalid(path: &Path, reason: String) -> Error {
-    Error::read(path)(std::io::Error::new(std::io::ErrorKind::InvalidData, reason))
 }
 
 /// Builds values while `.0` lasts.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, Guarantee, OutputLock};
-use pate_core::data::{ImageSize, ImageSpec, Images, in_place_of, numbered_folders};
+use pate_core::data::{ImageSize, ImageSpec, Images, InPlace, numbered_folders};
 use pate_core::generate::LatentBank;
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
 use pate_core::label::{Labelled, label};
@@ -144,18 +144,14 @@ pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<
         let model = folder.join("model.pth");
         if model.is_file() {
             teachers.models.insert(id, model);
-        } else {
-            let found = in_place_of(&folder, "model.pth");
-            if found.to_lowercase().ends_with("model.pth") && !found.ends_with("no model.pth") {
-                return Err(pate_core::Error::content(
-                    &folder,
-                    format!("there is no model.pth in it: {found}"),
-                    "give the model that name",
-                )
-                .into());
-            }
-            teachers.without_model.push(format!("{}: {found}", folder.display()));
+            continue;
         }
+        let found = InPlace::of(&folder, "model.pth");
+        if matches!(found, InPlace::OtherCase(_)) {
+            let problem = format!("there is no model.pth in it: {found}");
+            return Err(pate_core::Error::content(&folder, problem, "give the model that name").into());
+        }
+        teachers.without_model.push(format!("{}: {found}", folder.display()));
     }
     if teachers.models.is_empty() {
         let problem = match teachers.without_model.first() {
@@ -345,9 +341,8 @@ impl Batch<'_> {
             return Ok(result);
         }
         for note in teacher.switched_off(&filters.plan, shared.pool.is_none() && self.candidates.is_none()) {
-            if !told.contains(&note) {
+            if told.insert(note.clone()) {
                 ctx.say(&note);
-                told.insert(note);
             }
         }
         let watch = ctx.watch();

@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use artifact::Report;
 use clap::{Args, ValueEnum};
 use pate_core::data::{
-    Dataset, ImageSize, Orientation, Privacy, Records, Scale, ShardIndices, Split, folders, has_splits,
+    Dataset, ImageSize, Orientation, Privacy, Records, Scale, ShardIndices, Split, Wanted, folders,
+    has_splits,
 };
 
 use crate::args::{ScaleArgs, parse_path};
@@ -78,7 +79,7 @@ impl PublicDataArgs {
     /// # Errors
     /// A missing folder, damaged files.
     pub fn load(&self) -> Result<Records> {
-        self.read(true)
+        self.read(Wanted::Labelled)
     }
 
     /// Reads its training images; labels need not be there, and are not read.
@@ -86,10 +87,10 @@ impl PublicDataArgs {
     /// # Errors
     /// As [`PublicDataArgs::load`].
     pub fn load_images(&self) -> Result<Records> {
-        self.read(false)
+        self.read(Wanted::Images)
     }
 
-    fn read(&self, labelled: bool) -> Result<Records> {
+    fn read(&self, wanted: Wanted) -> Result<Records> {
         let dataset = self.dataset();
         if dataset == Dataset::Digits && self.data_root.is_some() {
             bail!(
@@ -117,12 +118,7 @@ impl PublicDataArgs {
         } else {
             let default = format!("wp3_d3.2_saferlearn/src/input-data/{}", dataset.folder());
             let root = self.data_root.clone().unwrap_or_else(|| PathBuf::from(default));
-            let scale = self.scale.scale;
-            if labelled {
-                dataset.load(&root, Split::Train, orientation, scale)?
-            } else {
-                dataset.load_images(&root, Split::Train, orientation, scale)?
-            }
+            dataset.load(&root, Split::Train, orientation, self.scale.scale, wanted)?
         };
         if self.private_data {
             records.privacy = Privacy::Private;

@@ -13,8 +13,8 @@ pub use digits::{digits, enlarge_digits};
 pub use folders::{folders, has_splits};
 pub use images::{Images, RangeRule, Scale};
 pub use labels::{LabelColumn, LabelRow, Labels, read_label_csv, read_labels_of, write_csv};
-pub use numbered::{in_place_of, numbered_folders};
-pub use public::{Dataset, Orientation, Split, mnist};
+pub use numbered::{InPlace, numbered_folders};
+pub use public::{Dataset, Orientation, Split, Wanted, mnist};
 pub use shard::{Assignment, Shard, ShardIndices, ShardMetadata, class_counts};
 pub use soft_labels::SoftLabels;
 

@@ -197,6 +197,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("soft_labels_path", path("soft_labels.pt"))?
         .field("total_samples", images.len())?
         .field("num_teachers", ids.len())?
+        .field("folders_without_model", &teachers.without_model)?
         .field("teacher_ids", &ids)?
         .field("panel", panel)?
         .field("aggregate", args.aggregate.word())?

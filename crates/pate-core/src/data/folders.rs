@@ -297,7 +297,7 @@ fn check_values(folder: &Path, all: &[Picture]) -> Result<()> {
             ));
         }
     }
-    let deepest = all.iter().map(|picture| picture.deepest.map_or(u16::MAX, |value| value)).max();
+    let deepest = all.iter().map(|picture| picture.deepest.unwrap_or(u16::MAX)).max();
     if let Some(deepest) = deepest.filter(|deepest| *deepest < DEEP) {
         return Err(Error::content(
             folder,

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,20 +28,45 @@ pub fn numbered_folders(dir: &Path, prefix: &str) -> Result<BTreeMap<u64, PathBu
     Ok(folders)
 }
 
-/// What a folder holds in place of the file `name`, in words: another spelling of it, other files, or nothing.
-pub fn in_place_of(folder: &Path, name: &str) -> String {
-    let Ok(entries) = fs::read_dir(folder) else { return "it cannot be read".to_owned() };
-    let mut names: Vec<String> =
-        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| !name.starts_with('.'));
-    names.sort();
-    let stem = |name: &str| Path::new(name).file_stem().map(|stem| stem.to_string_lossy().to_lowercase());
-    if let Some(like) = names.iter().find(|other| stem(other) == stem(name)) {
-        return format!("it holds {}", input_file::shown(like, 80));
+/// What a folder holds where the file `name` is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InPlace {
+    /// The same name in other letters, which another system would take for it.
+    OtherCase(String),
+    /// A file with the same stem, such as `model.pt`, or else the first of the others.
+    Other(String),
+    /// Nothing that is not hidden.
+    Nothing,
+    /// It cannot be read.
+    Unread,
+}
+
+impl InPlace {
+    /// Looks into `folder`.
+    pub fn of(folder: &Path, name: &str) -> Self {
+        let Ok(entries) = fs::read_dir(folder) else { return Self::Unread };
+        let mut names: Vec<String> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| !name.starts_with('.'));
+        names.sort();
+        if let Some(same) = names.iter().find(|other| other.eq_ignore_ascii_case(name)) {
+            return Self::OtherCase(same.clone());
+        }
+        let stem = |name: &str| Path::new(name).file_stem().map(|stem| stem.to_string_lossy().to_lowercase());
+        let like = names.iter().find(|other| stem(other) == stem(name));
+        like.or(names.first()).map_or(Self::Nothing, |other| Self::Other(other.clone()))
     }
-    match &names[..] {
-        [] => "it is empty".to_owned(),
-        [first, ..] => format!("it holds {} and no {name}", input_file::shown(first, 80)),
+}
+
+impl fmt::Display for InPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherCase(name) | Self::Other(name) => {
+                write!(f, "it holds {}", input_file::shown(name, 80))
+            }
+            Self::Nothing => f.write_str("it is empty"),
+            Self::Unread => f.write_str("it cannot be read"),
+        }
     }
 }
 
@@ -74,10 +100,17 @@ mod tests {
     #[test]
     fn what_stands_in_a_models_place_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(in_place_of(dir.path(), "model.pth"), "it is empty");
-        artifact::write_bytes(&dir.path().join("best.pth"), artifact::Access::Public, b"").unwrap();
-        assert_eq!(in_place_of(dir.path(), "model.pth"), "it holds best.pth and no model.pth");
-        artifact::write_bytes(&dir.path().join("MODEL.PT"), artifact::Access::Public, b"").unwrap();
-        assert_eq!(in_place_of(dir.path(), "model.pth"), "it holds MODEL.PT");
+        let put = |name: &str| {
+            artifact::write_bytes(&dir.path().join(name), artifact::Access::Public, b"").unwrap()
+        };
+        let found = || InPlace::of(dir.path(), "model.pth");
+        assert_eq!(found(), InPlace::Nothing);
+        assert_eq!(InPlace::of(&dir.path().join("gone"), "model.pth"), InPlace::Unread);
+        put("best.pth");
+        assert_eq!(found().to_string(), "it holds best.pth");
+        put("MODEL.PT");
+        assert_eq!(found(), InPlace::Other("MODEL.PT".to_owned()));
+        put("Model.pth");
+        assert_eq!(found(), InPlace::OtherCase("Model.pth".to_owned()));
     }
 }

@@ -84,31 +84,7 @@ impl Dataset {
         split: Split,
         orientation: Orientation,
         scale: Option<Scale>,
-    ) -> Result<Records> {
-        self.read(root, split, orientation, scale, true)
-    }
-
-    /// [`Dataset::load`] without labels, which need not be there: every image has the class 0 of one.
-    ///
-    /// # Errors
-    /// As [`Dataset::load`].
-    pub fn load_images(
-        self,
-        root: &Path,
-        split: Split,
-        orientation: Orientation,
-        scale: Option<Scale>,
-    ) -> Result<Records> {
-        self.read(root, split, orientation, scale, false)
-    }
-
-    fn read(
-        self,
-        root: &Path,
-        split: Split,
-        orientation: Orientation,
-        scale: Option<Scale>,
-        labelled: bool,
+        wanted: Wanted,
     ) -> Result<Records> {
         if self == Self::Digits {
             return digits();
@@ -126,7 +102,7 @@ impl Dataset {
             ));
         }
         let mut files = vec![images_path];
-        let labels = if labelled {
+        let labels = if wanted == Wanted::Labelled {
             let (labels, labels_path) = self.array(root, split, "labels-idx1")?;
             let labels = Labels::from_array(&labels_path, &classes_of_qmnist(labels)?, self.classes())?;
             if images.len() != labels.len() {
@@ -232,6 +208,15 @@ pub enum Split {
     Test,
 }
 
+/// What of a data set a step needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Images and their labels.
+    Labelled,
+    /// Images alone: labels need not be there and are not read, and every image has the class 0 of one.
+    Images,
+}
+
 /// Which way up EMNIST's images are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orientation {
@@ -246,7 +231,7 @@ pub enum Orientation {
 /// # Errors
 /// As [`Dataset::load`].
 pub fn mnist(root: &Path, split: Split, scale: Option<Scale>) -> Result<Records> {
-    Dataset::Mnist.load(root, split, Orientation::Raw, scale)
+    Dataset::Mnist.load(root, split, Orientation::Raw, scale, Wanted::Labelled)
 }
 
 /// QMNIST's labels are `[n, 8]`, int32: the class, then who wrote the character, and where it came from. Others stay as they are.

@@ -62,15 +62,8 @@ impl ShardMetadata {
     /// # Errors
     /// No JSON of this form, a class outside `0..classes`, no records at all.
     pub fn load(path: &Path, classes: i64) -> Result<Self> {
-        let wrong = |problem: String| {
-            let cure =
-                "it needs teacher_id, shard_size and class_distribution, as prepare-shards writes them";
-            Error::content(path, problem, cure)
-        };
-        let metadata: Self = parsed(path).map_err(|problem| match problem {
-            Parsed::Unread(error) => error,
-            Parsed::Other(e) => wrong(format!("it is no shard metadata ({e})")),
-        })?;
+        let cure = "it needs teacher_id, shard_size and class_distribution, as prepare-shards writes them";
+        let metadata: Self = parsed(path, "shard metadata", cure)?;
         metadata.counts(path, classes)?;
         Ok(metadata)
     }
@@ -125,17 +118,13 @@ impl ShardMetadata {
     }
 }
 
-/// Why a JSON file is not what it should be.
-enum Parsed {
-    Unread(Error),
-    Other(serde_json::Error),
-}
-
-fn parsed<T: DeserializeOwned>(path: &Path) -> Result<T, Parsed> {
-    let text = input_file::read_text(path, input_file::JSON).map_err(|source| {
-        Parsed::Unread(artifact::Error::Read { path: path.to_path_buf(), source }.into())
-    })?;
-    artifact::json::parse(&text).and_then(serde_json::from_value).map_err(Parsed::Other)
+/// The content of a JSON file; `what` and `cure` are for the message where it is something else.
+fn parsed<T: DeserializeOwned>(path: &Path, what: &str, cure: &str) -> Result<T> {
+    let text = input_file::read_text(path, input_file::JSON)
+        .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
+    artifact::json::parse(&text)
+        .and_then(serde_json::from_value)
+        .map_err(|e| Error::content(path, format!("it is no {what} ({e})"), cure))
 }
 
 /// Count by class with absent classes left out, as reports write them.
@@ -247,17 +236,9 @@ impl ShardIndices {
     /// No JSON of the form `{"0": [rows], ...}`, no teacher, one that stands twice (`1` and `01`) or has no rows, a negative row, or
     /// a row that two teachers share.
     pub fn load(path: &Path) -> Result<Self> {
-        let wrong = |problem: String| {
-            Error::content(
-                path,
-                problem,
-                r#"it must read {"0": [rows of the training set], "1": [...], ...}"#,
-            )
-        };
-        let map: BTreeMap<String, Vec<i64>> = parsed(path).map_err(|problem| match problem {
-            Parsed::Unread(error) => error,
-            Parsed::Other(e) => wrong(format!("it is no list of shards ({e})")),
-        })?;
+        let cure = r#"it must read {"0": [rows of the training set], "1": [...], ...}"#;
+        let wrong = |problem: String| Error::content(path, problem, cure);
+        let map: BTreeMap<String, Vec<i64>> = parsed(path, "list of shards", cure)?;
         if map.is_empty() {
             return Err(wrong("it names no teacher".to_owned()));
         }

@@ -129,14 +129,8 @@ impl Teacher {
             }
             Err(_) if code && program.trusted => {
                 let failed = |e: TchError| {
-                    let text = e.to_string();
-                    let reason =
-                        text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
-                    Error::content(
-                        path,
-                        format!("its program cannot be loaded ({})", input_file::shown(reason, 80)),
-                        "save it again with torch.jit.save",
-                    )
+                    let problem = format!("its program cannot be loaded ({})", last_line(&e));
+                    Error::content(path, problem, "save it again with torch.jit.save")
                 };
                 let mut module = CModule::load_on_device(path, device).map_err(failed)?;
                 module.set_eval();
@@ -258,28 +252,28 @@ fn tolerance(scores: &Tensor) -> f64 {
     if matches!(scores.kind(), Kind::Half | Kind::BFloat16) { 0.05 } else { 1e-3 }
 }
 
+/// The interpreter's own words, which come after its trace.
+fn last_line(error: &TchError) -> String {
+    let text = error.to_string();
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+    input_file::shown(line, 200)
+}
+
 /// What a program gives for `x`, checked: `[n, classes]`, finite, as it gave it but as float32.
 fn run(path: &Path, module: &CModule, x: &Tensor, classes: Option<i64>) -> Result<Tensor> {
     let n = x.size()[0];
-    let shape = classes.map_or_else(|| "classes".to_owned(), |classes| classes.to_string());
-    let cure = format!("a teacher takes images {:?} and gives one tensor [images, {shape}]", x.size());
-    let scores = module.forward_ts(&[x]).map_err(|e| {
-        // The interpreter's own words come last, after its trace.
-        let text = e.to_string();
-        let reason = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
-        Error::content(
-            path,
-            format!("its program fails on {n} images ({})", input_file::shown(reason, 80)),
-            cure.as_str(),
-        )
-    })?;
+    let wrong = |problem: String| {
+        let shape = classes.map_or_else(|| "classes".to_owned(), |classes| classes.to_string());
+        let cure = format!("a teacher takes images {:?} and gives one tensor [images, {shape}]", x.size());
+        Error::content(path, problem, cure)
+    };
+    let scores = module
+        .forward_ts(&[x])
+        .map_err(|e| wrong(format!("its program fails on {n} images ({})", last_line(&e))))?;
     let fits = matches!(scores.size()[..], [m, k] if m == n && classes.is_none_or(|classes| k == classes));
     if !fits || !scores.is_floating_point() {
-        return Err(Error::content(
-            path,
-            format!("its program gave {:?} of shape {:?} for {n} images", scores.kind(), scores.size()),
-            cure,
-        ));
+        let (kind, shape) = (scores.kind(), scores.size());
+        return Err(wrong(format!("its program gave {kind:?} of shape {shape:?} for {n} images")));
     }
     // The logarithm of a probability of 0 is minus infinity.
     if bool::try_from(scores.f_isnan()?.f_logical_or(&scores.f_isposinf()?)?.f_any()?)? {
