@@ -32,7 +32,7 @@ impl Scale {
     const OVERSHOOT: f32 = 0.5;
 
     /// Values that use less than this share of a declared range belong to another one.
-    const LEAST_USE: f32 = 0.02;
+    const LEAST_USE: f32 = 0.1;
 
     /// A value on this scale, in `[0, 1]`.
     fn to_unit(self, x: f32) -> f32 {
@@ -336,6 +336,13 @@ fn scale_of(
             format!("{flag} is {scale}; give the right one"),
         ));
     }
+    if scale.low < 0.0 && low >= 0.0 {
+        return Err(Error::content(
+            path,
+            format!("its pixels run from {low} to {high}, and none is below 0, where {} is black", scale.low),
+            format!("{flag} is {scale}; give the right one"),
+        ));
+    }
     if high - low < range * Scale::LEAST_USE {
         return Err(Error::content(
             path,
@@ -440,6 +447,9 @@ mod tests {
             (floats([0.0, 51.0, 255.0, 0.0]), "unit"),
             (floats([0.0, 51.0, 255.0, 0.0]), "0..16"),
             (floats([-3.0, 0.5, 1.0, 0.0]), "signed"),
+            (floats([0.0, 0.5, 1.0, 0.2]), "signed"),
+            (floats([0.0, 0.5, 1.0, 0.2]), "0..16"),
+            (bytes([0, 1, 1, 0]), "0..16"),
             (floats([0.0; 4]), "unit"),
         ] {
             let error = load(array, declared(scale)).unwrap_err().to_string();
