@@ -22,8 +22,10 @@ const CONFIG: &str = "config/demo.json";
 const TEACHERS: u64 = 20;
 /// What the demo promises; it fails below.
 const STUDENT_PERCENT: f64 = 85.0;
-/// Three runs on different machines and pools gave 0.646, 0.589 and 0.591: mean 0.609, deviation 0.032; four of them below that.
-const DECODER_SHARE: f64 = 0.48;
+/// Decoders of the seeds 1, 2, 3, 4 and 42 gave 0.619, 0.602, 0.606, 0.615 and 0.591 under one classifier: mean 0.607, deviation 0.011; this
+/// is four of them below the mean. `pretrain-decoder`, `generate-candidates` and `label-filter` with the lines of the steps below, and --seed
+/// for the first, measure it.
+const DECODER_SHARE: f64 = 0.56;
 
 /// Runs the demo and prints its table. Exit code 1: it ran and missed what it promises.
 pub(crate) fn run(ctx: &Context) -> Result<ExitCode> {
