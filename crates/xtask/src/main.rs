@@ -49,7 +49,7 @@ enum Command {
     /// Set up libtorch if need be, then build all binaries.
     Build,
     /// Build, then run the whole pipeline on embedded data into `runs/demo/`: about six minutes on 2 cores.
-    Demo,
+    Demo(demo::Options),
     /// Build, then run all tests and the examples in the documentation.
     Test,
     /// Everything that a change must pass: format, lints, documentation, tidy, tests, conformance.
@@ -112,7 +112,7 @@ fn dispatch(command: Command, ctx: &Context) -> anyhow::Result<ExitCode> {
         Command::Setup { cuda } => setup::run(ctx, cuda).map(|_| ExitCode::SUCCESS),
         Command::Doctor => Ok(doctor::run(ctx)),
         Command::Build => check::build(ctx).map(|()| ExitCode::SUCCESS),
-        Command::Demo => demo::run(ctx),
+        Command::Demo(options) => demo::run(ctx, &options),
         Command::Test => check::test(ctx).map(|report| report.exit_code()),
         Command::Ci => check::ci(ctx),
         Command::Tidy => tidy::check(ctx).map(|()| ExitCode::SUCCESS),
@@ -146,6 +146,9 @@ mod tests {
             "xtask setup --cuda",
             "xtask data mnist fashion --root d",
             "xtask completions --out c",
+            "xtask demo",
+            "xtask demo --seed 7",
+            "xtask demo --seeds 42,142",
             "xtask bench --quick --part a1,b --rounds 2 --threads 1",
         ] {
             assert!(parses(line), "{line}");
@@ -156,6 +159,7 @@ mod tests {
             "xtask data",
             "xtask data cifar",
             "xtask setup --cpu",
+            "xtask demo --seed 1 --seeds 2",
             "xtask help",
         ] {
             assert!(!parses(line), "{line}");
