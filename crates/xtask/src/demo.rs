@@ -22,11 +22,15 @@ const CONFIG: &str = "config/demo.json";
 const TEACHERS: u64 = 20;
 /// The last epoch's weights: with a learning rate that falls to nothing no epoch has to be chosen.
 const WEIGHTS: &str = "student_model_final.pth";
-/// What the demo promises; it fails below. This floor and [`DROP`] are provisional: both are to follow from
-/// `cargo xtask demo --seeds 42,142,242,342,442` (mean and 4 standard deviations), which nobody has run with these settings.
-const STUDENT_PERCENT: f64 = 85.0;
+/// What the demo promises; it fails below. `cargo xtask demo --seeds 42,142,242,342,442` gave students of 91.93, 92.40, 92.40, 92.89 and
+/// 93.19 %: mean 92.56, deviation 0.49; this is four deviations below the mean.
+const STUDENT_PERCENT: f64 = 90.6;
+/// The same seeds: 13.57, 14.66, 19.40, 12.02 and 15.57 points above the stronger control (mean 15.04, deviation 2.77). A control
+/// depends on luck more than a student does; this is what a demo has to show, 3.6 deviations below the mean.
 const MARGIN: f64 = 5.0;
-const DROP: f64 = 3.0;
+/// The same seeds: the validation accuracy fell by 3.31, 3.38, 0.29, 3.51 and 1.38 points at most from an epoch to the next (mean 2.37,
+/// deviation 1.46); this is four deviations above the mean.
+const DROP: f64 = 8.2;
 /// Decoders of the seeds 1, 2, 3, 4 and 42 gave 0.619, 0.602, 0.606, 0.615 and 0.591 under one classifier: mean 0.607, deviation 0.011; this
 /// is four of them below the mean. `pretrain-decoder`, `generate-candidates` and `label-filter` with the lines of the steps below, and --seed
 /// for the first, measure it.
