@@ -10,7 +10,7 @@ use dp_accounting::calibrate::{Accountant, DpSgd};
 use pate_core::augment::{Augmentation, Geometry};
 use pate_core::data::{ImageSpec, Images, Labels, Normalisation, Privacy, RangeRule, Records, Shard};
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
-use pate_core::models::{Decoder, Program, Teacher};
+use pate_core::models::{Decoder, Program, Teacher, UcStub};
 use pate_core::nn::Schedule;
 use pate_core::progress::Silent;
 use pate_core::select::diversity;
@@ -197,12 +197,17 @@ fn classifier_plan(settings: &Classifier, seed: u64) -> ClassifierPlan {
     }
 }
 
+fn network(records: &Records, plan: &ClassifierPlan) -> Result<UcStub> {
+    Ok(UcStub::new(records.spec(), plan.seed, Device::Cpu)?)
+}
+
 /// Trains one teacher, all epochs.
 pub(crate) fn teacher_training(run: &Run<'_>) -> Result<Measured> {
     let records = run.inputs.records(SHARD, "shards/teacher_0/shard_labels.pt")?;
     let plan = classifier_plan(&run.inputs.settings.teacher, run.inputs.settings.seed);
-    let (seconds, trained) =
-        run.timed(|| Ok(classifier::train(&records, None, None, &plan, Device::Cpu, &Silent)?))?;
+    let (seconds, trained) = run.timed(|| {
+        Ok(classifier::train(network(&records, &plan)?, &records, None, None, &plan, Device::Cpu, &Silent)?)
+    })?;
     let last = trained.history.last().map(|epoch| epoch.train_loss);
     Ok((seconds, json!({ "images": records.len() * plan.epochs, "loss": last })))
 }
@@ -214,8 +219,17 @@ pub(crate) fn student_epoch(run: &Run<'_>) -> Result<Measured> {
     let plan = classifier_plan(settings, run.inputs.settings.seed);
     let (train, validation) = classifier::split(records.len(), settings.train_split, plan.seed)?;
     let (train, validation) = (records.select(&train)?, records.select(&validation)?);
-    let (seconds, trained) =
-        run.timed(|| Ok(classifier::train(&train, None, Some(&validation), &plan, Device::Cpu, &Silent)?))?;
+    let (seconds, trained) = run.timed(|| {
+        Ok(classifier::train(
+            network(&train, &plan)?,
+            &train,
+            None,
+            Some(&validation),
+            &plan,
+            Device::Cpu,
+            &Silent,
+        )?)
+    })?;
     let last = trained.history.last().map(|epoch| epoch.train_loss);
     Ok((
         per_epoch(seconds, plan.epochs),

@@ -13,7 +13,7 @@ use pate_core::data::{
 };
 use pate_core::distance;
 use pate_core::evaluate;
-use pate_core::models::UcStub;
+use pate_core::models::Classifier;
 use pate_core::rng::{Purpose, Stream};
 use picture::Sample;
 use serde::Serialize;
@@ -220,7 +220,7 @@ impl Shards {
 pub struct Reference {
     /// The shards.
     pub shards: Shards,
-    network: UcStub,
+    network: Box<dyn Classifier>,
     normalisation: Normalisation,
     features: Tensor,
     near: f64,
@@ -258,7 +258,7 @@ impl Reference {
     /// A network for images of another shape, or a stop.
     pub fn new(
         shards: Shards,
-        network: UcStub,
+        network: Box<dyn Classifier>,
         normalisation: Normalisation,
         near: f64,
         ctx: &Context,
@@ -277,7 +277,7 @@ impl Reference {
             }
         }
         let real = Images::concat(&real)?;
-        let features = compare::features(&network, &normalisation, &real, ctx.device, &ctx.watch())?;
+        let features = compare::features(&*network, &normalisation, &real, ctx.device, &ctx.watch())?;
         Ok(Self { shards, network, normalisation, features, near, seed: ctx.seed })
     }
 
@@ -365,7 +365,7 @@ impl Reference {
             num_samples += images.len();
             let some = images.select(&some_rows(images.len(), per_teacher, self.seed, 2 + id))?;
             features.push(compare::features(
-                &self.network,
+                &*self.network,
                 &self.normalisation,
                 &some,
                 ctx.device,

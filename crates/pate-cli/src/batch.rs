@@ -476,7 +476,7 @@ impl Batch<'_> {
                 None => generate::pool(&decoder, self.pool_size, seed, &draw, first, watch)?,
             };
             if generation.teachers_per_pool > 1 && rounds == 1 {
-                shared.last_pool.replace(Some((key, pool.share())));
+                shared.last_pool.replace(Some((key, pool.clone())));
             }
             labelled.extend(label(teacher.filter_inputs().teacher, &pool.images, plan.batch_size, watch)?);
             pools.push(pool);

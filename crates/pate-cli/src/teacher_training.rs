@@ -50,7 +50,8 @@ impl TeacherJob<'_> {
             let _own = input_file::own();
             UcStub::load(self.path, shard.spec(), device)?
         } else {
-            let trained = classifier::train(&shard, None, None, self.plan, device, watch)
+            let network = UcStub::new(shard.spec(), self.plan.seed, device)?;
+            let trained = classifier::train(network, &shard, None, None, self.plan, device, watch)
                 .with_context(|| format!("cannot train {}", self.path.display()))?;
             let record = models::save(&trained.network, self.path, Access::Private)?;
             write_bytes(&mark_path, Access::Private, format!("{mark}\n{}\n", record.sha256).as_bytes())?;

@@ -37,7 +37,8 @@ pub struct IndexArgs {
     pub(crate) scale: ShardScaleArgs,
 }
 
-/// Shards by row numbers in MNIST's training set.
+/// Shards by row numbers in MNIST's training set. A clone has the same images in memory.
+#[derive(Clone)]
 pub struct IndexedShards {
     records: Records,
     indices: ShardIndices,
@@ -65,17 +66,6 @@ impl IndexArgs {
 }
 
 impl IndexedShards {
-    /// The same shards for another thread: the images are these, not copies.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self {
-            records: self.records.share(),
-            indices: self.indices.clone(),
-            path: self.path.clone(),
-            files: self.files.clone(),
-        }
-    }
-
     /// One teacher's shard.
     ///
     /// # Errors

@@ -115,7 +115,7 @@ impl VaeBatch<'_> {
         let ids: Vec<u64> = self.ids.clone().collect();
         let groups: Vec<&[u64]> = ids.chunks(self.group_size).collect();
         let n_workers = parallel::workers(ctx.device).min(groups.len());
-        let workers = (0..n_workers).map(|_| indexed.as_ref().map(IndexedShards::share)).collect();
+        let workers = (0..n_workers).map(|_| indexed.clone()).collect();
         let threads = if n_workers > 1 { 1 } else { parallel::workers(ctx.device) };
         let (watch, program, seed, device) = (ctx.watch(), ctx.program(), ctx.seed, ctx.device);
         let progress = ctx.progress();

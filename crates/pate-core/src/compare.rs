@@ -6,7 +6,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::data::{Images, Normalisation};
 use crate::evaluate::wilson_95;
-use crate::models::UcStub;
+use crate::models::Classifier;
+use crate::nn::Pass;
 use crate::parallel::OneThread;
 use crate::progress::Progress;
 use crate::{Error, Result, distance, parallel, tensor};
@@ -25,14 +26,14 @@ const BLOCK: i64 = 1024;
 /// # Errors
 /// Images of another shape than the network's, or a stop.
 pub fn features(
-    network: &UcStub,
+    network: &dyn Classifier,
     normalisation: &Normalisation,
     images: &Images,
     device: Device,
     progress: &dyn Progress,
 ) -> Result<Tensor> {
     let workers =
-        (0..parallel::workers(device)).map(|_| (network.share(), images.tensor().shallow_clone())).collect();
+        (0..parallel::workers(device)).map(|_| (network.alias(), images.tensor().shallow_clone())).collect();
     let mut parts = Vec::new();
     parallel::batches(
         images.len() as i64,
@@ -42,7 +43,7 @@ pub fn features(
         |(network, images), first, n| {
             let _guard = tch::no_grad_guard();
             let x = normalisation.apply(&images.f_narrow(0, first, n)?.f_to_device(device)?);
-            Ok(network.hidden(&x, None).f_to_device(Device::Cpu)?)
+            Ok(network.features(&x, &mut Pass::Infer).f_to_device(Device::Cpu)?)
         },
         |_, _, part| {
             parts.push(part);

@@ -157,7 +157,8 @@ pub enum Privacy {
     Private,
 }
 
-/// Images with their labels.
+/// Images with their labels. A clone has the same images in memory.
+#[derive(Clone)]
 pub struct Records {
     /// `[n, c, h, w]` in `[0, 1]`.
     pub images: Images,
@@ -204,20 +205,6 @@ impl Records {
     pub fn inputs(&self) -> Result<Vec<FileRecord>> {
         let files = self.files.iter().map(|path| FileRecord::of(path));
         Ok(files.chain(self.listing.clone().map(Ok)).collect::<Result<_, artifact::Error>>()?)
-    }
-
-    /// The same records for another thread: the images are these, not copies.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self {
-            images: Images::trusted(self.images.tensor().shallow_clone()),
-            labels: self.labels.clone(),
-            name: self.name.clone(),
-            privacy: self.privacy,
-            class_names: self.class_names.clone(),
-            files: self.files.clone(),
-            listing: self.listing.clone(),
-        }
     }
 
     /// The records at `rows`, in that order.

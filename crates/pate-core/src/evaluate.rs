@@ -6,7 +6,8 @@ use serde::Serialize;
 use tch::{Kind, Reduction, Tensor};
 
 use crate::data::{Images, Normalisation, Records};
-use crate::models::UcStub;
+use crate::models::Classifier;
+use crate::nn::Pass;
 use crate::progress::Progress;
 use crate::{Error, Result, distance, parallel, tensor};
 
@@ -55,7 +56,7 @@ pub fn wilson_95(hits: u64, n: u64) -> [f64; 2] {
 /// # Errors
 /// No records, or a stop.
 pub fn classifier(
-    network: &UcStub,
+    network: &dyn Classifier,
     normalisation: &Normalisation,
     records: &Records,
     device: tch::Device,
@@ -78,7 +79,7 @@ pub fn classifier(
     let mut confusion = vec![vec![0u64; classes]; classes];
     let mut loss = 0.0;
     let workers = (0..parallel::workers(device))
-        .map(|_| (network.share(), records.images.tensor().shallow_clone(), records.labels.tensor()))
+        .map(|_| (network.alias(), records.images.tensor().shallow_clone(), records.labels.tensor()))
         .collect();
     parallel::batches(
         records.len() as i64,
@@ -89,7 +90,7 @@ pub fn classifier(
             let _guard = tch::no_grad_guard();
             let x = images.f_narrow(0, first, n)?.f_to_device(device)?;
             let truth = labels.f_narrow(0, first, n)?.f_to_device(device)?;
-            let log_p = network.forward(&normalisation.apply(&x), None);
+            let log_p = network.log_probs(&normalisation.apply(&x), &mut Pass::Infer);
             let loss = log_p
                 .f_nll_loss::<Tensor>(&truth, None, Reduction::Sum, -100)?
                 .f_to_kind(Kind::Double)?

@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use crate::augment::Augmentation;
 use crate::data::{Images, Normalisation};
 use crate::models::{Decoder, Vae};
+use crate::nn::Pass;
 use crate::parallel::OneThread;
 use crate::progress::{Progress, Silent};
 use crate::rng::{Purpose, Stream, TorchGenerator};
@@ -112,16 +113,14 @@ pub struct Pool {
     pub latents: Tensor,
 }
 
-impl Pool {
-    /// The same pool again: its tensors are these, not copies.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self {
-            images: Images::trusted(self.images.tensor().shallow_clone()),
-            latents: self.latents.shallow_clone(),
-        }
+/// An alias: it has the same memory.
+impl Clone for Pool {
+    fn clone(&self) -> Self {
+        Self { images: self.images.clone(), latents: self.latents.shallow_clone() }
     }
+}
 
+impl Pool {
     /// Several pools, one after the other.
     ///
     /// # Errors
@@ -165,8 +164,9 @@ pub fn reconstructions(
     let n = n.min(images.len() as i64);
     let originals = images.tensor().f_narrow(0, 0, n)?;
     let device = network.decoder.device();
-    let (mu, _) = network.encoder.forward(&normalisation.apply(&originals.f_to_device(device)?));
-    let made = network.decoder.forward(&mu).f_to_device(Device::Cpu)?;
+    let (mu, _) =
+        network.encoder.forward(&normalisation.apply(&originals.f_to_device(device)?), &mut Pass::Infer);
+    let made = network.decoder.forward(&mu, &mut Pass::Infer).f_to_device(Device::Cpu)?;
     let mut rows = Vec::new();
     tensor::batches(n, per_row, |first, n| {
         rows.push(originals.f_narrow(0, first, n)?);
@@ -286,7 +286,7 @@ pub(crate) fn decode(decoder: &Decoder, z: &Tensor, progress: &dyn Progress) -> 
     let n = z.size()[0];
     let images = Tensor::f_empty(decoder.spec().batch(n), (Kind::Float, Device::Cpu))?;
     let workers = (0..parallel::workers(decoder.device()))
-        .map(|_| (decoder.share(), z.shallow_clone(), images.shallow_clone()))
+        .map(|_| (decoder.clone(), z.shallow_clone(), images.shallow_clone()))
         .collect();
     parallel::batches(
         n,
@@ -296,7 +296,7 @@ pub(crate) fn decode(decoder: &Decoder, z: &Tensor, progress: &dyn Progress) -> 
         |(decoder, z, images), first, rows| {
             let _guard = tch::no_grad_guard();
             let part = z.f_narrow(0, first, rows)?.f_to_device(decoder.device())?;
-            images.f_narrow(0, first, rows)?.f_copy_(&decoder.forward(&part))?;
+            images.f_narrow(0, first, rows)?.f_copy_(&decoder.forward(&part, &mut Pass::Infer))?;
             Ok(())
         },
         |_, _, ()| Ok(()),

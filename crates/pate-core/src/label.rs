@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use crate::data::Images;
 use crate::models::Teacher;
+use crate::nn::Pass;
 use crate::progress::Progress;
 use crate::{Result, parallel, tensor};
 
@@ -49,7 +50,7 @@ pub fn label(
     let mut all = Labelled::default();
     let whole = |teacher| (teacher, images.tensor().shallow_clone());
     let shares: Option<Vec<_>> =
-        (0..parallel::workers(teacher.device())).map(|_| teacher.share().map(whole)).collect();
+        (0..parallel::workers(teacher.device())).map(|_| teacher.alias().map(whole)).collect();
     let rows = images.len() as i64;
     // What an image gets does not depend on its batch; on the CPU small ones stay in the cache.
     let most = if teacher.device() == tch::Device::Cpu { CPU_BATCH } else { i64::MAX };
@@ -78,7 +79,8 @@ pub fn label(
 
 fn label_batch(teacher: &Teacher, images: &Tensor) -> Result<Labelled> {
     let _guard = tch::no_grad_guard();
-    let probabilities = teacher.log_probs(&images.f_to_device(teacher.device())?)?.f_exp()?;
+    let probabilities =
+        teacher.log_probs(&images.f_to_device(teacher.device())?, &mut Pass::Infer)?.f_exp()?;
     let (confidences, labels) = probabilities.f_max_dim(-1, false)?;
     Ok(Labelled {
         labels: tensor::to_i64(&labels)?,

@@ -1,9 +1,11 @@
 //! The networks. Field names are the keys of PyTorch's `state_dict`, so that files go both ways.
 
+mod classifier;
 mod teacher;
 mod ucstub;
 mod vae;
 
+pub use classifier::Classifier;
 pub use teacher::{Program, Scores, Teacher};
 pub use ucstub::UcStub;
 pub use vae::{Decoder, Encoder, GroupedVae, Vae};
@@ -12,19 +14,25 @@ use artifact::{Access, AtomicFile, FileRecord};
 use std::path::Path;
 use tensorfile::Array;
 
-use crate::nn::Network;
+use crate::nn::{self, Module};
 use crate::tensor::HostTensors;
 use crate::{Error, Result};
 
-/// Writes a network as `torch.save(state_dict)` would; `torch.load(..., weights_only=True)` reads it.
+/// Writes a network as `torch.save(state_dict)` would; `torch.load(..., weights_only=True)` reads it. What stands before all its
+/// names within a larger network is left out.
 ///
 /// # Errors
 /// Where the file cannot be written; nothing is left under its name then.
-pub fn save(network: &impl Network, path: &Path, access: Access) -> Result<FileRecord> {
-    let tensors = HostTensors::of(network.parameters())?;
+pub fn save(network: &dyn Module, path: &Path, access: Access) -> Result<FileRecord> {
+    let tensors = host_tensors(network)?;
     let mut file = AtomicFile::create(path, access)?;
     tensorfile::pt::write_dict(&mut file, &tensors.views()?)?;
     Ok(file.commit()?)
+}
+
+fn host_tensors(network: &dyn Module) -> Result<HostTensors> {
+    let own = |name: &str| name.strip_prefix(network.scope()).unwrap_or(name).to_owned();
+    HostTensors::of(nn::parameters(network).into_iter().map(|p| (own(p.name()), p.value())))
 }
 
 /// The tensors of a weights file in any container: those called `names`, wherever they stand, and what stands beside them.
@@ -56,9 +64,11 @@ mod tests {
     use super::*;
     use crate::data::ImageSpec;
 
-    fn assert_equal(a: &impl Network, b: &impl Network, case: &str) {
-        for ((name, a), (_, b)) in a.parameters().iter().zip(b.parameters()) {
-            assert!(a.equal(b), "{case}{name}");
+    fn assert_equal(a: &dyn Module, b: &dyn Module, case: &str) {
+        let (a, b) = (nn::parameters(a), nn::parameters(b));
+        assert_eq!(a.len(), b.len());
+        for (a, b) in a.into_iter().zip(b) {
+            assert!(a.value().equal(b.value()), "{case}{}", a.name());
         }
     }
 
@@ -79,10 +89,10 @@ mod tests {
         };
         let spec = ImageSpec { channels: 1, height: 8, width: 8, classes: 3 };
         let stub = UcStub::new(spec, 1, Device::Cpu).unwrap();
-        let tensors = HostTensors::of(stub.parameters()).unwrap();
+        let tensors = host_tensors(&stub).unwrap();
         let vae = Vae::new(spec, 5, 1, Device::Cpu).unwrap();
-        let whole = HostTensors::of(vae.parameters()).unwrap();
-        let decoder = HostTensors::of(vae.decoder.parameters()).unwrap();
+        let whole = host_tensors(&vae).unwrap();
+        let decoder = host_tensors(&vae.decoder).unwrap();
         for prefix in ["", "_module.", "module.", "model.", "net.", "model._orig_mod.", "teacher.network."] {
             write(prefix, &tensors, &["n_averaged", "model.num_batches_tracked"]);
             assert_equal(&UcStub::load(&path, spec, Device::Cpu).unwrap(), &stub, prefix);
@@ -99,7 +109,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.pth");
         let spec = ImageSpec { channels: 1, height: 8, width: 8, classes: 3 };
-        let tensors = HostTensors::of(UcStub::new(spec, 1, Device::Cpu).unwrap().parameters()).unwrap();
+        let tensors = host_tensors(&UcStub::new(spec, 1, Device::Cpu).unwrap()).unwrap();
         let mut views: Vec<(String, View<'_>)> = tensors
             .views()
             .unwrap()

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use crate::data::Images;
 use crate::generate::decode;
 use crate::models::{Decoder, Teacher};
-use crate::nn::{Adam, Optimizer as _};
+use crate::nn::{Adam, Optimizer as _, Pass};
 use crate::progress::{Progress, Silent};
 use crate::rng::{Purpose, Stream};
 use crate::{Result, parallel, tensor};
@@ -85,8 +85,10 @@ pub fn steer(
     for step in 0..=plan.steps {
         let z = latents[0].f_detach()?.f_set_requires_grad(step < plan.steps)?;
         let log_p = {
-            let _guard = (step == plan.steps).then(tch::no_grad_guard);
-            teacher.log_probs(&decoder.forward(&z))?.f_gather(1, &classes, false)?.f_squeeze_dim(1)?
+            let mut pass = if step == plan.steps { Pass::Infer } else { Pass::differentiate() };
+            let images = decoder.forward(&z, &mut pass);
+            let _guard = pass.guard();
+            teacher.log_probs(&images, &mut pass)?.f_gather(1, &classes, false)?.f_squeeze_dim(1)?
         };
         {
             let _guard = tch::no_grad_guard();
@@ -123,7 +125,7 @@ struct Starts {
 }
 
 impl Starts {
-    fn share(&self) -> Self {
+    fn alias(&self) -> Self {
         Self {
             z0: self.z0.shallow_clone(),
             classes: self.classes.shallow_clone(),
@@ -191,7 +193,9 @@ fn steer_until(
         let rows = tensor::from_i64(&rows).f_to_device(device)?;
         let z = state[0].f_detach()?.f_set_requires_grad(true)?;
         let wanted = classes.f_index_select(0, &rows)?.f_unsqueeze(1)?;
-        let log_p = teacher.log_probs(&decoder.forward(&z))?.f_gather(1, &wanted, false)?.f_squeeze_dim(1)?;
+        let mut pass = Pass::differentiate();
+        let images = decoder.forward(&z, &mut pass);
+        let log_p = teacher.log_probs(&images, &mut pass)?.f_gather(1, &wanted, false)?.f_squeeze_dim(1)?;
         let now = tensor::to_f32(&log_p.f_detach()?)?;
         let (mut better, mut left) = (Vec::new(), Vec::new());
         for (at, (&(row, step), &log_p)) in group.iter().zip(&now).enumerate() {
@@ -323,7 +327,7 @@ pub fn make_missing(
     let rows_at_once = if plan.stop_confidence.is_some() { QUEUE } else { GROUP };
     let starts = Starts { z0, classes, noises };
     let shares: Option<Vec<_>> = (0..parallel::workers(decoder.device()))
-        .map(|_| Some((decoder.share(), teacher.share()?, starts.share())))
+        .map(|_| Some((decoder.clone(), teacher.alias()?, starts.alias())))
         .collect();
     match shares {
         Some(workers) => parallel::batches(
@@ -367,7 +371,7 @@ mod tests {
         let cpu = tch::Device::Cpu;
         let decoder = Vae::new(SPEC, 8, 1, cpu).unwrap().decoder;
         let normalisation = Normalisation::new(&[0.1307], &[0.3081]).unwrap();
-        (decoder, Teacher::from_network(UcStub::new(SPEC, 2, cpu).unwrap(), normalisation, cpu))
+        (decoder, Teacher::from_network(&UcStub::new(SPEC, 2, cpu).unwrap(), normalisation))
     }
 
     fn make(plan: SteeringPlan, pool: Option<&PoolStarts<'_>>) -> SteeredImages {

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use pate_core::data::{ImageSpec, Normalisation};
-use pate_core::models::{Decoder, Program, Teacher, UcStub, Vae};
-use pate_core::nn::{Adam, Network, Optimizer, Sgd, trainable};
+use pate_core::models::{Classifier, Decoder, Program, Teacher, UcStub, Vae};
+use pate_core::nn::{self, Adam, Module, Optimizer, Pass, Sgd, trainable};
 use pate_core::tensor::{from_f32, from_i64, gradients, to_f32};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -23,10 +23,11 @@ fn wave(shape: &[i64], k: usize, scale: f64) -> Tensor {
     from_f32(&values, shape).unwrap()
 }
 
-fn fill(network: &impl Network, names: &str, first: usize) {
+fn fill(network: &dyn Module, names: &str, first: usize) {
     let _guard = tch::no_grad_guard();
-    let chosen = network.parameters().into_iter().filter(|(name, _)| name.starts_with(names));
-    for (i, (_, parameter)) in chosen.enumerate() {
+    let chosen = nn::parameters(network).into_iter().filter(|p| p.name().starts_with(names));
+    for (i, parameter) in chosen.enumerate() {
+        let parameter = parameter.value();
         parameter.detach().copy_(&wave(&parameter.size(), first + i, 0.08));
     }
 }
@@ -65,10 +66,10 @@ fn the_vae_computes_what_pytorchs_does() {
     fill(&vae, "decoder.", 8);
     let _guard = tch::no_grad_guard();
     let x: Tensor = wave(&[3, 1, 28, 28], 30, 0.5) + 0.5;
-    let (mu, logvar) = vae.encoder.forward(&x);
+    let (mu, logvar) = vae.encoder.forward(&x, &mut Pass::Infer);
     assert_close("mu", &to_f32(&mu).unwrap(), &golden("encoder_mu"), 1e-4);
     assert_close("logvar", &to_f32(&logvar).unwrap(), &golden("encoder_logvar"), 1e-4);
-    let image = to_f32(&vae.decoder.forward(&wave(&[3, 8], 31, 1.0))).unwrap();
+    let image = to_f32(&vae.decoder.forward(&wave(&[3, 8], 31, 1.0), &mut Pass::Infer)).unwrap();
     let pixels: Vec<f32> = image.into_iter().step_by(97).collect();
     assert_close("image", &pixels, &golden("decoder_every_97th_pixel"), 1e-5);
 }
@@ -79,7 +80,7 @@ fn the_classifier_and_its_gradients_are_pytorchs() {
     fill(&network, "", 16);
     let x: Tensor = wave(&[3, 1, 28, 28], 30, 0.5) + 0.5;
     let parameters = trainable(&network);
-    let log_p = network.forward(&x, None);
+    let log_p = network.log_probs(&x, &mut Pass::differentiate());
     assert_close("log p", &to_f32(&log_p).unwrap(), &golden("classifier_log_probs"), 1e-4);
     let loss = log_p.nll_loss(&from_i64(&[1, 5, 9]));
     let gradients = gradients(&loss, &parameters).unwrap();
@@ -98,13 +99,15 @@ fn saved_networks_load_again_under_pytorchs_names() {
     let access = artifact::Access::Private;
     pate_core::models::save(&vae, &vae_path, access).unwrap();
     pate_core::models::save(&vae.decoder, &decoder_path, access).unwrap();
-    let names: Vec<String> = vae.decoder.parameters().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names[..4], ["fc.weight", "fc.bias", "conv_t1.weight", "conv_t1.bias"]);
+    let names = ["fc.weight", "fc.bias", "conv_t1.weight", "conv_t1.bias"];
+    let read = tensorfile::read(&decoder_path).unwrap().into_state_dict(&names).unwrap();
+    assert!(names.iter().zip(&read).all(|(name, read)| *name == read.0), "{:?}", read[0].0);
     // A whole VAE's file serves as a decoder's.
     let z = wave(&[2, 8], 3, 1.0);
     let draw = |path: &Path| {
         let _guard = tch::no_grad_guard();
-        to_f32(&Decoder::load(path, ImageSpec::MNIST, Device::Cpu).unwrap().forward(&z)).unwrap()
+        to_f32(&Decoder::load(path, ImageSpec::MNIST, Device::Cpu).unwrap().forward(&z, &mut Pass::Infer))
+            .unwrap()
     };
     assert_eq!(draw(&vae_path), draw(&decoder_path));
     let error = UcStub::load(&vae_path, ImageSpec::MNIST, Device::Cpu).err().unwrap().to_string();
@@ -135,7 +138,7 @@ fn classifiers_that_pytorch_wrote_give_its_log_probabilities() {
         let plain = Normalisation::identity();
         let teacher = Teacher::load(&path, spec, plain, Program::default(), Device::Cpu).unwrap();
         let x: Tensor = wave(&[3, 1, side, side], 30, 0.5) + 0.5;
-        let found = to_f32(&teacher.log_probs(&x).unwrap()).unwrap();
+        let found = to_f32(&teacher.log_probs(&x, &mut Pass::Infer).unwrap()).unwrap();
         assert_close(&path.to_string_lossy(), &found, &numbers(&expected["log_probs"]), 1e-5);
     }
 }
@@ -147,7 +150,7 @@ fn decoders_that_pytorch_wrote_draw_its_images() {
     let _guard = tch::no_grad_guard();
     for (path, expected) in files {
         let decoder = Decoder::load(&path, ImageSpec::MNIST, Device::Cpu).unwrap();
-        let image = to_f32(&decoder.forward(&wave(&[3, 8], 31, 1.0))).unwrap();
+        let image = to_f32(&decoder.forward(&wave(&[3, 8], 31, 1.0), &mut Pass::Infer)).unwrap();
         let pixels: Vec<f32> = image.into_iter().step_by(97).collect();
         assert_close(&path.to_string_lossy(), &pixels, &numbers(&expected["every_97th_pixel"]), 1e-5);
     }

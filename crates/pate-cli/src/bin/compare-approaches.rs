@@ -15,7 +15,7 @@ use pate_cli::args::{ConfigArgs, RunArgs, ShardScaleArgs, parse_path};
 use pate_cli::{Context, Outcome, Step, markdown, pictures, training};
 use pate_core::augment::{Augmentation, Geometry};
 use pate_core::data::{self, ImageSpec, Normalisation};
-use pate_core::models::UcStub;
+use pate_core::models::{Classifier, UcStub};
 use pate_core::nn::Schedule;
 use pate_core::train::classifier::{self, ClassifierPlan, OptimizerKind};
 
@@ -161,10 +161,10 @@ fn feature_network(
     spec: ImageSpec,
     normalisation: &Normalisation,
     ctx: &Context,
-) -> Result<(UcStub, String)> {
+) -> Result<(Box<dyn Classifier>, String)> {
     if let Some(path) = &args.feature_model {
         let network = UcStub::load(path, spec, ctx.device).context("cannot use --feature-model")?;
-        return Ok((network, format!("the last hidden layer of {}", path.display())));
+        return Ok((Box::new(network), format!("the last hidden layer of {}", path.display())));
     }
     let digits = data::digits()?;
     let own = digits.spec();
@@ -196,7 +196,8 @@ fn feature_network(
     };
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);
-    let trained = classifier::train(&digits, None, None, &plan, ctx.device, progress)?;
+    let network = UcStub::new(digits.spec(), plan.seed, ctx.device)?;
+    let trained = classifier::train(network, &digits, None, None, &plan, ctx.device, progress)?;
     progress.finish();
     let text = format!(
         "the last hidden layer of UCStub trained on {} ({} images, {FEATURE_EPOCHS} epochs, seed {})",
@@ -205,7 +206,7 @@ fn feature_network(
         ctx.seed
     );
     // Its classes are those of digits; a network's features do not depend on the number of its classes.
-    Ok((trained.network, text))
+    Ok((Box::new(trained.network), text))
 }
 
 const FEATURE_EPOCHS: usize = 20;

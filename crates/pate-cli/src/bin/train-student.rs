@@ -216,7 +216,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .map(|soft| soft.select(train_rows.iter().map(|&row| row as usize)).tensor())
         .transpose()?;
     let (soft, validation) = (soft.as_ref(), Some(&validation));
-    let trained = classifier::train_kept(&train, soft, validation, &plan, ctx.device, progress, &checkpoint)?;
+    let network = UcStub::new(train.spec(), plan.seed, ctx.device)?;
+    let trained =
+        classifier::train_kept(network, &train, soft, validation, &plan, ctx.device, progress, &checkpoint)?;
     progress.finish();
 
     let (best_path, final_path) =

@@ -188,7 +188,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let paths = |teacher_id: u64| args.output_dir.join(teacher_id.to_string()).join("model.pth");
     // Every core trains another teacher: the parts of one teacher's small batches would wait for each other.
     let n_workers = parallel::workers(ctx.device).min(n_models as usize);
-    let workers = (0..n_workers).map(|_| (train.share(), test.as_ref().map(Records::share))).collect();
+    let workers = (0..n_workers).map(|_| (train.clone(), test.clone())).collect();
     let (device, seed, watch) = (ctx.device, ctx.seed, ctx.watch());
     let job = |(train, test): &mut (Records, Option<Records>), at: usize| {
         let teacher_id = args.start_id + at as u64;

@@ -10,7 +10,15 @@ use super::{ImageSpec, Labels};
 use crate::{Error, Result, tensor};
 
 /// Images `[n, c, h, w]`, float32, on the CPU until moved; every value is finite.
+///
+/// A clone is an alias: it has the same memory.
 pub struct Images(Tensor);
+
+impl Clone for Images {
+    fn clone(&self) -> Self {
+        Self(self.0.shallow_clone())
+    }
+}
 
 /// The values that black and white have in a file; a word on command lines, see [`Scale::from_str`].
 #[derive(Clone, Copy, Debug, PartialEq)]

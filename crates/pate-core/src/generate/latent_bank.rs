@@ -10,6 +10,7 @@ use crate::augment::Augmentation;
 use crate::data::{Images, Normalisation};
 use crate::generate::Draw;
 use crate::models::Encoder;
+use crate::nn::Pass;
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result, tensor};
 
@@ -53,7 +54,7 @@ impl LatentBank {
                 if let Some(augmentation) = augmentation {
                     x = augmentation.apply(&x, &mut stream)?;
                 }
-                let (mean, log_variance) = encoder.forward(&normalisation.apply(&x));
+                let (mean, log_variance) = encoder.forward(&normalisation.apply(&x), &mut Pass::Infer);
                 means.push(mean.f_to_device(Device::Cpu)?);
                 log_variances.push(log_variance.f_to_device(Device::Cpu)?);
                 Ok(())

@@ -4,8 +4,9 @@ use std::str::FromStr;
 use tch::{CModule, Device, Kind, TchError, Tensor};
 use tensorfile::Format;
 
-use super::UcStub;
+use super::{Classifier, UcStub};
 use crate::data::{ImageSpec, Normalisation};
+use crate::nn::Pass;
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result, tensor};
 
@@ -94,7 +95,7 @@ pub struct Teacher {
 }
 
 enum TeacherNetwork {
-    UcStub(UcStub),
+    Own(Box<dyn Classifier>),
     Script(CModule, Scores),
 }
 
@@ -125,7 +126,7 @@ impl Teacher {
         let (network, classes) = match read {
             Ok(network) => {
                 let classes = network.classes();
-                (TeacherNetwork::UcStub(network), classes)
+                (TeacherNetwork::Own(Box::new(network)), classes)
             }
             Err(_) if code && program.trusted => {
                 let failed = |e: TchError| {
@@ -158,19 +159,20 @@ impl Teacher {
     }
 
     /// A network that was trained here, as a teacher.
-    pub fn from_network(network: UcStub, normalisation: Normalisation, device: Device) -> Self {
-        let (path, format, classes) = (PathBuf::new(), Format::TorchZip, network.classes());
-        let network = TeacherNetwork::UcStub(network);
+    pub fn from_network(network: &dyn Classifier, normalisation: Normalisation) -> Self {
+        let (path, format, classes, device) =
+            (PathBuf::new(), Format::TorchZip, network.classes(), network.device());
+        let network = TeacherNetwork::Own(network.alias());
         Self { path, format, network, normalisation, classes, device }
     }
 
     /// The same teacher for another thread: its weights are these, not copies. `None` where it runs a program.
-    pub fn share(&self) -> Option<Self> {
-        let TeacherNetwork::UcStub(network) = &self.network else { return None };
+    pub fn alias(&self) -> Option<Self> {
+        let TeacherNetwork::Own(network) = &self.network else { return None };
         Some(Self {
             path: self.path.clone(),
             format: self.format,
-            network: TeacherNetwork::UcStub(network.share()),
+            network: TeacherNetwork::Own(network.alias()),
             normalisation: self.normalisation.clone(),
             classes: self.classes,
             device: self.device,
@@ -195,7 +197,7 @@ impl Teacher {
     /// What its program gives, for the report.
     pub fn scores(&self) -> Option<Scores> {
         match self.network {
-            TeacherNetwork::UcStub(_) => None,
+            TeacherNetwork::Own(_) => None,
             TeacherNetwork::Script(_, scores) => Some(scores),
         }
     }
@@ -205,7 +207,7 @@ impl Teacher {
         self.device
     }
 
-    /// Log-probabilities of images in `[0, 1]`, without dropout.
+    /// Log-probabilities of images in `[0, 1]`, without dropout: [`Pass::Infer`], or [`Pass::differentiate`] for gradients.
     ///
     /// # Shapes
     /// `[n, channels, height, width]` to `[n, classes]`.
@@ -213,10 +215,11 @@ impl Teacher {
     /// # Errors
     /// Where a TorchScript program fails or does not give one row of class scores per image, of the kind that it gave at first;
     /// scores that are not finite.
-    pub fn log_probs(&self, images: &Tensor) -> Result<Tensor> {
+    pub fn log_probs(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let _guard = pass.guard();
         let x = self.normalisation.apply(images);
         let log_probs = match &self.network {
-            TeacherNetwork::UcStub(network) => network.forward(&x, None),
+            TeacherNetwork::Own(network) => network.log_probs(&x, pass),
             TeacherNetwork::Script(module, kind) => {
                 let scores = run(&self.path, module, &x, Some(self.classes))?;
                 match kind {

@@ -3,9 +3,9 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 use tensorfile::Array;
 
-use super::{missing, read_tensors, shape_in};
+use super::{Classifier, missing, read_tensors, shape_in};
 use crate::data::ImageSpec;
-use crate::nn::{Conv2d, Linear, Network, Source};
+use crate::nn::{Conv2d, Linear, Module, Parameter, Pass, Source};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result, tensor};
 
@@ -13,6 +13,7 @@ use crate::{Error, Result, tensor};
 ///
 /// conv 3x3 to 32, ReLU, conv 3x3 to 64, ReLU, max-pool 2, dropout .25, linear to 128, ReLU, dropout .5, linear to classes,
 /// log-softmax. Input: images already normalised by the data set's mean and deviation.
+#[derive(Clone)]
 pub struct UcStub {
     conv1: Conv2d,
     conv2: Conv2d,
@@ -107,85 +108,54 @@ impl UcStub {
             classes: spec.classes,
         })
     }
+}
 
-    /// The same network for another thread: its weights are these, not copies.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self {
-            conv1: self.conv1.share(),
-            conv2: self.conv2.share(),
-            fc1: self.fc1.share(),
-            fc2: self.fc2.share(),
-            classes: self.classes,
-        }
+impl Module for UcStub {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
+        self.conv1.visit(f);
+        self.conv2.visit(f);
+        self.fc1.visit(f);
+        self.fc2.visit(f);
     }
+}
 
-    /// Number of classes that it tells apart.
-    pub fn classes(&self) -> i64 {
+impl Classifier for UcStub {
+    fn classes(&self) -> i64 {
         self.classes
     }
 
-    /// Factors of the two dropouts for `n` images, drawn from libtorch's generator as its own dropout draws them: 0 for what is
-    /// dropped, `1 / (1 - p)` for the rest. See [`crate::rng::TorchGenerator`].
-    ///
-    /// # Shapes
-    /// `[n, 64, (height - 4) / 2, (width - 4) / 2]`, channels-last, and `[n, 128]`, for images of `spec`.
-    ///
-    /// # Errors
-    /// Where the device has no room.
-    pub fn dropout_masks(&self, spec: ImageSpec, n: i64) -> Result<[Tensor; 2]> {
-        let device = self.fc1.device();
+    fn device(&self) -> Device {
+        self.fc1.device()
+    }
+
+    /// Masks `[n, 64, (height - 4) / 2, (width - 4) / 2]`, channels-last, and `[n, 128]`.
+    fn draw_dropout(&self, spec: ImageSpec, n: i64) -> Result<Vec<Tensor>> {
         let draw = |shape: &[i64], p: f64| -> Result<Tensor> {
-            let mut mask = Tensor::f_empty(shape, (Kind::Float, device))?;
+            let mut mask = Tensor::f_empty(shape, (Kind::Float, self.device()))?;
             let _ = mask.f_bernoulli_float_(1.0 - p)?;
             Ok(mask.f_div_scalar_(1.0 - p)?)
         };
         let pooled = draw(&[n, 64, (spec.height - 4) / 2, (spec.width - 4) / 2], Self::DROPOUT[0])?;
-        Ok([tensor::channels_last(&pooled), draw(&[n, 128], Self::DROPOUT[1])?])
+        Ok(vec![tensor::channels_last(&pooled), draw(&[n, 128], Self::DROPOUT[1])?])
     }
 
-    /// Log-probabilities.
-    ///
-    /// With `dropout` (training) values are multiplied by factors of [`UcStub::dropout_masks`].
-    ///
-    /// # Shapes
-    /// `[n, channels, height, width]` normalised, float32, to `[n, classes]`.
-    pub fn forward(&self, x: &Tensor, dropout: Option<&[Tensor; 2]>) -> Tensor {
-        let x = self.hidden(x, dropout);
-        let x = match dropout {
-            Some([_, mask]) => x * mask,
-            None => x,
-        };
-        self.fc2.forward(&x).log_softmax(-1, None)
+    /// 128 features, at least 0, before the second dropout.
+    fn features(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
+        let x = self.conv1.forward(x, pass);
+        let x = pass.relu(x); // [n, 32, h-2, w-2]
+        let x = self.conv2.relu_pool(&x, pass); // [n, 64, (h-4)/2, (w-4)/2]
+        let x = pass.dropout(x);
+        let x = self.fc1.forward(&x.flatten(1, -1), pass);
+        pass.relu(x)
     }
 
-    /// What the last hidden layer makes of images, before the second dropout.
-    ///
-    /// # Shapes
-    /// `[n, channels, height, width]` normalised, float32, to `[n, 128]`, at least 0.
-    pub fn hidden(&self, x: &Tensor, dropout: Option<&[Tensor; 2]>) -> Tensor {
-        // In place: no convolution's gradient needs its own result.
-        let x = self.conv1.forward(x).relu_(); // [n, 32, h-2, w-2]
-        let x = self.conv2.relu_pool(&x); // [n, 64, (h-4)/2, (w-4)/2]
-        let x = match dropout {
-            Some([mask, _]) => x * mask,
-            None => x,
-        };
-        self.fc1.forward(&x.flatten(1, -1)).relu_()
-    }
-}
-
-impl Network for UcStub {
-    fn parameters(&self) -> Vec<(String, &Tensor)> {
-        let mut all = Vec::with_capacity(8);
-        self.conv1.push_parameters("conv1", &mut all);
-        self.conv2.push_parameters("conv2", &mut all);
-        self.fc1.push_parameters("fc1", &mut all);
-        self.fc2.push_parameters("fc2", &mut all);
-        all
+    fn logits(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
+        let x = self.features(x, pass);
+        let x = pass.dropout(x);
+        self.fc2.forward(&x, pass)
     }
 
-    fn architecture(&self) -> &'static str {
-        Self::NAME
+    fn alias(&self) -> Box<dyn Classifier> {
+        Box::new(self.clone())
     }
 }

@@ -5,11 +5,12 @@ use tensorfile::Array;
 
 use super::{missing, read_tensors, shape_in};
 use crate::data::{ImageSize, ImageSpec};
-use crate::nn::{self, Conv2d, ConvTranspose2d, Linear, Network, Source, grouped};
+use crate::nn::{self, Conv2d, ConvTranspose2d, Linear, Module, Parameter, Pass, Source};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
 /// Images to the mean and log-variance of their latents.
+#[derive(Clone)]
 pub struct Encoder {
     conv1: Conv2d,
     conv2: Conv2d,
@@ -28,34 +29,28 @@ impl Encoder {
         })
     }
 
-    /// The same network for another thread: its weights are these, not copies.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self {
-            conv1: self.conv1.share(),
-            conv2: self.conv2.share(),
-            fc_mu: self.fc_mu.share(),
-            fc_logvar: self.fc_logvar.share(),
-        }
-    }
-
     /// # Shapes
     /// `[n, channels, height, width]` to mean and log-variance, each `[n, latent_dim]`.
-    pub fn forward(&self, x: &Tensor) -> (Tensor, Tensor) {
-        let x = self.conv1.forward(x).relu_(); // [n, 32, h/2, w/2]
-        let x = self.conv2.forward(&x).relu_().flatten(1, -1); // [n, 64 h/4 w/4]
-        (self.fc_mu.forward(&x), self.fc_logvar.forward(&x))
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> (Tensor, Tensor) {
+        let x = self.conv1.forward(&nn::stack_channels(x), pass);
+        let x = pass.relu(x); // [n, 32, h/2, w/2]
+        let x = self.conv2.forward(&x, pass);
+        let x = nn::flatten(&pass.relu(x), self.fc_mu.groups()); // [n, 64 h/4 w/4]
+        (self.fc_mu.forward(&x, pass), self.fc_logvar.forward(&x, pass))
     }
+}
 
-    fn push_parameters<'a>(&'a self, out: &mut Vec<(String, &'a Tensor)>) {
-        self.conv1.push_parameters("encoder.conv1", out);
-        self.conv2.push_parameters("encoder.conv2", out);
-        self.fc_mu.push_parameters("encoder.fc_mu", out);
-        self.fc_logvar.push_parameters("encoder.fc_logvar", out);
+impl Module for Encoder {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
+        self.conv1.visit(f);
+        self.conv2.visit(f);
+        self.fc_mu.visit(f);
+        self.fc_logvar.visit(f);
     }
 }
 
 /// Latents to images.
+#[derive(Clone)]
 pub struct Decoder {
     fc: Linear,
     conv_t1: ConvTranspose2d,
@@ -63,6 +58,7 @@ pub struct Decoder {
     conv_final: Conv2d,
     spec: ImageSpec,
     latent_dim: i64,
+    scope: String,
 }
 
 /// The decoder's tensors, without a whole VAE's prefixes and its encoder.
@@ -102,6 +98,7 @@ impl Decoder {
             conv_final: Conv2d::new(source, "conv_final", (32, spec.channels), 3, (1, 1))?,
             spec,
             latent_dim,
+            scope: source.scope().to_owned(),
         })
     }
 
@@ -160,19 +157,6 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// The same network for another thread: its weights are these, not copies.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self {
-            fc: self.fc.share(),
-            conv_t1: self.conv_t1.share(),
-            conv_t2: self.conv_t2.share(),
-            conv_final: self.conv_final.share(),
-            spec: self.spec,
-            latent_dim: self.latent_dim,
-        }
-    }
-
     /// Number of latents.
     pub fn latent_dim(&self) -> i64 {
         self.latent_dim
@@ -192,45 +176,43 @@ impl Decoder {
     ///
     /// # Shapes
     /// `[n, latent_dim]` to `[n, channels, height, width]`.
-    pub fn logits(&self, z: &Tensor) -> Tensor {
+    pub fn logits(&self, z: &Tensor, pass: &mut Pass<'_>) -> Tensor {
         let (h, w) = (self.spec.height / 4, self.spec.width / 4);
-        let x = self.fc.forward(z).view([-1, 128, h, w]);
-        let x = self.conv_t1.forward(&x).relu_(); // [n, 64, h/2, w/2]
-        let x = self.conv_t2.forward(&x).relu_(); // [n, 32, h, w]
-        self.conv_final.forward(&x)
+        let x = nn::unflatten(&self.fc.forward(z, pass), (128, h, w));
+        let x = self.conv_t1.forward(&x, pass);
+        let x = pass.relu(x); // [n, 64, h/2, w/2]
+        let x = self.conv_t2.forward(&x, pass);
+        let x = pass.relu(x); // [n, 32, h, w]
+        nn::unstack_channels(self.conv_final.forward(&x, pass), self.conv_final.groups())
     }
 
     /// Images in `[0, 1]`.
     ///
     /// # Shapes
     /// `[n, latent_dim]` to `[n, channels, height, width]`.
-    pub fn forward(&self, z: &Tensor) -> Tensor {
-        self.logits(z).sigmoid()
-    }
-
-    fn push_parameters<'a>(&'a self, prefix: &str, out: &mut Vec<(String, &'a Tensor)>) {
-        self.fc.push_parameters(&format!("{prefix}fc"), out);
-        self.conv_t1.push_parameters(&format!("{prefix}conv_t1"), out);
-        self.conv_t2.push_parameters(&format!("{prefix}conv_t2"), out);
-        self.conv_final.push_parameters(&format!("{prefix}conv_final"), out);
+    pub fn forward(&self, z: &Tensor, pass: &mut Pass<'_>) -> Tensor {
+        let _guard = pass.guard();
+        self.logits(z, pass).sigmoid()
     }
 }
 
-impl Network for Decoder {
-    fn parameters(&self) -> Vec<(String, &Tensor)> {
-        let mut all = Vec::with_capacity(8);
-        self.push_parameters("", &mut all);
-        all
+impl Module for Decoder {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
+        self.fc.visit(f);
+        self.conv_t1.visit(f);
+        self.conv_t2.visit(f);
+        self.conv_final.visit(f);
     }
 
-    fn architecture(&self) -> &'static str {
-        Self::NAME
+    fn scope(&self) -> &str {
+        &self.scope
     }
 }
 
 /// Encoder and decoder, trained together.
 ///
 /// Kingma and Welling, "Auto-encoding variational Bayes" (2014).
+#[derive(Clone)]
 pub struct Vae {
     /// Images to latents.
     pub encoder: Encoder,
@@ -264,36 +246,37 @@ impl Vae {
         }
         let mut stream = Stream::new(seed, Purpose::Weights, 0);
         let mut source = Source::fresh(&mut stream, device);
-        let encoder = Encoder::build(&mut source, spec, latent_dim)?;
-        let decoder = Decoder::build(&mut source, spec, latent_dim)?;
+        Self::build(&mut source, spec, latent_dim)
+    }
+
+    fn build(source: &mut Source<'_>, spec: ImageSpec, latent_dim: i64) -> Result<Self> {
+        let encoder = source.at("encoder", |source| Encoder::build(source, spec, latent_dim))?;
+        let decoder = source.at("decoder", |source| Decoder::build(source, spec, latent_dim))?;
         Ok(Self { encoder, decoder })
     }
 
-    /// The same network for another thread: its weights are these, not copies.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self { encoder: self.encoder.share(), decoder: self.decoder.share() }
+    /// Images before the sigmoid, and the mean and log-variance of their latents; `noise` is standard normal.
+    ///
+    /// # Shapes
+    /// `[n, channels, height, width]` and `[n, latent_dim]` to an image's shape and twice that of the noise; of g networks side
+    /// by side with an axis of g before all of them.
+    pub fn forward(&self, x: &Tensor, noise: &Tensor, pass: &mut Pass<'_>) -> (Tensor, Tensor, Tensor) {
+        let (mu, logvar) = self.encoder.forward(x, pass);
+        let z = &mu + (&logvar * 0.5).exp() * noise;
+        (self.decoder.logits(&z, pass), mu, logvar)
     }
 }
 
-impl Network for Vae {
-    fn parameters(&self) -> Vec<(String, &Tensor)> {
-        let mut all = Vec::with_capacity(16);
-        self.encoder.push_parameters(&mut all);
-        self.decoder.push_parameters("decoder.", &mut all);
-        all
-    }
-
-    fn architecture(&self) -> &'static str {
-        "the VAE (encoder, decoder)"
+impl Module for Vae {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
+        self.encoder.visit(f);
+        self.decoder.visit(f);
     }
 }
 
-/// Several VAEs of one shape side by side, each with weights of its own.
+/// Several VAEs of one shape side by side, each with weights of its own: the same network over stacked weights.
 pub struct GroupedVae {
-    /// One tensor per parameter of a VAE, in its order, network after network: `[networks, ...]`.
-    parameters: Vec<Tensor>,
-    spec: ImageSpec,
+    stacked: Vae,
 }
 
 impl GroupedVae {
@@ -302,22 +285,16 @@ impl GroupedVae {
     /// # Errors
     /// No networks, or networks of different shapes.
     pub fn new(networks: &[Vae]) -> Result<Self> {
-        let Some(first) = networks.first() else {
+        let Some(Vae { decoder, .. }) = networks.first() else {
             return Err(Error::invalid("a group needs at least one network"));
         };
-        let all: Vec<Vec<Tensor>> = networks.iter().map(nn::snapshot).collect();
-        let parameters = (0..first.parameters().len())
-            .map(|at| {
-                let same: Vec<&Tensor> = all.iter().map(|one| &one[at]).collect();
-                Ok(Tensor::f_stack(&same, 0)?.set_requires_grad(true))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { parameters, spec: first.decoder.spec })
+        let mut source = Source::stacked(networks, decoder.device());
+        Ok(Self { stacked: Vae::build(&mut source, decoder.spec, decoder.latent_dim)? })
     }
 
-    /// Shallow clones of the parameters of all, in the order of [`Vae`]'s.
-    pub fn parameters(&self) -> Vec<Tensor> {
-        self.parameters.iter().map(Tensor::shallow_clone).collect()
+    /// Aliases of the parameters of all, which ask for gradients, in the order of [`Vae`]'s.
+    pub fn trainable(&self) -> Vec<Tensor> {
+        nn::trainable(&self.stacked)
     }
 
     /// Puts the weights of network `at` into `network`.
@@ -325,42 +302,17 @@ impl GroupedVae {
     /// # Errors
     /// A network of another shape.
     pub fn copy_to(&self, at: i64, network: &Vae) -> Result<()> {
-        let own: Vec<Tensor> = self.parameters.iter().map(|all| all.detach().get(at)).collect();
+        let all = nn::parameters(&self.stacked);
+        let own: Vec<Tensor> = all.into_iter().map(|all| all.value().detach().get(at)).collect();
         nn::restore(network, &own)
     }
 
-    /// Images before the sigmoid, and the mean and log-variance of their latents, by network; `noise` is standard normal.
+    /// [`Vae::forward`] of all of them.
     ///
     /// # Shapes
     /// `[g, n, channels, height, width]` and `[g, n, latent_dim]` to an image's shape and twice that of the noise.
-    pub fn forward(&self, x: &Tensor, noise: &Tensor) -> (Tensor, Tensor, Tensor) {
-        let groups = x.size()[0];
-        let layer = |at: usize| (&self.parameters[2 * at], &self.parameters[2 * at + 1]);
-        let conv = |x: &Tensor, at, geometry| {
-            let (weight, bias) = layer(at);
-            grouped::conv2d(x, weight, bias, geometry)
-        };
-        let deconv = |x: &Tensor, at, geometry| {
-            let (weight, bias) = layer(at);
-            grouped::conv_transpose2d(x, weight, bias, geometry)
-        };
-        let linear = |x: &Tensor, at| {
-            let (weight, bias) = layer(at);
-            grouped::linear(x, weight, bias)
-        };
-        let ImageSpec { channels, height, width, .. } = self.spec;
-        // The order of Vae's parameters: the encoder's conv1, conv2, fc_mu and fc_logvar, the decoder's fc, conv_t1, conv_t2 and
-        // conv_final.
-        let images = grouped::to_channels(x, (channels, height, width));
-        let hidden = conv(&conv(&images, 0, (2, 1)).relu_(), 1, (2, 1)).relu_();
-        let hidden = grouped::to_rows(&hidden, groups);
-        let (mu, logvar) = (linear(&hidden, 2), linear(&hidden, 3));
-        let z = &mu + (&logvar * 0.5).exp() * noise;
-        let hidden = grouped::to_channels(&linear(&z, 4), (128, height / 4, width / 4));
-        let hidden = deconv(&hidden, 5, (2, 1)).relu_();
-        let hidden = deconv(&hidden, 6, (2, 1)).relu_();
-        let logits = grouped::to_rows(&conv(&hidden, 7, (1, 1)), groups);
-        (logits.reshape(x.size()), mu, logvar)
+    pub fn forward(&self, x: &Tensor, noise: &Tensor, pass: &mut Pass<'_>) -> (Tensor, Tensor, Tensor) {
+        self.stacked.forward(x, noise, pass)
     }
 }
 
@@ -377,7 +329,7 @@ mod tests {
         let grouped = GroupedVae::new(&networks).unwrap();
         let x = Tensor::rand([3, 4, 3, 8, 12], (Kind::Float, Device::Cpu));
         let noise = Tensor::randn([3, 4, 5], (Kind::Float, Device::Cpu));
-        let (logits, mu, logvar) = grouped.forward(&x, &noise);
+        let (logits, mu, logvar) = grouped.forward(&x, &noise, &mut Pass::Infer);
         let close = |a: &Tensor, b: &Tensor| {
             assert_eq!(a.size(), b.size());
             let difference = (a - b).abs().max().double_value(&[]);
@@ -385,17 +337,16 @@ mod tests {
         };
         for (at, network) in networks.iter().enumerate() {
             let at = at as i64;
-            let (own_mu, own_logvar) = network.encoder.forward(&x.get(at));
-            let z = &own_mu + (&own_logvar * 0.5).exp() * noise.get(at);
-            close(&mu.get(at), &own_mu);
-            close(&logvar.get(at), &own_logvar);
-            close(&logits.get(at), &network.decoder.logits(&z));
+            let own = network.forward(&x.get(at), &noise.get(at), &mut Pass::Infer);
+            close(&mu.get(at), &own.1);
+            close(&logvar.get(at), &own.2);
+            close(&logits.get(at), &own.0);
         }
         // Weights come back as they were.
         let other = Vae::new(spec, 5, 9, Device::Cpu).unwrap();
         grouped.copy_to(1, &other).unwrap();
-        for ((name, a), (_, b)) in other.parameters().iter().zip(networks[1].parameters()) {
-            assert!(a.equal(b), "{name}");
+        for (a, b) in nn::parameters(&other).into_iter().zip(nn::parameters(&networks[1])) {
+            assert!(a.value().equal(b.value()), "{}", a.name());
         }
         assert!(GroupedVae::new(&[]).is_err());
     }

@@ -4,30 +4,66 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
 use tensorfile::Array;
 
+use super::{Module, Parameter};
 use crate::rng::Stream;
 use crate::{Error, Result, tensor};
 
 /// Where the weights of a network come from while it is built.
 pub struct Source<'a> {
     kind: SourceKind<'a>,
+    scope: String,
     device: Device,
 }
 
 enum SourceKind<'a> {
     Fresh(&'a mut Stream),
-    File { path: PathBuf, left: Vec<(String, Array)>, missing: Vec<String> },
+    File {
+        path: PathBuf,
+        left: Vec<(String, Array)>,
+        missing: Vec<String>,
+    },
+    /// The parameters of every network.
+    Stacked(Vec<Vec<&'a Parameter>>),
 }
 
 impl<'a> Source<'a> {
     /// PyTorch's default distribution, uniform in ±1/sqrt(fan-in), from `stream`.
     pub fn fresh(stream: &'a mut Stream, device: Device) -> Self {
-        Self { kind: SourceKind::Fresh(stream), device }
+        Self::of(SourceKind::Fresh(stream), device)
     }
 
     /// The tensors of a file. `path` is for messages.
     pub fn file(path: &Path, tensors: Vec<(String, Array)>, device: Device) -> Source<'static> {
-        let kind = SourceKind::File { path: path.to_path_buf(), left: tensors, missing: Vec::new() };
-        Source { kind, device }
+        Source::of(SourceKind::File { path: path.to_path_buf(), left: tensors, missing: Vec::new() }, device)
+    }
+
+    /// Copies of the parameters of `networks`, which are of one shape, along a new first axis: what is built from it computes
+    /// for all of them side by side.
+    pub fn stacked<M: Module>(networks: &'a [M], device: Device) -> Self {
+        let all = networks.iter().map(|network| super::parameters(network)).collect();
+        Self::of(SourceKind::Stacked(all), device)
+    }
+
+    fn of(kind: SourceKind<'a>, device: Device) -> Self {
+        Self { kind, scope: String::new(), device }
+    }
+
+    /// What `build` makes, under names that start with `name` and a dot.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn at<T>(&mut self, name: &str, build: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let outer = self.scope.len();
+        self.scope.push_str(name);
+        self.scope.push('.');
+        let built = build(self);
+        self.scope.truncate(outer);
+        built
+    }
+
+    /// What the names start with at present.
+    pub(crate) fn scope(&self) -> &str {
+        &self.scope
     }
 
     /// The next parameter.
@@ -35,8 +71,14 @@ impl<'a> Source<'a> {
     /// # Errors
     /// From a file: another shape than `shape`, or values that are not finite. A missing name is
     /// remembered (the parameter is zeros until then) and reported by [`Source::finish`] together with all others.
-    pub(super) fn parameter(&mut self, name: &str, shape: &[i64], fan_in: i64) -> Result<Tensor> {
-        let name = name.to_owned();
+    /// From networks: one that has no such parameter.
+    pub(super) fn parameter(&mut self, name: &str, shape: &[i64], fan_in: i64) -> Result<Parameter> {
+        let name = format!("{}{name}", self.scope);
+        let value = self.value(&name, shape, fan_in)?;
+        Ok(Parameter::new(&name, value))
+    }
+
+    fn value(&mut self, name: &str, shape: &[i64], fan_in: i64) -> Result<Tensor> {
         let numel = shape.iter().product::<i64>() as usize;
         let values = match &mut self.kind {
             SourceKind::Fresh(stream) => {
@@ -44,7 +86,7 @@ impl<'a> Source<'a> {
                 stream.uniform(numel, -bound, bound)
             }
             SourceKind::File { path, left, missing } => {
-                if let Some(at) = left.iter().position(|(n, _)| *n == name) {
+                if let Some(at) = left.iter().position(|(n, _)| n == name) {
                     let array = left.swap_remove(at).1;
                     let found: Vec<i64> = array.shape().iter().map(|&n| n as i64).collect();
                     if found != shape || !array.is_floating() {
@@ -64,10 +106,11 @@ impl<'a> Source<'a> {
                     }
                     values
                 } else {
-                    missing.push(name);
+                    missing.push(name.to_owned());
                     vec![0.0; numel]
                 }
             }
+            SourceKind::Stacked(networks) => return stack(networks, name, shape),
         };
         let parameter = tensor::from_f32(&values, shape)?.f_to_device(self.device)?;
         // Convolutions follow the layout of their weights.
@@ -94,6 +137,24 @@ impl<'a> Source<'a> {
         }
         Err(Error::content(&path, problem, "give the file of the right network, or its state_dict alone"))
     }
+}
+
+/// The parameters `name` of `networks` along a new first axis.
+fn stack(networks: &[Vec<&Parameter>], name: &str, shape: &[i64]) -> Result<Tensor> {
+    let values = networks
+        .iter()
+        .map(|network| {
+            let found = network.iter().find(|parameter| parameter.name() == name);
+            found.map(|parameter| parameter.value().detach()).filter(|value| value.size() == shape)
+        })
+        .collect::<Option<Vec<Tensor>>>()
+        .filter(|values| !values.is_empty());
+    let Some(values) = values else {
+        return Err(Error::invalid(format!(
+            "a group of networks needs a `{name}` of shape {shape:?} in each"
+        )));
+    };
+    Ok(Tensor::f_stack(&values, 0)?)
 }
 
 fn some_of(names: &[String]) -> String {

@@ -5,8 +5,8 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::augment::Augmentation;
 use crate::data::{ImageSpec, Labels, Normalisation, Records, SoftLabels};
-use crate::models::UcStub;
-use crate::nn::{self, Adam, Optimizer, Schedule, Sgd};
+use crate::models::Classifier;
+use crate::nn::{self, Adam, DropoutMasks, Optimizer, Pass, Schedule, Sgd};
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
 use crate::train::ahead::Batches;
@@ -71,9 +71,9 @@ pub struct EpochScore {
 }
 
 /// A trained classifier.
-pub struct TrainedClassifier {
+pub struct TrainedClassifier<N> {
     /// With the weights of the last epoch.
-    pub network: UcStub,
+    pub network: N,
     /// Weights of the best epoch by validation accuracy (the earlier one on a tie), for [`nn::restore`].
     pub best_weights: Vec<Tensor>,
     /// Its number, counted from 1; `None` without validation records.
@@ -106,7 +106,7 @@ pub fn split(n: usize, train_split: f64, seed: u64) -> Result<(Vec<i64>, Vec<i64
 /// # Errors
 /// Another number of classes, other shapes.
 pub fn relabel(
-    network: &UcStub,
+    network: &dyn Classifier,
     normalisation: &Normalisation,
     records: &Records,
     device: Device,
@@ -123,7 +123,7 @@ pub fn relabel(
     let (mut labels, mut shares) = (Vec::with_capacity(records.len()), Vec::new());
     tensor::batches(records.len() as i64, VALIDATION_BATCH as i64, |first, n| {
         let x = records.images.tensor().f_narrow(0, first, n)?.f_to_device(device)?;
-        let log_p = network.forward(&normalisation.apply(&x), None);
+        let log_p = network.log_probs(&normalisation.apply(&x), &mut Pass::Infer);
         labels.extend(tensor::to_i64(&log_p.f_argmax(-1, false)?)?);
         shares.extend(tensor::to_f32(&log_p.f_exp()?)?);
         Ok(())
@@ -132,7 +132,7 @@ pub fn relabel(
     Ok((Labels::new(source, labels, classes)?, SoftLabels::new(source, shares, classes)?))
 }
 
-/// Trains a fresh classifier on `train`, and measures it on `validation` after every epoch.
+/// Trains a classifier, from the weights that it has, on `train`, and measures it on `validation` after every epoch.
 ///
 /// `soft_labels` are shares of all classes, float32 `[n, classes]`, one row per training record; they take the place of the
 /// labels in the loss.
@@ -142,15 +142,16 @@ pub fn relabel(
 ///
 /// # Errors
 /// No records, different shapes, a loss that is not finite, a stop.
-pub fn train(
+pub fn train<N: Classifier + Clone>(
+    network: N,
     train: &Records,
     soft_labels: Option<&Tensor>,
     validation: Option<&Records>,
     plan: &ClassifierPlan,
     device: Device,
     progress: &dyn Progress,
-) -> Result<TrainedClassifier> {
-    train_kept(train, soft_labels, validation, plan, device, progress, &KeepNothing)
+) -> Result<TrainedClassifier<N>> {
+    train_kept(network, train, soft_labels, validation, plan, device, progress, &KeepNothing)
 }
 
 /// [`train`] that goes on from the state that `keeper` has, and gives it the state after every epoch but the last.
@@ -160,7 +161,8 @@ pub fn train(
 ///
 /// # Errors
 /// Those of [`train`], and a state that cannot be written.
-pub fn train_kept(
+pub fn train_kept<N: Classifier + Clone>(
+    network: N,
     train: &Records,
     soft_labels: Option<&Tensor>,
     validation: Option<&Records>,
@@ -168,7 +170,7 @@ pub fn train_kept(
     device: Device,
     progress: &dyn Progress,
     keeper: &dyn Keeper,
-) -> Result<TrainedClassifier> {
+) -> Result<TrainedClassifier<N>> {
     if train.is_empty() || plan.batch_size == 0 {
         return Err(Error::invalid(format!(
             "{} records in batches of {}: there is nothing to train on",
@@ -177,7 +179,6 @@ pub fn train_kept(
         )));
     }
     plan.normalisation.check_channels(train.spec().channels)?;
-    let network = UcStub::new(train.spec(), plan.seed, device)?;
     let mut parameters = nn::trainable(&network);
     let mut optimizer: Box<dyn Optimizer> = match plan.optimizer {
         OptimizerKind::Sgd => Box::new(Sgd::new(plan.learning_rate, plan.momentum, plan.weight_decay)),
@@ -292,7 +293,7 @@ struct Part {
     x: Tensor,
     truth: Tensor,
     shares: Option<Tensor>,
-    dropout: [Tensor; 2],
+    dropout: Vec<Tensor>,
 }
 
 /// What a part gives: gradients of its share of the loss, that share, and hits.
@@ -309,8 +310,9 @@ struct Step {
     learning_rate: f64,
 }
 
-fn compute(network: &UcStub, parameters: &[Tensor], part: &Part, rows: i64) -> Result<PartResult> {
-    let log_p = network.forward(&part.x, Some(&part.dropout));
+fn compute(network: &dyn Classifier, parameters: &[Tensor], part: &Part, rows: i64) -> Result<PartResult> {
+    let mut pass = Pass::Train { dropout: DropoutMasks::new(&part.dropout) };
+    let log_p = network.log_probs(&part.x, &mut pass);
     let loss = match &part.shares {
         None => log_p.f_nll_loss::<Tensor>(&part.truth, None, Reduction::Sum, -100)?,
         // Cross-entropy against shares of all classes.
@@ -322,8 +324,8 @@ fn compute(network: &UcStub, parameters: &[Tensor], part: &Part, rows: i64) -> R
     Ok(PartResult { gradients, loss: loss.detach(), hits })
 }
 
-fn run_epoch(
-    network: &UcStub,
+fn run_epoch<N: Classifier + Clone>(
+    network: &N,
     parameters: &mut [Tensor],
     optimizer: &mut dyn Optimizer,
     images: &Tensor,
@@ -353,7 +355,7 @@ fn run_epoch(
             x = augmentation.apply(&x, &mut geometry)?;
         }
         let x = plan.normalisation.apply(&x);
-        let [pooled, hidden] = network.dropout_masks(spec, rows)?;
+        let dropout = network.draw_dropout(spec, rows)?;
         let parts = crew::parts(rows, device)
             .into_iter()
             .map(|range| {
@@ -362,7 +364,7 @@ fn run_epoch(
                     x: part(&x)?,
                     truth: part(&truth)?,
                     shares: shares.as_ref().map(part).transpose()?,
-                    dropout: [part(&pooled)?, part(&hidden)?],
+                    dropout: dropout.iter().map(part).collect::<Result<_, _>>()?,
                 };
                 Ok((part, rows))
             })
@@ -373,13 +375,13 @@ fn run_epoch(
     let n_members = crew::parts(batch_size.min(n), device).len().min(parallel::workers(device));
     let shallow = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
     optimizer.set_threads(n_members);
-    let members = (0..n_members).map(|_| (network.share(), shallow(parameters))).collect();
+    let members = (0..n_members).map(|_| (network.clone(), shallow(parameters))).collect();
     // Summed on the device; read once per epoch.
     let mut loss_sum = Tensor::f_zeros([1], (Kind::Double, device))?;
     let mut hits = Tensor::f_zeros([1], (Kind::Int64, device))?;
     crew::with_crew(
         members,
-        |(network, parameters): &mut (UcStub, Vec<Tensor>), (part, rows): (Part, i64)| {
+        |(network, parameters): &mut (N, Vec<Tensor>), (part, rows): (Part, i64)| {
             compute(network, parameters, &part, rows)
         },
         |crew| {

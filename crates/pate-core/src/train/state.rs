@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::Tensor;
 
-use crate::nn::Network;
+use crate::nn::{self, Module, Parameter};
 use crate::{Error, Result, tensor};
 
 /// An array by name: its shape and its values, row-major.
@@ -57,31 +57,31 @@ const OPTIMIZER: &str = "optimizer";
 const BEST: &str = "best";
 
 /// A training between two epochs.
-pub(super) struct Snapshot<'a, N, H> {
-    pub(super) network: &'a N,
+pub(super) struct Snapshot<'a, H> {
+    pub(super) network: &'a dyn Module,
     pub(super) optimizer: &'a [Tensor],
     pub(super) steps: i32,
     pub(super) best: Option<(usize, &'a [Tensor])>,
     pub(super) history: &'a [H],
 }
 
-impl<N: Network, H: Serialize> Snapshot<'_, N, H> {
+impl<H: Serialize> Snapshot<'_, H> {
     pub(super) fn state(&self) -> Result<TrainingState> {
         let mut arrays = Vec::new();
         let mut push = |name: String, values: &Tensor| -> Result<()> {
             arrays.push((name, tensor::shape_of(values), tensor::to_f32(values)?));
             Ok(())
         };
-        let parameters = self.network.parameters();
-        for (name, parameter) in &parameters {
-            push(format!("{WEIGHTS}.{name}"), parameter)?;
+        let parameters = nn::parameters(self.network);
+        for parameter in &parameters {
+            push(format!("{WEIGHTS}.{}", parameter.name()), parameter.value())?;
         }
         for (at, values) in self.optimizer.iter().enumerate() {
             push(format!("{OPTIMIZER}.{at}"), values)?;
         }
         if let Some((_, best)) = self.best {
-            for ((name, _), values) in parameters.iter().zip(best) {
-                push(format!("{BEST}.{name}"), values)?;
+            for (parameter, values) in parameters.iter().zip(best) {
+                push(format!("{BEST}.{}", parameter.name()), values)?;
             }
         }
         let history = serde_json::to_string(self.history)
@@ -109,11 +109,11 @@ impl TrainingState {
     /// epochs.
     pub(super) fn restore<H: DeserializeOwned>(
         &self,
-        network: &impl Network,
+        network: &dyn Module,
         epochs: usize,
     ) -> Result<Option<Resumed<H>>> {
         let _guard = tch::no_grad_guard();
-        let parameters = network.parameters();
+        let parameters = nn::parameters(network);
         let Some(weights) = self.like(&parameters, WEIGHTS, 0)? else { return Ok(None) };
         let history: Option<Vec<H>> = serde_json::from_str(&self.history).ok();
         let Some(history) = history.filter(|h| h.len() == self.epochs && self.is_of(epochs)) else {
@@ -135,8 +135,8 @@ impl TrainingState {
                 None => return Ok(None),
             },
         };
-        for ((_, parameter), values) in parameters.iter().zip(&weights) {
-            parameter.detach().f_copy_(values)?;
+        for (parameter, values) in parameters.iter().zip(&weights) {
+            parameter.value().detach().f_copy_(values)?;
         }
         Ok(Some(Resumed { optimizer, best, history }))
     }
@@ -156,9 +156,10 @@ impl TrainingState {
     }
 
     /// The arrays of one kind as tensors like the parameters, or `None` where one is missing or has another shape.
-    fn like(&self, parameters: &[(String, &Tensor)], kind: &str, from: usize) -> Result<Option<Vec<Tensor>>> {
+    fn like(&self, parameters: &[&Parameter], kind: &str, from: usize) -> Result<Option<Vec<Tensor>>> {
         let mut all = Vec::with_capacity(parameters.len());
-        for (at, (name, parameter)) in parameters.iter().enumerate() {
+        for (at, parameter) in parameters.iter().enumerate() {
+            let (name, parameter) = (parameter.name(), parameter.value());
             let wanted =
                 if kind == OPTIMIZER { format!("{kind}.{}", from + at) } else { format!("{kind}.{name}") };
             let Some((_, shape, values)) = self.arrays.iter().find(|(name, ..)| *name == wanted) else {

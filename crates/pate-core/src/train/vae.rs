@@ -8,7 +8,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 use crate::augment::{self, Augmentation};
 use crate::data::{Images, Normalisation};
 use crate::models::{GroupedVae, Vae};
-use crate::nn::{self, Adam, Optimizer as _};
+use crate::nn::{self, Adam, Optimizer as _, Pass};
 use crate::progress::Progress;
 use crate::rng::{Purpose, Stream, TorchGenerator};
 use crate::train::ahead::Batches;
@@ -202,7 +202,7 @@ pub fn train_group(
     let images =
         jobs.iter().map(|job| Ok(job.images.tensor().f_to_device(device)?)).collect::<Result<Vec<_>>>()?;
     let grouped = GroupedVae::new(&networks)?;
-    let mut parameters = grouped.parameters();
+    let mut parameters = grouped.trainable();
     let mut adam = Adam::new(plan.learning_rate, plan.weight_decay);
     let mut ended: Vec<Result<Vec<VaeEpoch>>> = jobs.iter().map(|_| Ok(Vec::new())).collect();
     for epoch in 0..plan.epochs {
@@ -220,7 +220,7 @@ pub fn train_group(
                 |of: fn(&Batch) -> &Tensor| Tensor::f_stack(&parts.iter().map(of).collect::<Vec<_>>(), 0);
             let (x, noise) = (stack(|batch| &batch.x)?, stack(|batch| &batch.noise)?);
             let seen = plan.normalisation.apply(&x.flatten(0, 1)).reshape(x.size());
-            let (logits, mu, logvar) = grouped.forward(&seen, &noise);
+            let (logits, mu, logvar) = grouped.forward(&seen, &noise, &mut Pass::differentiate());
             let by_network =
                 |values: Tensor| values.flatten(1, -1).sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
             let recon = by_network(logits.f_binary_cross_entropy_with_logits::<Tensor>(
@@ -306,9 +306,8 @@ fn compute(
     plan: &VaePlan,
     weight: f64,
 ) -> Result<PartResult> {
-    let (mu, logvar) = network.encoder.forward(&plan.normalisation.apply(&part.x));
-    let z = &mu + (&logvar * 0.5).exp() * &part.noise;
-    let logits = network.decoder.logits(&z);
+    let seen = plan.normalisation.apply(&part.x);
+    let (logits, mu, logvar) = network.forward(&seen, &part.noise, &mut Pass::differentiate());
     let recon = logits.f_binary_cross_entropy_with_logits::<Tensor>(&part.x, None, None, Reduction::Sum)?;
     let kl = (mu.square() + logvar.exp() - 1.0 - &logvar).sum(Kind::Float) * 0.5;
     let gradients = tensor::gradients(&(&recon + &kl * weight), parameters)?;
@@ -332,7 +331,7 @@ fn run_epoch(
     let n_members = crew::parts(batch_size.min(n), device).len().min(parallel::workers(device));
     let shallow = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
     adam.set_threads(n_members);
-    let members = (0..n_members).map(|_| (network.share(), shallow(parameters))).collect();
+    let members = (0..n_members).map(|_| (network.clone(), shallow(parameters))).collect();
     let mut sums = Tensor::f_zeros([2], (Kind::Double, device))?;
     crew::with_crew(
         members,
@@ -364,7 +363,6 @@ fn run_epoch(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Network as _;
     use crate::progress::Silent;
 
     fn plan(seed: u64) -> VaePlan {
@@ -407,9 +405,10 @@ mod tests {
             for (a, b) in grouped.history.iter().zip(&alone.history) {
                 assert!((a.loss - b.loss).abs() < 1e-4 * b.loss, "{a:?} {b:?}");
             }
-            let parameters = grouped.network.parameters();
-            for ((name, a), (_, b)) in parameters.iter().zip(alone.network.parameters()) {
-                let difference = (*a - b).abs().max().double_value(&[]);
+            let parameters = nn::parameters(&grouped.network);
+            for (a, b) in parameters.into_iter().zip(nn::parameters(&alone.network)) {
+                let (name, a, b) = (a.name(), a.value(), b.value());
+                let difference = (a - b).abs().max().double_value(&[]);
                 assert!(difference < 1e-3, "{name}: {difference}");
             }
         };

@@ -1,0 +1,42 @@
+use tch::{Device, Tensor};
+
+use crate::Result;
+use crate::data::ImageSpec;
+use crate::nn::{Module, Pass};
+
+/// A network that tells classes apart: teachers, students, and whatever gives features.
+///
+/// Images are `[n, channels, height, width]`, float32, normalised as the network was trained.
+pub trait Classifier: Module {
+    /// Number of classes that it tells apart.
+    fn classes(&self) -> i64;
+
+    /// Where its weights are.
+    fn device(&self) -> Device;
+
+    /// What the last hidden layer makes of images, `[n, d]`.
+    fn features(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor;
+
+    /// Scores before the softmax, `[n, classes]`.
+    fn logits(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor;
+
+    /// Log-probabilities, `[n, classes]`.
+    fn log_probs(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
+        let _guard = pass.guard();
+        self.logits(x, pass).log_softmax(-1, None)
+    }
+
+    /// Factors of its dropouts for `n` images of `spec`, in the order of their use, drawn from libtorch's generator as libtorch's
+    /// own dropout draws them (see [`crate::rng::TorchGenerator`]): 0 for what is dropped, `1 / (1 - p)` for the rest. None: a network
+    /// without dropout.
+    ///
+    /// # Shapes
+    /// The first axis counts the images.
+    ///
+    /// # Errors
+    /// Where the device has no room.
+    fn draw_dropout(&self, spec: ImageSpec, n: i64) -> Result<Vec<Tensor>>;
+
+    /// The same network for another thread: its weights are these, not copies.
+    fn alias(&self) -> Box<dyn Classifier>;
+}

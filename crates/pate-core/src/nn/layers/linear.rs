@@ -1,0 +1,49 @@
+use tch::{Device, Tensor};
+
+use super::{Affine, Layer};
+use crate::Result;
+use crate::nn::{Module, Parameter, Pass, Source};
+
+/// Affine map with bias.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    pub(super) affine: Affine,
+}
+
+impl Linear {
+    /// Weight `[n_out, n_in]`, bias `[n_out]`, under `<name>.weight` and `<name>.bias`.
+    ///
+    /// # Errors
+    /// See [`Source`].
+    pub fn new(source: &mut Source<'_>, name: &str, n_in: i64, n_out: i64) -> Result<Self> {
+        Ok(Self { affine: Affine::new(source, name, &[n_out, n_in], n_out, n_in)? })
+    }
+
+    /// `[n, n_in]` to `[n, n_out]`; of g networks side by side, `[g, n, n_in]` to `[g, n, n_out]`.
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
+        let _guard = pass.guard();
+        let (weight, bias) = (self.affine.weight.value(), self.affine.bias.value());
+        let y = match self.groups() {
+            None => x.linear(weight, Some(bias)),
+            Some(_) => bias.unsqueeze(1).baddbmm(x, &weight.transpose(1, 2), 1.0, 1.0),
+        };
+        pass.record(|| Layer::Linear(self.clone()), x, &y);
+        y
+    }
+
+    /// How many networks side by side its weights are for; `None`: one alone.
+    pub(crate) fn groups(&self) -> Option<i64> {
+        self.affine.groups(2)
+    }
+
+    /// Where its weights are.
+    pub fn device(&self) -> Device {
+        self.affine.weight.value().device()
+    }
+}
+
+impl Module for Linear {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
+        self.affine.visit(f);
+    }
+}

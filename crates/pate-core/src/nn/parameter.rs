@@ -1,0 +1,84 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tch::Tensor;
+
+use crate::Result;
+
+/// A tensor of weights under its `state_dict` name.
+///
+/// A clone is an alias: it has the same memory, so that a network's clone in another thread computes with the same weights.
+pub struct Parameter {
+    name: Arc<str>,
+    value: Tensor,
+}
+
+impl Parameter {
+    pub(super) fn new(name: &str, value: Tensor) -> Self {
+        Self { name: name.into(), value }
+    }
+
+    /// The name within the whole network that it was built for.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The weights.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+}
+
+impl Clone for Parameter {
+    fn clone(&self) -> Self {
+        Self { name: Arc::clone(&self.name), value: self.value.shallow_clone() }
+    }
+}
+
+impl fmt::Debug for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.name, self.value.size())
+    }
+}
+
+/// Something with parameters: a layer, a block of layers, or a network.
+///
+/// The clone of a module is an alias, as that of its [`Parameter`]s is.
+pub trait Module: Send {
+    /// Calls `f` with every parameter, in PyTorch's order.
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter));
+
+    /// What all its parameters' names start with where it is a part of another network; a file of its own leaves this out.
+    fn scope(&self) -> &str {
+        ""
+    }
+}
+
+/// The parameters of `module`, in PyTorch's order.
+pub fn parameters(module: &dyn Module) -> Vec<&Parameter> {
+    let mut all = Vec::new();
+    module.visit(&mut |parameter| all.push(parameter));
+    all
+}
+
+/// Aliases of the parameters that ask for gradients, in order.
+pub fn trainable(module: &dyn Module) -> Vec<Tensor> {
+    parameters(module).into_iter().map(|p| p.value().set_requires_grad(true)).collect()
+}
+
+/// A copy of all parameters' values, to come back to with [`restore`].
+pub fn snapshot(module: &dyn Module) -> Vec<Tensor> {
+    parameters(module).into_iter().map(|p| p.value().detach().copy()).collect()
+}
+
+/// Puts the values of a [`snapshot`] back.
+///
+/// # Errors
+/// Where the snapshot is another network's.
+pub fn restore(module: &dyn Module, values: &[Tensor]) -> Result<()> {
+    let _guard = tch::no_grad_guard();
+    for (parameter, value) in parameters(module).into_iter().zip(values) {
+        parameter.value().detach().f_copy_(value)?;
+    }
+    Ok(())
+}
