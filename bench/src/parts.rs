@@ -15,7 +15,8 @@ use pate_core::nn::Schedule;
 use pate_core::progress::Silent;
 use pate_core::select::diversity;
 use pate_core::steer::{self, StartKind, SteeringPlan};
-use pate_core::train::classifier::{self, ClassifierPlan, OptimizerKind};
+use pate_core::train::NoCheckpoint;
+use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan, OptimizerKind};
 use pate_core::train::vae::{self, GroupJob, VaePlan};
 use pate_core::{distance, label, parallel, tensor};
 use serde_json::{Value, json};
@@ -206,7 +207,14 @@ pub(crate) fn teacher_training(run: &Run<'_>) -> Result<Measured> {
     let records = run.inputs.records(SHARD, "shards/teacher_0/shard_labels.pt")?;
     let plan = classifier_plan(&run.inputs.settings.teacher, run.inputs.settings.seed);
     let (seconds, trained) = run.timed(|| {
-        Ok(classifier::train(network(&records, &plan)?, &records, None, None, &plan, Device::Cpu, &Silent)?)
+        Ok(classifier::train(
+            network(&records, &plan)?,
+            &ClassifierData::new(&records),
+            &plan,
+            Device::Cpu,
+            &Silent,
+            &NoCheckpoint,
+        )?)
     })?;
     let last = trained.history.last().map(|epoch| epoch.train_loss);
     Ok((seconds, json!({ "images": records.len() * plan.epochs, "loss": last })))
@@ -219,16 +227,9 @@ pub(crate) fn student_epoch(run: &Run<'_>) -> Result<Measured> {
     let plan = classifier_plan(settings, run.inputs.settings.seed);
     let (train, validation) = classifier::split(records.len(), settings.train_split, plan.seed)?;
     let (train, validation) = (records.select(&train)?, records.select(&validation)?);
+    let data = ClassifierData { validation: Some(&validation), ..ClassifierData::new(&train) };
     let (seconds, trained) = run.timed(|| {
-        Ok(classifier::train(
-            network(&train, &plan)?,
-            &train,
-            None,
-            Some(&validation),
-            &plan,
-            Device::Cpu,
-            &Silent,
-        )?)
+        Ok(classifier::train(network(&train, &plan)?, &data, &plan, Device::Cpu, &Silent, &NoCheckpoint)?)
     })?;
     let last = trained.history.last().map(|epoch| epoch.train_loss);
     Ok((
@@ -242,7 +243,8 @@ pub(crate) fn decoder_epoch(run: &Run<'_>) -> Result<Measured> {
     let settings = &run.inputs.settings.decoder;
     let images = run.inputs.images("digits.pt")?;
     let plan = vae_plan(settings, Normalisation::mnist(), run.inputs.settings.seed);
-    let (seconds, trained) = run.timed(|| Ok(vae::train(&images, &plan, Device::Cpu, &Silent)?))?;
+    let (seconds, trained) =
+        run.timed(|| Ok(vae::train(&images, &plan, Device::Cpu, &Silent, &NoCheckpoint)?))?;
     let last = trained.history.last().map(|epoch| epoch.recon_loss);
     Ok((per_epoch(seconds, plan.epochs), json!({ "images": images.len(), "loss": last })))
 }
@@ -278,7 +280,7 @@ pub(crate) fn teacher_vaes(run: &Run<'_>, group: usize) -> Result<Measured> {
                 .map(|seed| vae_plan(&settings.vae, Normalisation::identity(), *seed))
                 .collect();
             if let [plan] = &plans[..] {
-                return Ok(vec![vae::train(images, plan, Device::Cpu, &Silent)?]);
+                return Ok(vec![vae::train(images, plan, Device::Cpu, &Silent, &NoCheckpoint)?]);
             }
             let jobs: Vec<GroupJob<'_>> = plans.iter().map(|plan| GroupJob { images, plan }).collect();
             vae::train_group(&jobs, Device::Cpu, &Silent)?.into_iter().collect()

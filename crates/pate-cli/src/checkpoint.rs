@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::bail;
 use artifact::{Access, AtomicFile, FileRecord};
 use clap::Args;
-use pate_core::train::{Keeper, TrainingState};
+use pate_core::train::{self, CheckpointStore};
 use serde_json::{Value, json};
 use tensorfile::{Array, View};
 
@@ -198,14 +198,14 @@ const STEPS: &str = "steps";
 const BEST_EPOCH: &str = "best_epoch";
 const HISTORY: &str = "history";
 
-impl Keeper for Checkpoint {
-    fn load(&self) -> Option<TrainingState> {
+impl CheckpointStore for Checkpoint {
+    fn load(&self) -> Option<train::Checkpoint> {
         let state = Self::load(self)?;
         let best_epoch = match state.text(BEST_EPOCH)? {
             "" => None,
             epoch => Some(epoch.parse().ok().filter(|&epoch: &usize| epoch > 0)?),
         };
-        Some(TrainingState {
+        Some(train::Checkpoint {
             epochs: state.text(EPOCHS)?.parse().ok()?,
             steps: state.text(STEPS)?.parse().ok()?,
             best_epoch,
@@ -218,7 +218,7 @@ impl Keeper for Checkpoint {
         })
     }
 
-    fn save(&self, state: &TrainingState) -> pate_core::Result<()> {
+    fn save(&self, state: &train::Checkpoint) -> pate_core::Result<()> {
         let arrays = state
             .arrays
             .iter()

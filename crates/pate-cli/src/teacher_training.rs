@@ -8,7 +8,8 @@ use pate_core::data::Records;
 use pate_core::evaluate::{self, ClassifierScore};
 use pate_core::models::{self, UcStub};
 use pate_core::progress::{Progress, Silent};
-use pate_core::train::classifier::{self, ClassifierPlan};
+use pate_core::train::NoCheckpoint;
+use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
 use tch::Device;
 
 /// A teacher to train.
@@ -51,8 +52,15 @@ impl TeacherJob<'_> {
             UcStub::load(self.path, shard.spec(), device)?
         } else {
             let network = UcStub::new(shard.spec(), self.plan.seed, device)?;
-            let trained = classifier::train(network, &shard, None, None, self.plan, device, watch)
-                .with_context(|| format!("cannot train {}", self.path.display()))?;
+            let trained = classifier::train(
+                network,
+                &ClassifierData::new(&shard),
+                self.plan,
+                device,
+                watch,
+                &NoCheckpoint,
+            )
+            .with_context(|| format!("cannot train {}", self.path.display()))?;
             let record = models::save(&trained.network, self.path, Access::Private)?;
             write_bytes(&mark_path, Access::Private, format!("{mark}\n{}\n", record.sha256).as_bytes())?;
             trained.network

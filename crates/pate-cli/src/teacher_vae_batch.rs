@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use artifact::OutputLock;
 use pate_core::parallel;
 use pate_core::progress::Progress;
+use pate_core::train::NoCheckpoint;
 use pate_core::train::vae::{self, GroupJob, TrainedVae, VaePlan};
 use serde::Serialize;
 use serde_json::Value;
@@ -188,7 +189,7 @@ impl VaeBatch<'_> {
             left = others.into_iter().map(|(ready, _)| ready).collect();
             let start = Instant::now();
             let trained = if let [one] = &together[..] {
-                vec![vae::train(&one.shard.images, &one.plan, device, watch)]
+                vec![vae::train(&one.shard.images, &one.plan, device, watch, &NoCheckpoint)]
             } else {
                 let jobs: Vec<GroupJob<'_>> = together.iter().map(|ready| ready.job()).collect();
                 vae::train_group(&jobs, device, watch)?

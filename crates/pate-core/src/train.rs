@@ -1,10 +1,11 @@
-//! Training loops: [`classifier`] for teachers and students, [`vae`] for decoders. Results are returned, not printed or saved;
-//! a [`Keeper`] keeps the state between epochs.
+//! Training: [`classifier`] for teachers and students, [`vae`] for decoders, both by one loop. Results are returned, not printed or
+//! saved; a [`CheckpointStore`] has the state between epochs.
 
-mod ahead;
+mod checkpoint;
 pub mod classifier;
-mod crew;
-mod state;
+mod fit;
+mod prefetch;
 pub mod vae;
+mod workers;
 
-pub use state::{KeepNothing, Keeper, NamedArray, TrainingState};
+pub use checkpoint::{Checkpoint, CheckpointStore, NamedArray, NoCheckpoint};

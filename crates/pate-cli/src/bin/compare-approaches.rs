@@ -17,7 +17,8 @@ use pate_core::augment::{Augmentation, Geometry};
 use pate_core::data::{self, ImageSpec, Normalisation};
 use pate_core::models::{Classifier, UcStub};
 use pate_core::nn::Schedule;
-use pate_core::train::classifier::{self, ClassifierPlan, OptimizerKind};
+use pate_core::train::NoCheckpoint;
+use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan, OptimizerKind};
 
 /// Compare ways to make synthetic data, such as a public decoder and one VAE per teacher
 ///
@@ -197,7 +198,14 @@ fn feature_network(
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);
     let network = UcStub::new(digits.spec(), plan.seed, ctx.device)?;
-    let trained = classifier::train(network, &digits, None, None, &plan, ctx.device, progress)?;
+    let trained = classifier::train(
+        network,
+        &ClassifierData::new(&digits),
+        &plan,
+        ctx.device,
+        progress,
+        &NoCheckpoint,
+    )?;
     progress.finish();
     let text = format!(
         "the last hidden layer of UCStub trained on {} ({} images, {FEATURE_EPOCHS} epochs, seed {})",

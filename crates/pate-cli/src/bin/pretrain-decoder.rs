@@ -105,7 +105,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);
     let start = Instant::now();
-    let trained = vae::train_kept(&records.images, &plan, ctx.device, progress, &checkpoint)?;
+    let trained = vae::train(&records.images, &plan, ctx.device, progress, &checkpoint)?;
     progress.finish();
     let seconds = checkpoint.seconds_since(start);
 

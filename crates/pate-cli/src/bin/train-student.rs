@@ -18,7 +18,7 @@ use pate_core::data::{
 };
 use pate_core::models::{self, UcStub};
 use pate_core::nn;
-use pate_core::train::classifier;
+use pate_core::train::classifier::{self, ClassifierData};
 use serde_json::json;
 
 /// Train a student on labelled synthetic images
@@ -215,10 +215,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let soft = soft_labels
         .map(|soft| soft.select(train_rows.iter().map(|&row| row as usize)).tensor())
         .transpose()?;
-    let (soft, validation) = (soft.as_ref(), Some(&validation));
+    let data = ClassifierData { train: &train, soft_labels: soft.as_ref(), validation: Some(&validation) };
     let network = UcStub::new(train.spec(), plan.seed, ctx.device)?;
-    let trained =
-        classifier::train_kept(network, &train, soft, validation, &plan, ctx.device, progress, &checkpoint)?;
+    let trained = classifier::train(network, &data, &plan, ctx.device, progress, &checkpoint)?;
     progress.finish();
 
     let (best_path, final_path) =

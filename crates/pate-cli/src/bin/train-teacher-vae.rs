@@ -87,7 +87,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);
     let start = Instant::now();
-    let trained = vae::train_kept(&shard.images, &plan, ctx.device, progress, &checkpoint)?;
+    let trained = vae::train(&shard.images, &plan, ctx.device, progress, &checkpoint)?;
     progress.finish();
     let made = TeacherVae {
         teacher_id: args.teacher_id,

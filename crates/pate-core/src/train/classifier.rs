@@ -1,18 +1,19 @@
 //! Training of the classifier: teachers on shards, students on synthetic data.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::augment::Augmentation;
 use crate::data::{ImageSpec, Labels, Normalisation, Records, SoftLabels};
 use crate::models::Classifier;
-use crate::nn::{self, Adam, DropoutMasks, Optimizer, Pass, Schedule, Sgd};
+use crate::nn::{self, Adam, DropoutMasks, Module, Optimizer, Pass, Schedule, Sgd, Tape};
 use crate::progress::Progress;
-use crate::rng::{Purpose, Stream, TorchGenerator};
-use crate::train::ahead::Batches;
-use crate::train::crew;
-use crate::train::state::{KeepNothing, Keeper, Snapshot};
-use crate::{Error, Result, parallel, tensor};
+use crate::rng::{Purpose, Stream};
+use crate::train::checkpoint::CheckpointStore;
+use crate::train::fit::{self, Descent, FitPlan, Learner, Loss, Part, Task};
+use crate::{Error, Result, tensor};
 
 /// Images classified at once in validation; their activations then stay in the processor's cache.
 const VALIDATION_BATCH: usize = 64;
@@ -51,6 +52,25 @@ pub struct ClassifierPlan {
     pub normalisation: Normalisation,
     /// Seed of weights, order, dropout and augmentation.
     pub seed: u64,
+}
+
+/// What a classifier learns from.
+#[derive(Clone, Copy)]
+pub struct ClassifierData<'a> {
+    /// Images and their labels.
+    pub train: &'a Records,
+    /// Probabilities of all classes, float32 `[n, classes]`, one row per training record; they take the place of the labels in the
+    /// loss.
+    pub soft_labels: Option<&'a Tensor>,
+    /// What it is measured on after every epoch.
+    pub validation: Option<&'a Records>,
+}
+
+impl<'a> ClassifierData<'a> {
+    /// Images and their labels alone.
+    pub fn new(train: &'a Records) -> Self {
+        Self { train, soft_labels: None, validation: None }
+    }
 }
 
 /// One epoch in figures.
@@ -132,126 +152,50 @@ pub fn relabel(
     Ok((Labels::new(source, labels, classes)?, SoftLabels::new(source, shares, classes)?))
 }
 
-/// Trains a classifier, from the weights that it has, on `train`, and measures it on `validation` after every epoch.
-///
-/// `soft_labels` are shares of all classes, float32 `[n, classes]`, one row per training record; they take the place of the
-/// labels in the loss.
+/// Trains a classifier, from the weights that it has, and measures it on the validation records after every epoch. A training with a checkpoint in `store` goes on from there.
 ///
 /// # Guarantee
-/// None, where `train` is private: ordinary training.
+/// None, where the training records are private: ordinary training.
 ///
 /// # Errors
-/// No records, different shapes, a loss that is not finite, a stop.
+/// No records, different shapes, a loss that is not finite, a checkpoint that cannot be written, a stop.
 pub fn train<N: Classifier + Clone>(
     network: N,
-    train: &Records,
-    soft_labels: Option<&Tensor>,
-    validation: Option<&Records>,
+    data: &ClassifierData<'_>,
     plan: &ClassifierPlan,
     device: Device,
     progress: &dyn Progress,
+    store: &dyn CheckpointStore,
 ) -> Result<TrainedClassifier<N>> {
-    train_kept(network, train, soft_labels, validation, plan, device, progress, &KeepNothing)
-}
-
-/// [`train`] that goes on from the state that `keeper` has, and gives it the state after every epoch but the last.
-///
-/// # Guarantee
-/// As [`train`].
-///
-/// # Errors
-/// Those of [`train`], and a state that cannot be written.
-pub fn train_kept<N: Classifier + Clone>(
-    network: N,
-    train: &Records,
-    soft_labels: Option<&Tensor>,
-    validation: Option<&Records>,
-    plan: &ClassifierPlan,
-    device: Device,
-    progress: &dyn Progress,
-    keeper: &dyn Keeper,
-) -> Result<TrainedClassifier<N>> {
-    if train.is_empty() || plan.batch_size == 0 {
-        return Err(Error::invalid(format!(
-            "{} records in batches of {}: there is nothing to train on",
-            train.len(),
-            plan.batch_size
-        )));
-    }
+    let train = data.train;
+    fit::check(train.len() as i64, plan.batch_size)?;
     plan.normalisation.check_channels(train.spec().channels)?;
-    let mut parameters = nn::trainable(&network);
-    let mut optimizer: Box<dyn Optimizer> = match plan.optimizer {
+    let optimizer: Box<dyn Optimizer> = match plan.optimizer {
         OptimizerKind::Sgd => Box::new(Sgd::new(plan.learning_rate, plan.momentum, plan.weight_decay)),
         OptimizerKind::Adam => Box::new(Adam::new(plan.learning_rate, plan.weight_decay)),
     };
-    let images = train.images.tensor().f_to_device(device)?;
-    let targets = Targets::new(train, soft_labels, plan.label_smoothing, device)?;
-    let mut history: Vec<EpochScore> = Vec::with_capacity(plan.epochs);
-    let mut best: Option<(f64, usize, Vec<Tensor>)> = None;
-    if let Some(state) = keeper.load()
-        && let Some(resumed) = state.restore::<EpochScore>(&network, plan.epochs)?
-    {
-        history = resumed.history;
-        optimizer.resume(resumed.optimizer, state.steps);
-        best = resumed.best.and_then(|(epoch, weights)| {
-            Some((history.get(epoch - 1)?.validation_accuracy?, epoch, weights))
-        });
-        progress.advance(history.len() as u64, "");
-    }
-    for epoch in history.len()..plan.epochs {
-        progress.check()?;
-        let learning_rate = plan.schedule.rate(plan.learning_rate, epoch as f64, plan.epochs);
-        let (train_loss, train_accuracy) =
-            run_epoch(&network, &mut parameters, optimizer.as_mut(), &images, &targets, plan, epoch)?;
-        if !train_loss.is_finite() {
-            return Err(Error::invalid(format!(
-                "the loss became {train_loss} in epoch {}; lower the learning rate ({learning_rate})",
-                epoch + 1
-            )));
-        }
-        let measured = match validation {
-            Some(records) => Some(crate::evaluate::classifier(
-                &network,
-                &plan.normalisation,
-                records,
-                device,
-                VALIDATION_BATCH,
-                &crate::progress::Silent,
-            )?),
-            None => None,
-        };
-        let score = EpochScore {
-            epoch: epoch + 1,
-            train_loss,
-            train_accuracy,
-            validation_loss: measured.as_ref().map(|m| m.average_loss),
-            validation_accuracy: measured.as_ref().map(|m| m.overall_accuracy),
-            learning_rate,
-        };
-        if let Some(accuracy) = score.validation_accuracy
-            && best.as_ref().is_none_or(|&(best, ..)| accuracy > best)
-        {
-            best = Some((accuracy, epoch + 1, nn::snapshot(&network)));
-        }
-        let note = match score.validation_accuracy {
-            Some(accuracy) => format!("loss {train_loss:.4}, validation {accuracy:.2}%"),
-            None => format!("loss {train_loss:.4}, training {train_accuracy:.2}%"),
-        };
-        progress.advance(1, &note);
-        history.push(score);
-        if epoch + 1 < plan.epochs {
-            let (tensors, steps) = optimizer.state();
-            let best = best.as_ref().map(|(_, epoch, weights)| (*epoch, &weights[..]));
-            let snapshot =
-                Snapshot { network: &network, optimizer: &tensors, steps, best, history: &history };
-            keeper.save(&snapshot.state()?)?;
-        }
-    }
-    let (best_epoch, best_weights) = match best {
-        Some((_, epoch, weights)) => (Some(epoch), weights),
+    let task = ClassifierTask {
+        images: train.images.tensor().f_to_device(device)?,
+        targets: Targets::new(train, data.soft_labels, plan.label_smoothing, device)?,
+        spec: ImageSpec { classes: network.classes(), ..train.spec() },
+        network,
+        validation: data.validation,
+        plan,
+    };
+    let fit_plan = FitPlan {
+        epochs: plan.epochs,
+        batch_size: plan.batch_size,
+        learning_rate: plan.learning_rate,
+        schedule: plan.schedule,
+        seed: plan.seed,
+    };
+    let fitted = fit::fit(&task, &mut Descent(optimizer), &fit_plan, progress, store)?;
+    let network = task.network;
+    let (best_epoch, best_weights) = match fitted.best {
+        Some((epoch, weights)) => (Some(epoch), weights),
         None => (None, nn::snapshot(&network)),
     };
-    Ok(TrainedClassifier { network, best_weights, best_epoch, history })
+    Ok(TrainedClassifier { network, best_weights, best_epoch, history: fitted.history })
 }
 
 /// What the loss compares with.
@@ -288,121 +232,142 @@ impl Targets {
     }
 }
 
-/// A part of a step: images as the network sees them, and what the loss compares with.
-struct Part {
+/// Images as the network sees them, and what the loss compares with.
+struct ClassifierPart {
     x: Tensor,
     truth: Tensor,
     shares: Option<Tensor>,
     dropout: Vec<Tensor>,
+    /// Records of the step that this is a part of.
+    step_rows: i64,
 }
 
-/// What a part gives: gradients of its share of the loss, that share, and hits.
-struct PartResult {
-    gradients: Vec<Tensor>,
-    loss: Tensor,
-    hits: Tensor,
+impl Part for ClassifierPart {
+    fn rows(&self) -> i64 {
+        self.x.size()[0]
+    }
+
+    fn narrow(&self, range: Range<i64>) -> Result<Self> {
+        let part = |all: &Tensor| all.f_narrow(0, range.start, range.end - range.start);
+        Ok(Self {
+            x: part(&self.x)?,
+            truth: part(&self.truth)?,
+            shares: self.shares.as_ref().map(part).transpose()?,
+            dropout: self.dropout.iter().map(part).collect::<Result<_, _>>()?,
+            step_rows: self.step_rows,
+        })
+    }
 }
 
-/// A step of `rows` records, cut into parts.
-struct Step {
-    parts: Vec<(Part, i64)>,
-    rows: i64,
-    learning_rate: f64,
+struct ClassifierTask<'a, N> {
+    network: N,
+    /// `[n, c, h, w]` in `[0, 1]`.
+    images: Tensor,
+    targets: Targets,
+    spec: ImageSpec,
+    validation: Option<&'a Records>,
+    plan: &'a ClassifierPlan,
 }
 
-fn compute(network: &dyn Classifier, parameters: &[Tensor], part: &Part, rows: i64) -> Result<PartResult> {
-    let mut pass = Pass::Train { dropout: DropoutMasks::new(&part.dropout) };
-    let log_p = network.log_probs(&part.x, &mut pass);
-    let loss = match &part.shares {
-        None => log_p.f_nll_loss::<Tensor>(&part.truth, None, Reduction::Sum, -100)?,
-        // Cross-entropy against shares of all classes.
-        Some(shares) => -(shares * &log_p).f_sum(Kind::Float)?,
-    } / rows as f64;
-    let gradients = tensor::gradients(&loss, parameters)?;
-    let _guard = tch::no_grad_guard();
-    let hits = log_p.f_argmax(-1, false)?.f_eq_tensor(&part.truth)?.f_sum(Kind::Int64)?;
-    Ok(PartResult { gradients, loss: loss.detach(), hits })
-}
+impl<N: Classifier + Clone> Task for ClassifierTask<'_, N> {
+    type Part = ClassifierPart;
+    type Learner = ClassifierLearner<N>;
+    type Score = EpochScore;
 
-fn run_epoch<N: Classifier + Clone>(
-    network: &N,
-    parameters: &mut [Tensor],
-    optimizer: &mut dyn Optimizer,
-    images: &Tensor,
-    targets: &Targets,
-    plan: &ClassifierPlan,
-    epoch: usize,
-) -> Result<(f64, f64)> {
-    let (n, device) = (images.size()[0], images.device());
-    let spec = ImageSpec {
-        channels: images.size()[1],
-        height: images.size()[2],
-        width: images.size()[3],
-        classes: network.classes(),
-    };
-    let order = Stream::new(plan.seed, Purpose::Shuffle, epoch as u64).permutation(n as usize);
-    let order = tensor::from_i64(&order).f_to_device(device)?;
-    let mut geometry = Stream::new(plan.seed, Purpose::Augmentation, epoch as u64);
-    let mut generator = TorchGenerator::hold();
-    generator.seed_stream(plan.seed, epoch as u64);
-    let batch_size = plan.batch_size as i64;
-    let mut batches = Batches::new(n, batch_size, generator, |first, rows| {
-        let index = order.f_narrow(0, first, rows)?;
-        let mut x = images.f_index_select(0, &index)?;
-        let truth = targets.labels.f_index_select(0, &index)?;
-        let shares = targets.shares.as_ref().map(|shares| shares.f_index_select(0, &index)).transpose()?;
-        if let Some(augmentation) = &plan.augmentation {
-            x = augmentation.apply(&x, &mut geometry)?;
+    fn records(&self) -> i64 {
+        self.images.size()[0]
+    }
+
+    fn device(&self) -> Device {
+        self.images.device()
+    }
+
+    fn network(&self) -> &dyn Module {
+        &self.network
+    }
+
+    fn learner(&self, _: usize) -> Self::Learner {
+        ClassifierLearner(self.network.clone())
+    }
+
+    fn batch(&self, rows: &Tensor, geometry: &mut Stream) -> Result<ClassifierPart> {
+        let mut x = self.images.f_index_select(0, rows)?;
+        let truth = self.targets.labels.f_index_select(0, rows)?;
+        let shares = self.targets.shares.as_ref().map(|shares| shares.f_index_select(0, rows)).transpose()?;
+        if let Some(augmentation) = &self.plan.augmentation {
+            x = augmentation.apply(&x, geometry)?;
         }
-        let x = plan.normalisation.apply(&x);
-        let dropout = network.draw_dropout(spec, rows)?;
-        let parts = crew::parts(rows, device)
-            .into_iter()
-            .map(|range| {
-                let part = |all: &Tensor| all.f_narrow(0, range.start, range.end - range.start);
-                let part = Part {
-                    x: part(&x)?,
-                    truth: part(&truth)?,
-                    shares: shares.as_ref().map(part).transpose()?,
-                    dropout: dropout.iter().map(part).collect::<Result<_, _>>()?,
-                };
-                Ok((part, rows))
-            })
-            .collect::<Result<_>>()?;
-        let done = epoch as f64 + first as f64 / n as f64;
-        Ok(Step { parts, rows, learning_rate: plan.schedule.rate(plan.learning_rate, done, plan.epochs) })
-    })?;
-    let n_members = crew::parts(batch_size.min(n), device).len().min(parallel::workers(device));
-    let shallow = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
-    optimizer.set_threads(n_members);
-    let members = (0..n_members).map(|_| (network.clone(), shallow(parameters))).collect();
-    // Summed on the device; read once per epoch.
-    let mut loss_sum = Tensor::f_zeros([1], (Kind::Double, device))?;
-    let mut hits = Tensor::f_zeros([1], (Kind::Int64, device))?;
-    crew::with_crew(
-        members,
-        |(network, parameters): &mut (N, Vec<Tensor>), (part, rows): (Part, i64)| {
-            compute(network, parameters, &part, rows)
-        },
-        |crew| {
-            while let Some(step) = batches.take() {
-                crew.start(step.parts)?;
-                // The next batch is made while this one is computed.
-                batches.make_next()?;
-                let _guard = tch::no_grad_guard();
-                let mut gradients = Vec::new();
-                for part in crew.finish()? {
-                    let _ = loss_sum.f_add_(&(part.loss.to_kind(Kind::Double) * step.rows as f64))?;
-                    let _ = hits.f_add_(&part.hits)?;
-                    gradients.push(part.gradients);
-                }
-                optimizer.set_learning_rate(step.learning_rate);
-                optimizer.step(parameters, &crew::sum(gradients)?);
-            }
-            Ok(())
-        },
-    )?;
-    let loss = loss_sum.f_double_value(&[0])? / n as f64;
-    let accuracy = 100.0 * hits.f_double_value(&[0])? / n as f64;
-    Ok((loss, accuracy))
+        let x = self.plan.normalisation.apply(&x);
+        let step_rows = x.size()[0];
+        let dropout = self.network.draw_dropout(self.spec, step_rows)?;
+        Ok(ClassifierPart { x, truth, shares, dropout, step_rows })
+    }
+
+    fn score(&self, epoch: usize, learning_rate: f64, sums: &[f64]) -> Result<EpochScore> {
+        let n = self.records() as f64;
+        let (train_loss, hits) = (sums[0] / n, sums[1]);
+        if !train_loss.is_finite() {
+            return Err(Error::invalid(format!(
+                "the loss became {train_loss} in epoch {}; lower the learning rate ({learning_rate})",
+                epoch + 1
+            )));
+        }
+        let measure = |records| {
+            let (normalisation, device) = (&self.plan.normalisation, self.device());
+            let silent = &crate::progress::Silent;
+            crate::evaluate::classifier(
+                &self.network,
+                normalisation,
+                records,
+                device,
+                VALIDATION_BATCH,
+                silent,
+            )
+        };
+        let measured = self.validation.map(measure).transpose()?;
+        Ok(EpochScore {
+            epoch: epoch + 1,
+            train_loss,
+            train_accuracy: 100.0 * hits / n,
+            validation_loss: measured.as_ref().map(|m| m.average_loss),
+            validation_accuracy: measured.as_ref().map(|m| m.overall_accuracy),
+            learning_rate,
+        })
+    }
+
+    fn quality(&self, score: &EpochScore) -> Option<f64> {
+        score.validation_accuracy
+    }
+
+    fn note(&self, score: &EpochScore) -> String {
+        match score.validation_accuracy {
+            Some(accuracy) => format!("loss {:.4}, validation {accuracy:.2}%", score.train_loss),
+            None => format!("loss {:.4}, training {:.2}%", score.train_loss, score.train_accuracy),
+        }
+    }
+}
+
+struct ClassifierLearner<N>(N);
+
+impl<N: Classifier> Learner for ClassifierLearner<N> {
+    type Part = ClassifierPart;
+
+    fn network(&self) -> &dyn Module {
+        &self.0
+    }
+
+    /// Mean loss over the step's records; sums of the losses and of the hits.
+    fn loss(&self, part: &ClassifierPart, tape: Option<&mut Tape>) -> Result<Loss> {
+        let mut pass = fit::pass(tape, DropoutMasks::new(&part.dropout));
+        let log_p = self.0.log_probs(&part.x, &mut pass);
+        let value = match &part.shares {
+            None => log_p.f_nll_loss::<Tensor>(&part.truth, None, Reduction::Sum, -100)?,
+            // Cross-entropy against probabilities of all classes.
+            Some(shares) => -(shares * &log_p).f_sum(Kind::Float)?,
+        } / part.step_rows as f64;
+        let _guard = tch::no_grad_guard();
+        let hits = log_p.f_argmax(-1, false)?.f_eq_tensor(&part.truth)?.f_sum(Kind::Double)?;
+        let loss = value.f_detach()?.f_to_kind(Kind::Double)? * part.step_rows as f64;
+        Ok(Loss { value, sums: Tensor::f_stack(&[loss, hits], 0)? })
+    }
 }

@@ -1,6 +1,7 @@
 //! Training of the VAE: the public decoder, and one teacher's own.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
@@ -8,19 +9,18 @@ use tch::{Device, Kind, Reduction, Tensor};
 use crate::augment::{self, Augmentation};
 use crate::data::{Images, Normalisation};
 use crate::models::{GroupedVae, Vae};
-use crate::nn::{self, Adam, Optimizer as _, Pass};
+use crate::nn::{Adam, DropoutMasks, Module, Optimizer as _, Pass, Schedule, Tape};
 use crate::progress::Progress;
-use crate::rng::{Purpose, Stream, TorchGenerator};
-use crate::train::ahead::Batches;
-use crate::train::crew;
-use crate::train::state::{KeepNothing, Keeper, Snapshot};
-use crate::{Error, Result, parallel, tensor};
+use crate::rng::Stream;
+use crate::train::checkpoint::CheckpointStore;
+use crate::train::fit::{self, Batch, Descent, FitPlan, Learner, Loss, Part, Task};
+use crate::{Error, Result, tensor};
 
 /// Standard deviation of the pixel noise of augmentation.
 const NOISE: f64 = 0.03;
 
 /// How a VAE is trained.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VaePlan {
     /// Number of latents.
     pub latent_dim: i64,
@@ -73,7 +73,7 @@ pub fn kl_weight(epoch: usize, annealing_epochs: usize) -> f64 {
     if annealing_epochs == 0 { 1.0 } else { (epoch as f64 / annealing_epochs as f64).min(1.0) }
 }
 
-/// Trains a VAE on `images`.
+/// Trains a VAE on `images`; one with a checkpoint in `store` goes on from there.
 ///
 /// Loss of a step: binary cross-entropy plus weighted KL divergence, summed over the batch.
 ///
@@ -81,67 +81,38 @@ pub fn kl_weight(epoch: usize, annealing_epochs: usize) -> f64 {
 /// None, where `images` are private: ordinary training.
 ///
 /// # Errors
-/// No images, sides that are no multiples of 4, a loss that is not finite, a stop.
-pub fn train(images: &Images, plan: &VaePlan, device: Device, progress: &dyn Progress) -> Result<TrainedVae> {
-    train_kept(images, plan, device, progress, &KeepNothing)
-}
-
-/// [`train`] that goes on from the state that `keeper` has, and gives it the state after every epoch but the last.
-///
-/// # Guarantee
-/// As [`train`].
-///
-/// # Errors
-/// Those of [`train`], and a state that cannot be written.
-pub fn train_kept(
+/// No images, sides that are no multiples of 4, a loss that is not finite, a checkpoint that cannot be written, a stop.
+pub fn train(
     images: &Images,
     plan: &VaePlan,
     device: Device,
     progress: &dyn Progress,
-    keeper: &dyn Keeper,
+    store: &dyn CheckpointStore,
 ) -> Result<TrainedVae> {
-    check(images, plan)?;
-    // The number of classes means nothing to a VAE.
-    let network = Vae::new(images.spec(1), plan.latent_dim, plan.seed, device)?;
-    let mut parameters = nn::trainable(&network);
-    let mut adam = Adam::new(plan.learning_rate, plan.weight_decay);
-    let images = images.tensor().f_to_device(device)?;
-    let mut history = Vec::with_capacity(plan.epochs);
-    if let Some(state) = keeper.load()
-        && let Some(resumed) = state.restore(&network, plan.epochs)?
-    {
-        history = resumed.history;
-        adam.resume(resumed.optimizer, state.steps);
-        progress.advance(history.len() as u64, "");
-    }
-    for epoch in history.len()..plan.epochs {
-        progress.check()?;
-        let weight = plan.kl_weight * kl_weight(epoch, plan.kl_annealing_epochs);
-        let (recon_loss, kl_loss) =
-            run_epoch(&network, &mut parameters, &mut adam, &images, plan, epoch, weight, progress)?;
-        let score = score(epoch, recon_loss, kl_loss, weight, plan)?;
-        progress
-            .advance(1, &format!("loss {:.2} (reconstruction {recon_loss:.2}, KL {kl_loss:.2})", score.loss));
-        history.push(score);
-        if epoch + 1 < plan.epochs {
-            let (tensors, steps) = adam.state();
-            let snapshot =
-                Snapshot { network: &network, optimizer: &tensors, steps, best: None, history: &history };
-            keeper.save(&snapshot.state()?)?;
-        }
-    }
-    Ok(TrainedVae { network, history })
+    let task = VaeTask::new(images, plan, device)?;
+    let fitted = fit::fit(&task, &mut Descent(Box::new(plan.adam())), &plan.fit(), progress, store)?;
+    Ok(TrainedVae { network: task.network, history: fitted.history })
 }
 
-fn check(images: &Images, plan: &VaePlan) -> Result<()> {
-    if images.is_empty() || plan.batch_size == 0 {
-        return Err(Error::invalid(format!(
-            "{} images in batches of {}: there is nothing to train on",
-            images.len(),
-            plan.batch_size
-        )));
+impl VaePlan {
+    fn adam(&self) -> Adam {
+        Adam::new(self.learning_rate, self.weight_decay)
     }
-    plan.normalisation.check_channels(images.spec(1).channels)
+
+    fn fit(&self) -> FitPlan {
+        FitPlan {
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            schedule: Schedule::Constant,
+            seed: self.seed,
+        }
+    }
+
+    /// Weight of the KL term in `epoch`, counted from 0.
+    fn weight(&self, epoch: usize) -> f64 {
+        self.kl_weight * kl_weight(epoch, self.kl_annealing_epochs)
+    }
 }
 
 /// An epoch, counted from 0, in figures.
@@ -168,9 +139,8 @@ pub struct GroupJob<'a> {
 impl GroupJob<'_> {
     /// Whether both can be in one group: the same shape of network, the same number of batches of the same sizes.
     pub fn fits(&self, other: &Self) -> bool {
-        let seedless = |plan: &VaePlan| format!("{:?}", VaePlan { seed: 0, ..plan.clone() });
-        self.images.tensor().size() == other.images.tensor().size()
-            && seedless(self.plan) == seedless(other.plan)
+        let same_seed = VaePlan { seed: self.plan.seed, ..other.plan.clone() };
+        self.images.tensor().size() == other.images.tensor().size() && *self.plan == same_seed
     }
 }
 
@@ -194,31 +164,29 @@ pub fn train_group(
         ));
     }
     let plan = first.plan;
-    check(first.images, plan)?;
-    let networks = jobs
-        .iter()
-        .map(|job| Vae::new(job.images.spec(1), plan.latent_dim, job.plan.seed, device))
-        .collect::<Result<Vec<_>>>()?;
-    let images =
-        jobs.iter().map(|job| Ok(job.images.tensor().f_to_device(device)?)).collect::<Result<Vec<_>>>()?;
+    let tasks =
+        jobs.iter().map(|job| VaeTask::new(job.images, job.plan, device)).collect::<Result<Vec<_>>>()?;
+    let networks: Vec<Vae> = tasks.iter().map(|task| task.network.clone()).collect();
     let grouped = GroupedVae::new(&networks)?;
     let mut parameters = grouped.trainable();
-    let mut adam = Adam::new(plan.learning_rate, plan.weight_decay);
+    let mut adam = plan.adam();
     let mut ended: Vec<Result<Vec<VaeEpoch>>> = jobs.iter().map(|_| Ok(Vec::new())).collect();
     for epoch in 0..plan.epochs {
         progress.check()?;
-        let weight = plan.kl_weight * kl_weight(epoch, plan.kl_annealing_epochs);
-        let mut batches = jobs
+        let weight = plan.weight(epoch);
+        let mut batches = tasks
             .iter()
-            .zip(&images)
-            .map(|(job, images)| batches(images, job.plan, epoch)?.all())
+            .map(|task| fit::batches(task, &task.plan.fit(), epoch)?.all())
             .collect::<Result<Vec<_>>>()?;
         let mut sums = Tensor::f_zeros([2, jobs.len() as i64], (Kind::Double, device))?;
-        while let Some(parts) = batches.iter_mut().map(VecDeque::pop_front).collect::<Option<Vec<Batch>>>() {
+        while let Some(parts) =
+            batches.iter_mut().map(VecDeque::pop_front).collect::<Option<Vec<Batch<VaePart>>>>()
+        {
             progress.check()?;
-            let stack =
-                |of: fn(&Batch) -> &Tensor| Tensor::f_stack(&parts.iter().map(of).collect::<Vec<_>>(), 0);
-            let (x, noise) = (stack(|batch| &batch.x)?, stack(|batch| &batch.noise)?);
+            let stack = |of: fn(&VaePart) -> &Tensor| {
+                Tensor::f_stack(&parts.iter().map(|batch| of(&batch.part)).collect::<Vec<_>>(), 0)
+            };
+            let (x, noise) = (stack(|part| &part.x)?, stack(|part| &part.noise)?);
             let seen = plan.normalisation.apply(&x.flatten(0, 1)).reshape(x.size());
             let (logits, mu, logvar) = grouped.forward(&seen, &noise, &mut Pass::differentiate());
             let by_network =
@@ -259,111 +227,119 @@ pub fn train_group(
 }
 
 /// Images, and the noise of their latents.
-struct Batch {
+struct VaePart {
     x: Tensor,
     noise: Tensor,
 }
 
-impl Batch {
-    fn part(&self, range: std::ops::Range<i64>) -> Result<Self> {
+impl Part for VaePart {
+    fn rows(&self) -> i64 {
+        self.x.size()[0]
+    }
+
+    fn narrow(&self, range: Range<i64>) -> Result<Self> {
         let part = |all: &Tensor| all.f_narrow(0, range.start, range.end - range.start);
         Ok(Self { x: part(&self.x)?, noise: part(&self.noise)? })
     }
 }
 
-/// The batches of an epoch.
-fn batches<'a>(
-    images: &'a Tensor,
+struct VaeTask<'a> {
+    network: Vae,
+    /// `[n, c, h, w]` in `[0, 1]`.
+    images: Tensor,
     plan: &'a VaePlan,
-    epoch: usize,
-) -> Result<Batches<impl FnMut(i64, i64) -> Result<Batch> + use<'a>, Batch>> {
-    let (n, device) = (images.size()[0], images.device());
-    let order = Stream::new(plan.seed, Purpose::Shuffle, epoch as u64).permutation(n as usize);
-    let order = tensor::from_i64(&order).f_to_device(device)?;
-    let mut geometry = Stream::new(plan.seed, Purpose::Augmentation, epoch as u64);
-    let mut generator = TorchGenerator::hold();
-    generator.seed_stream(plan.seed, epoch as u64);
-    Batches::new(n, plan.batch_size as i64, generator, move |first, rows| {
-        let mut x = images.f_index_select(0, &order.f_narrow(0, first, rows)?)?;
-        if let Some(augmentation) = &plan.augmentation {
-            x = augment::pixel_noise(&augmentation.apply(&x, &mut geometry)?, NOISE)?;
+}
+
+impl<'a> VaeTask<'a> {
+    fn new(images: &Images, plan: &'a VaePlan, device: Device) -> Result<Self> {
+        fit::check(images.len() as i64, plan.batch_size)?;
+        // The number of classes means nothing to a VAE.
+        let spec = images.spec(1);
+        plan.normalisation.check_channels(spec.channels)?;
+        let network = Vae::new(spec, plan.latent_dim, plan.seed, device)?;
+        Ok(Self { network, images: images.tensor().f_to_device(device)?, plan })
+    }
+}
+
+impl<'a> Task for VaeTask<'a> {
+    type Part = VaePart;
+    type Learner = VaeLearner<'a>;
+    type Score = VaeEpoch;
+
+    fn records(&self) -> i64 {
+        self.images.size()[0]
+    }
+
+    fn device(&self) -> Device {
+        self.images.device()
+    }
+
+    fn network(&self) -> &dyn Module {
+        &self.network
+    }
+
+    fn learner(&self, epoch: usize) -> VaeLearner<'a> {
+        VaeLearner { network: self.network.clone(), plan: self.plan, weight: self.plan.weight(epoch) }
+    }
+
+    fn batch(&self, rows: &Tensor, geometry: &mut Stream) -> Result<VaePart> {
+        let mut x = self.images.f_index_select(0, rows)?;
+        if let Some(augmentation) = &self.plan.augmentation {
+            x = augment::pixel_noise(&augmentation.apply(&x, geometry)?, NOISE)?;
         }
-        let noise = Tensor::f_randn([rows, plan.latent_dim], (Kind::Float, device))?;
-        Ok(Batch { x, noise })
-    })
+        let noise = Tensor::f_randn([x.size()[0], self.plan.latent_dim], (Kind::Float, self.device()))?;
+        Ok(VaePart { x, noise })
+    }
+
+    fn score(&self, epoch: usize, _: f64, sums: &[f64]) -> Result<VaeEpoch> {
+        let n = self.records() as f64;
+        score(epoch, sums[0] / n, sums[1] / n, self.plan.weight(epoch), self.plan)
+    }
+
+    fn quality(&self, _: &VaeEpoch) -> Option<f64> {
+        None
+    }
+
+    fn note(&self, score: &VaeEpoch) -> String {
+        let VaeEpoch { loss, recon_loss, kl_loss, .. } = score;
+        format!("loss {loss:.2} (reconstruction {recon_loss:.2}, KL {kl_loss:.2})")
+    }
 }
 
-/// What a part gives: gradients of its loss, and the loss's two sums.
-struct PartResult {
-    gradients: Vec<Tensor>,
-    sums: Tensor,
-}
-
-fn compute(
-    network: &Vae,
-    parameters: &[Tensor],
-    part: &Batch,
-    plan: &VaePlan,
+struct VaeLearner<'a> {
+    network: Vae,
+    plan: &'a VaePlan,
+    /// Of the KL term.
     weight: f64,
-) -> Result<PartResult> {
-    let seen = plan.normalisation.apply(&part.x);
-    let (logits, mu, logvar) = network.forward(&seen, &part.noise, &mut Pass::differentiate());
-    let recon = logits.f_binary_cross_entropy_with_logits::<Tensor>(&part.x, None, None, Reduction::Sum)?;
-    let kl = (mu.square() + logvar.exp() - 1.0 - &logvar).sum(Kind::Float) * 0.5;
-    let gradients = tensor::gradients(&(&recon + &kl * weight), parameters)?;
-    Ok(PartResult { gradients, sums: Tensor::f_stack(&[recon.detach(), kl.detach()], 0)? })
 }
 
-#[expect(clippy::too_many_arguments, reason = "the state of one loop, split for reading")]
-fn run_epoch(
-    network: &Vae,
-    parameters: &mut [Tensor],
-    adam: &mut Adam,
-    images: &Tensor,
-    plan: &VaePlan,
-    epoch: usize,
-    weight: f64,
-    progress: &dyn Progress,
-) -> Result<(f64, f64)> {
-    let (n, device) = (images.size()[0], images.device());
-    let batch_size = plan.batch_size as i64;
-    let mut batches = batches(images, plan, epoch)?;
-    let n_members = crew::parts(batch_size.min(n), device).len().min(parallel::workers(device));
-    let shallow = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
-    adam.set_threads(n_members);
-    let members = (0..n_members).map(|_| (network.clone(), shallow(parameters))).collect();
-    let mut sums = Tensor::f_zeros([2], (Kind::Double, device))?;
-    crew::with_crew(
-        members,
-        |(network, parameters): &mut (Vae, Vec<Tensor>), part: Batch| {
-            compute(network, parameters, &part, plan, weight)
-        },
-        |crew| {
-            while let Some(batch) = batches.take() {
-                progress.check()?;
-                let rows = batch.x.size()[0];
-                let parts = crew::parts(rows, device).into_iter().map(|range| batch.part(range));
-                crew.start(parts.collect::<Result<_>>()?)?;
-                // The next batch is made while this one is computed.
-                batches.make_next()?;
-                let _guard = tch::no_grad_guard();
-                let mut gradients = Vec::new();
-                for part in crew.finish()? {
-                    let _ = sums.f_add_(&part.sums.to_kind(Kind::Double))?;
-                    gradients.push(part.gradients);
-                }
-                adam.step(parameters, &crew::sum(gradients)?);
-            }
-            Ok(())
-        },
-    )?;
-    Ok((sums.f_double_value(&[0])? / n as f64, sums.f_double_value(&[1])? / n as f64))
+impl Learner for VaeLearner<'_> {
+    type Part = VaePart;
+
+    fn network(&self) -> &dyn Module {
+        &self.network
+    }
+
+    /// Summed over the images; reconstruction and KL divergence.
+    fn loss(&self, part: &VaePart, tape: Option<&mut Tape>) -> Result<Loss> {
+        let seen = self.plan.normalisation.apply(&part.x);
+        let mut pass = fit::pass(tape, DropoutMasks::none());
+        let (logits, mu, logvar) = self.network.forward(&seen, &part.noise, &mut pass);
+        let recon =
+            logits.f_binary_cross_entropy_with_logits::<Tensor>(&part.x, None, None, Reduction::Sum)?;
+        let kl = (mu.square() + logvar.exp() - 1.0 - &logvar).sum(Kind::Float) * 0.5;
+        let sums = Tensor::f_stack(&[recon.detach(), kl.detach()], 0)?;
+        Ok(Loss { value: &recon + &kl * self.weight, sums })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn;
     use crate::progress::Silent;
+    use crate::rng::Purpose;
+    use crate::train::NoCheckpoint;
 
     fn plan(seed: u64) -> VaePlan {
         VaePlan {
@@ -398,7 +374,7 @@ mod tests {
         let alone: Vec<TrainedVae> = shards
             .iter()
             .zip(&plans)
-            .map(|(images, plan)| super::train(images, plan, device, &Silent).unwrap())
+            .map(|(images, plan)| super::train(images, plan, device, &Silent, &NoCheckpoint).unwrap())
             .collect();
         let same = |grouped: &TrainedVae, alone: &TrainedVae| {
             assert_eq!(grouped.history.len(), alone.history.len());

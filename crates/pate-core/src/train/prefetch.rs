@@ -11,7 +11,7 @@ const SMALL: i64 = 1024;
 /// Batches in order. Those of a small epoch are all made at the start, and libtorch's generator is free again before anything is
 /// computed, so that trainings on small shards run side by side; those of a large one are made one ahead. What is in them
 /// does not depend on it.
-pub(super) struct Batches<F, T> {
+pub(super) struct Prefetch<F, T> {
     make: F,
     records: i64,
     batch: i64,
@@ -20,7 +20,7 @@ pub(super) struct Batches<F, T> {
     generator: Option<TorchGenerator>,
 }
 
-impl<T, F: FnMut(i64, i64) -> Result<T>> Batches<F, T> {
+impl<T, F: FnMut(i64, i64) -> Result<T>> Prefetch<F, T> {
     /// Batches of `batch` of the `records`; `make` gets the first record of one and how many it has, and draws from `generator`.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ mod tests {
     fn a_small_epoch_frees_the_generator_and_a_large_one_keeps_it() {
         for (records, ahead) in [(100, 4), (SMALL, 35), (SMALL + 1, 1)] {
             let made = std::cell::Cell::new(0);
-            let mut batches = Batches::new(records, 30, TorchGenerator::hold(), |first, rows| {
+            let mut batches = Prefetch::new(records, 30, TorchGenerator::hold(), |first, rows| {
                 made.set(made.get() + 1);
                 Ok((first, rows))
             })

@@ -13,7 +13,7 @@ pub type NamedArray = (String, Vec<usize>, Vec<f32>);
 
 /// What a training needs to go on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TrainingState {
+pub struct Checkpoint {
     /// Epochs that are done.
     pub epochs: usize,
     /// Steps that the optimiser has taken.
@@ -26,27 +26,27 @@ pub struct TrainingState {
     pub history: String,
 }
 
-/// Keeps the state of one training.
-pub trait Keeper {
-    /// The state of this training that was kept last, if any.
-    fn load(&self) -> Option<TrainingState>;
+/// Where the checkpoint of one training is stored.
+pub trait CheckpointStore {
+    /// The checkpoint of this training that was stored last, if any.
+    fn load(&self) -> Option<Checkpoint>;
 
-    /// Replaces the state that is kept.
+    /// Replaces the checkpoint that is stored.
     ///
     /// # Errors
     /// Where it cannot be written.
-    fn save(&self, state: &TrainingState) -> Result<()>;
+    fn save(&self, checkpoint: &Checkpoint) -> Result<()>;
 }
 
-/// Keeps nothing: every training starts at its beginning.
-pub struct KeepNothing;
+/// Stores nothing: every training starts at its beginning.
+pub struct NoCheckpoint;
 
-impl Keeper for KeepNothing {
-    fn load(&self) -> Option<TrainingState> {
+impl CheckpointStore for NoCheckpoint {
+    fn load(&self) -> Option<Checkpoint> {
         None
     }
 
-    fn save(&self, _: &TrainingState) -> Result<()> {
+    fn save(&self, _: &Checkpoint) -> Result<()> {
         Ok(())
     }
 }
@@ -56,40 +56,37 @@ const WEIGHTS: &str = "weights";
 const OPTIMIZER: &str = "optimizer";
 const BEST: &str = "best";
 
-/// A training between two epochs.
-pub(super) struct Snapshot<'a, H> {
-    pub(super) network: &'a dyn Module,
-    pub(super) optimizer: &'a [Tensor],
-    pub(super) steps: i32,
-    pub(super) best: Option<(usize, &'a [Tensor])>,
-    pub(super) history: &'a [H],
-}
-
-impl<H: Serialize> Snapshot<'_, H> {
-    pub(super) fn state(&self) -> Result<TrainingState> {
+impl Checkpoint {
+    /// A training between two epochs: its network, its optimiser's tensors and steps, and the number and weights of the best epoch.
+    pub(super) fn new<H: Serialize>(
+        network: &dyn Module,
+        (optimizer, steps): (&[Tensor], i32),
+        best: Option<(usize, &[Tensor])>,
+        history: &[H],
+    ) -> Result<Self> {
         let mut arrays = Vec::new();
         let mut push = |name: String, values: &Tensor| -> Result<()> {
             arrays.push((name, tensor::shape_of(values), tensor::to_f32(values)?));
             Ok(())
         };
-        let parameters = nn::parameters(self.network);
+        let parameters = nn::parameters(network);
         for parameter in &parameters {
             push(format!("{WEIGHTS}.{}", parameter.name()), parameter.value())?;
         }
-        for (at, values) in self.optimizer.iter().enumerate() {
+        for (at, values) in optimizer.iter().enumerate() {
             push(format!("{OPTIMIZER}.{at}"), values)?;
         }
-        if let Some((_, best)) = self.best {
+        if let Some((_, best)) = best {
             for (parameter, values) in parameters.iter().zip(best) {
                 push(format!("{BEST}.{}", parameter.name()), values)?;
             }
         }
-        let history = serde_json::to_string(self.history)
-            .map_err(|e| Error::invalid(format!("the history cannot be kept: {e}")))?;
-        Ok(TrainingState {
-            epochs: self.history.len(),
-            steps: self.steps,
-            best_epoch: self.best.map(|(epoch, _)| epoch),
+        let history = serde_json::to_string(history)
+            .map_err(|e| Error::invalid(format!("the history cannot be stored: {e}")))?;
+        Ok(Checkpoint {
+            epochs: history.len(),
+            steps,
+            best_epoch: best.map(|(epoch, _)| epoch),
             arrays,
             history,
         })
@@ -104,7 +101,7 @@ pub(super) struct Resumed<H> {
     pub(super) history: Vec<H>,
 }
 
-impl TrainingState {
+impl Checkpoint {
     /// Puts the weights into `network`, and gives back the rest; `None` where the state is not one of this network and number of
     /// epochs.
     pub(super) fn restore<H: DeserializeOwned>(
@@ -183,7 +180,7 @@ mod tests {
     /// Attacks, row 8: a number of steps that the next step does not fit ended in a panic.
     #[test]
     fn a_state_that_no_training_can_have_is_none() {
-        let state = |epochs, steps, best_epoch| TrainingState {
+        let state = |epochs, steps, best_epoch| Checkpoint {
             epochs,
             steps,
             best_epoch,

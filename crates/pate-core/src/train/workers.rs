@@ -1,4 +1,4 @@
-//! Threads that compute the parts of a training step side by side.
+//! A pool of worker threads that compute the parts of a training step side by side.
 //!
 //! A batch is cut into parts by its size alone, each part's gradients are computed on one thread, and they are added in the order
 //! of the parts: weights do not depend on how many threads there are.
@@ -11,30 +11,30 @@ use tch::{Device, Tensor};
 use crate::parallel::OneThread;
 use crate::{Error, Result};
 
-/// Most rows of a part: their activations stay in the processor's cache.
-const MOST: i64 = 32;
-/// Fewest rows that are worth a part of their own.
-const FEWEST: i64 = 4;
+/// Maximum rows of a part: their activations stay in the processor's cache.
+const MAX_ROWS: i64 = 32;
+/// Minimum rows that are worth a part of their own.
+const MIN_ROWS: i64 = 4;
 
 /// The parts of a batch of `rows`: two or more where they have at least 4 rows each, of at most 32 rows. On a GPU, one.
 pub(super) fn parts(rows: i64, device: Device) -> Vec<Range<i64>> {
-    let size = if device == Device::Cpu { ((rows + 1) / 2).clamp(FEWEST, MOST) } else { rows.max(1) };
+    let size = if device == Device::Cpu { ((rows + 1) / 2).clamp(MIN_ROWS, MAX_ROWS) } else { rows.max(1) };
     (0..rows).step_by(size as usize).map(|first| first..(first + size).min(rows)).collect()
 }
 
 /// Computes parts: in the calling thread, or in threads of its own.
-pub(super) enum Crew<'a, J, P> {
-    /// Nobody else is there.
-    Alone(&'a mut dyn FnMut(J) -> Result<P>, Vec<Result<P>>),
+pub(super) enum Pool<'a, J, P> {
+    /// There is one worker: the calling thread itself.
+    Inline(&'a mut dyn FnMut(J) -> Result<P>, Vec<Result<P>>),
     /// One queue per thread; results carry the number of their part.
     Threads { queues: Vec<Sender<(usize, J)>>, results: Receiver<(usize, Result<P>)>, waiting: usize },
 }
 
-impl<J, P> Crew<'_, J, P> {
-    /// Hands the parts out. Their results must be [taken](Crew::finish) before the next ones are started.
+impl<J, P> Pool<'_, J, P> {
+    /// Hands the parts out. Their results must be [taken](Pool::finish) before the next ones are started.
     pub(super) fn start(&mut self, jobs: Vec<J>) -> Result<()> {
         match self {
-            Self::Alone(compute, done) => done.extend(jobs.into_iter().map(compute)),
+            Self::Inline(compute, done) => done.extend(jobs.into_iter().map(compute)),
             Self::Threads { queues, waiting, .. } => {
                 *waiting = jobs.len();
                 let n = queues.len();
@@ -49,7 +49,7 @@ impl<J, P> Crew<'_, J, P> {
     /// Waits for the results, in the order of the parts.
     pub(super) fn finish(&mut self) -> Result<Vec<P>> {
         match self {
-            Self::Alone(_, done) => done.drain(..).collect(),
+            Self::Inline(_, done) => done.drain(..).collect(),
             Self::Threads { results, waiting, .. } => {
                 let mut all: Vec<Option<Result<P>>> = (0..*waiting).map(|_| None).collect();
                 for _ in 0..*waiting {
@@ -66,33 +66,34 @@ fn gone() -> Error {
     Error::invalid("a thread of the training has ended; there should be a message of it above")
 }
 
-/// Runs `lead` with as many of `members` as libtorch has threads; each computes on one thread, as does `lead`.
+/// Runs `lead` with a pool of `workers`, one thread for each where there are two or more; each computes on one thread, as does
+/// `lead`.
 ///
 /// # Errors
 /// Those of `lead`.
-pub(super) fn with_crew<M: Send, J: Send, P: Send, R>(
-    mut members: Vec<M>,
-    compute: impl Fn(&mut M, J) -> Result<P> + Sync,
-    lead: impl FnOnce(&mut Crew<'_, J, P>) -> Result<R>,
+pub(super) fn with_pool<W: Send, J: Send, P: Send, R>(
+    mut workers: Vec<W>,
+    compute: impl Fn(&mut W, J) -> Result<P> + Sync,
+    lead: impl FnOnce(&mut Pool<'_, J, P>) -> Result<R>,
 ) -> Result<R> {
     let _threads = OneThread::hold();
-    if members.len() < 2 {
-        let Some(mut member) = members.pop() else {
-            return Err(Error::invalid("there is nobody to compute with"));
+    if workers.len() < 2 {
+        let Some(mut worker) = workers.pop() else {
+            return Err(Error::invalid("a training needs at least one worker"));
         };
-        return lead(&mut Crew::Alone(&mut |job| compute(&mut member, job), Vec::new()));
+        return lead(&mut Pool::Inline(&mut |job| compute(&mut worker, job), Vec::new()));
     }
     let (sender, results) = channel();
     std::thread::scope(|scope| {
         let mut queues = Vec::new();
-        for mut member in members {
+        for mut worker in workers {
             let (queue, jobs) = channel::<(usize, J)>();
             queues.push(queue);
             let (sender, compute) = (sender.clone(), &compute);
             scope.spawn(move || {
                 tch::set_num_threads(1);
                 for (part, job) in jobs {
-                    if sender.send((part, compute(&mut member, job))).is_err() {
+                    if sender.send((part, compute(&mut worker, job))).is_err() {
                         break;
                     }
                 }
@@ -100,8 +101,8 @@ pub(super) fn with_crew<M: Send, J: Send, P: Send, R>(
         }
         drop(sender);
         // Dropped at the end, which ends the threads.
-        let mut crew = Crew::Threads { queues, results, waiting: 0 };
-        lead(&mut crew)
+        let mut pool = Pool::Threads { queues, results, waiting: 0 };
+        lead(&mut pool)
     })
 }
 
@@ -142,16 +143,16 @@ mod tests {
     #[test]
     fn results_come_in_order_and_errors_are_passed_on() {
         for n in 1..4 {
-            let got = with_crew(
+            let got = with_pool(
                 vec![(); n],
                 |(), job: i64| if job == 13 { Err(Error::invalid("thirteen")) } else { Ok(job * 2) },
-                |crew| {
-                    crew.start((0..7).collect())?;
-                    let first = crew.finish()?;
-                    crew.start(vec![12, 13])?;
-                    assert!(crew.finish().is_err_and(|e| e.to_string().contains("thirteen")));
-                    crew.start(vec![5])?;
-                    assert_eq!(crew.finish()?, [10]);
+                |pool| {
+                    pool.start((0..7).collect())?;
+                    let first = pool.finish()?;
+                    pool.start(vec![12, 13])?;
+                    assert!(pool.finish().is_err_and(|e| e.to_string().contains("thirteen")));
+                    pool.start(vec![5])?;
+                    assert_eq!(pool.finish()?, [10]);
                     Ok(first)
                 },
             );

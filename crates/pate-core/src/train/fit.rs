@@ -1,0 +1,296 @@
+//! The one training loop: epochs of batches, cut into parts that worker threads compute while the next batch is made.
+
+use std::ops::Range;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tch::{Device, Kind, Tensor};
+
+use super::checkpoint::{Checkpoint, CheckpointStore};
+use super::prefetch::Prefetch;
+use super::workers::{self, Pool};
+use crate::nn::{self, Module, Optimizer, Pass, Schedule, Tape};
+use crate::progress::Progress;
+use crate::rng::{Purpose, Stream, TorchGenerator};
+use crate::{Error, Result, parallel, tensor};
+
+/// What is learnt, seen from the thread that leads the training.
+pub(super) trait Task {
+    /// A number of records, ready to be computed.
+    type Part: Part;
+    /// The worker threads' side.
+    type Learner: Learner<Part = Self::Part>;
+    /// An epoch in figures.
+    type Score: Serialize + DeserializeOwned;
+
+    /// Records to learn from.
+    fn records(&self) -> i64;
+
+    /// Where they are.
+    fn device(&self) -> Device;
+
+    /// What is trained.
+    fn network(&self) -> &dyn Module;
+
+    /// An alias of the network for a worker, in `epoch`, counted from 0.
+    fn learner(&self, epoch: usize) -> Self::Learner;
+
+    /// Makes a batch of the records `rows`, `[n]`; changes to images draw from `geometry`, all else from libtorch's generator.
+    fn batch(&self, rows: &Tensor, geometry: &mut Stream) -> Result<Self::Part>;
+
+    /// The figures of `epoch`, counted from 0, from the sums over all its parts; validation belongs here.
+    fn score(&self, epoch: usize, learning_rate: f64, sums: &[f64]) -> Result<Self::Score>;
+
+    /// What the best epoch has most of; `None` where no epoch is better than another.
+    fn quality(&self, score: &Self::Score) -> Option<f64>;
+
+    /// A few words for the progress display.
+    fn note(&self, score: &Self::Score) -> String;
+}
+
+/// A number of records, ready to be computed.
+pub(super) trait Part: Send + Sized {
+    /// Records.
+    fn rows(&self) -> i64;
+
+    /// Some of them.
+    fn narrow(&self, range: Range<i64>) -> Result<Self>;
+}
+
+/// A worker's side of a [`Task`].
+pub(super) trait Learner: Send {
+    /// What it computes on.
+    type Part: Send;
+
+    /// The network's parameters.
+    fn network(&self) -> &dyn Module;
+
+    /// The loss on `part`; every layer goes on the tape, where there is one.
+    fn loss(&self, part: &Self::Part, tape: Option<&mut Tape>) -> Result<Loss>;
+}
+
+/// A loss on a part.
+pub(super) struct Loss {
+    /// A scalar to differentiate; those of all parts add up to a step's.
+    pub(super) value: Tensor,
+    /// Figures to add up over an epoch, `[k]`.
+    pub(super) sums: Tensor,
+}
+
+/// How losses become changes of the parameters.
+pub(super) trait Stepper {
+    /// What the worker threads need to know.
+    type Rule: Sync;
+
+    /// The rule of the steps to come.
+    fn rule(&self) -> Self::Rule;
+
+    /// What a worker gives for a part: tensors like the parameters, and the loss's figures.
+    fn part<L: Learner>(
+        rule: &Self::Rule,
+        learner: &L,
+        parameters: &[Tensor],
+        part: &L::Part,
+    ) -> Result<(Vec<Tensor>, Tensor)>;
+
+    /// A step from what the workers gave for all parts, in their order.
+    fn step(&mut self, parameters: &mut [Tensor], parts: Vec<Vec<Tensor>>, learning_rate: f64) -> Result<()>;
+
+    /// What holds the state between steps.
+    fn optimizer(&mut self) -> &mut dyn Optimizer;
+}
+
+/// Gradient descent: the sum of the parts' gradients, and an optimiser.
+pub(super) struct Descent(pub(super) Box<dyn Optimizer>);
+
+impl Stepper for Descent {
+    type Rule = ();
+
+    fn rule(&self) {}
+
+    fn part<L: Learner>(
+        (): &(),
+        learner: &L,
+        parameters: &[Tensor],
+        part: &L::Part,
+    ) -> Result<(Vec<Tensor>, Tensor)> {
+        let Loss { value, sums } = learner.loss(part, None)?;
+        Ok((tensor::gradients(&value, parameters)?, sums.detach()))
+    }
+
+    fn step(&mut self, parameters: &mut [Tensor], parts: Vec<Vec<Tensor>>, learning_rate: f64) -> Result<()> {
+        self.0.set_learning_rate(learning_rate);
+        self.0.step(parameters, &workers::sum(parts)?);
+        Ok(())
+    }
+
+    fn optimizer(&mut self) -> &mut dyn Optimizer {
+        self.0.as_mut()
+    }
+}
+
+/// What every training has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FitPlan {
+    /// Passes over the records.
+    pub(super) epochs: usize,
+    /// Records per step; the last step of an epoch takes what is left.
+    pub(super) batch_size: usize,
+    /// Learning rate of the first epoch.
+    pub(super) learning_rate: f64,
+    /// How it falls.
+    pub(super) schedule: Schedule,
+    /// Seed of order, augmentation and whatever else a batch draws.
+    pub(super) seed: u64,
+}
+
+/// The end of a training.
+pub(super) struct Fitted<H> {
+    /// Number, counted from 1, and weights of the best epoch, the earlier one on a tie.
+    pub(super) best: Option<(usize, Vec<Tensor>)>,
+    /// Every epoch.
+    pub(super) history: Vec<H>,
+}
+
+/// Trains the network of `task`, from the checkpoint in `store` if there is one; the store gets one after every epoch but the last.
+///
+/// # Errors
+/// Nothing to train on, those of the task, a checkpoint that cannot be written, a stop.
+pub(super) fn fit<T: Task, S: Stepper>(
+    task: &T,
+    stepper: &mut S,
+    plan: &FitPlan,
+    progress: &dyn Progress,
+    store: &dyn CheckpointStore,
+) -> Result<Fitted<T::Score>> {
+    check(task.records(), plan.batch_size)?;
+    let mut parameters = nn::trainable(task.network());
+    let mut fitted = Fitted { best: None, history: Vec::with_capacity(plan.epochs) };
+    if let Some(checkpoint) = store.load()
+        && let Some(resumed) = checkpoint.restore::<T::Score>(task.network(), plan.epochs)?
+    {
+        fitted = Fitted { best: resumed.best, history: resumed.history };
+        stepper.optimizer().resume(resumed.optimizer, checkpoint.steps);
+        progress.advance(fitted.history.len() as u64, "");
+    }
+    for epoch in fitted.history.len()..plan.epochs {
+        progress.check()?;
+        let sums = run_epoch(task, stepper, &mut parameters, plan, epoch, progress)?;
+        let learning_rate = plan.schedule.rate(plan.learning_rate, epoch as f64, plan.epochs);
+        let score = task.score(epoch, learning_rate, &sums)?;
+        if fitted.is_improved_by(task, &score) {
+            fitted.best = Some((epoch + 1, nn::snapshot(task.network())));
+        }
+        progress.advance(1, &task.note(&score));
+        fitted.history.push(score);
+        if epoch + 1 < plan.epochs {
+            let (tensors, steps) = stepper.optimizer().state();
+            let best = fitted.best.as_ref().map(|(epoch, weights)| (*epoch, &weights[..]));
+            store.save(&Checkpoint::new(task.network(), (&tensors, steps), best, &fitted.history)?)?;
+        }
+    }
+    Ok(fitted)
+}
+
+/// Checks that there is something to train on.
+pub(super) fn check(records: i64, batch_size: usize) -> Result<()> {
+    if records > 0 && batch_size > 0 {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{records} records in batches of {batch_size}: there is nothing to train on")))
+}
+
+impl<H> Fitted<H> {
+    fn is_improved_by<T: Task<Score = H>>(&self, task: &T, score: &H) -> bool {
+        let best = self.best.as_ref().and_then(|(epoch, _)| task.quality(self.history.get(epoch - 1)?));
+        task.quality(score).is_some_and(|quality| best.is_none_or(|best| quality > best))
+    }
+}
+
+/// A batch, and how many of the epoch's records came before it.
+pub(super) struct Batch<P> {
+    pub(super) part: P,
+    first: i64,
+}
+
+/// The batches of `epoch`, counted from 0, in the order that the seed gives.
+pub(super) fn batches<'a, T: Task>(
+    task: &'a T,
+    plan: &FitPlan,
+    epoch: usize,
+) -> Result<Prefetch<impl FnMut(i64, i64) -> Result<Batch<T::Part>> + use<'a, T>, Batch<T::Part>>> {
+    let order = Stream::new(plan.seed, Purpose::Shuffle, epoch as u64).permutation(task.records() as usize);
+    let order = tensor::from_i64(&order).f_to_device(task.device())?;
+    let mut geometry = Stream::new(plan.seed, Purpose::Augmentation, epoch as u64);
+    let mut generator = TorchGenerator::hold();
+    generator.seed_stream(plan.seed, epoch as u64);
+    Prefetch::new(task.records(), plan.batch_size as i64, generator, move |first, rows| {
+        Ok(Batch { part: task.batch(&order.f_narrow(0, first, rows)?, &mut geometry)?, first })
+    })
+}
+
+/// One epoch; gives the sums of the figures of all its parts.
+fn run_epoch<T: Task, S: Stepper>(
+    task: &T,
+    stepper: &mut S,
+    parameters: &mut [Tensor],
+    plan: &FitPlan,
+    epoch: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<f64>> {
+    let (n, device) = (task.records(), task.device());
+    let mut batches = batches(task, plan, epoch)?;
+    let n_workers =
+        workers::parts((plan.batch_size as i64).min(n), device).len().min(parallel::workers(device));
+    stepper.optimizer().set_threads(n_workers);
+    let learners = (0..n_workers)
+        .map(|_| {
+            let learner = task.learner(epoch);
+            let parameters = nn::trainable(learner.network());
+            (learner, parameters)
+        })
+        .collect();
+    let rule = stepper.rule();
+    // Summed on the device; read once per epoch.
+    let mut sums: Option<Tensor> = None;
+    workers::with_pool(
+        learners,
+        |(learner, parameters): &mut (T::Learner, Vec<Tensor>), part: T::Part| {
+            S::part(&rule, learner, parameters, &part)
+        },
+        |pool: &mut Pool<'_, _, _>| {
+            while let Some(batch) = batches.take() {
+                progress.check()?;
+                let ranges = workers::parts(batch.part.rows(), device).into_iter();
+                pool.start(ranges.map(|range| batch.part.narrow(range)).collect::<Result<_>>()?)?;
+                // The next batch is made while this one is computed.
+                batches.make_next()?;
+                let _guard = tch::no_grad_guard();
+                let mut parts = Vec::new();
+                for (tensors, figures) in pool.finish()? {
+                    let figures = figures.f_to_kind(Kind::Double)?;
+                    sums = Some(match sums.take() {
+                        Some(mut sums) => sums.f_add_(&figures)?,
+                        None => figures.copy(),
+                    });
+                    parts.push(tensors);
+                }
+                let done = epoch as f64 + batch.first as f64 / n as f64;
+                stepper.step(parameters, parts, plan.schedule.rate(plan.learning_rate, done, plan.epochs))?;
+            }
+            Ok(())
+        },
+    )?;
+    match sums {
+        Some(sums) => Ok(Vec::try_from(sums.f_to_device(Device::Cpu)?)?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// How a learner's network computes: onto the tape where there is one, with these factors of dropouts.
+pub(super) fn pass<'a>(tape: Option<&'a mut Tape>, dropout: nn::DropoutMasks<'a>) -> Pass<'a> {
+    match tape {
+        Some(tape) => Pass::Record { tape, dropout },
+        None => Pass::Train { dropout },
+    }
+}
