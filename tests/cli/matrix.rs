@@ -670,7 +670,7 @@ fn two_outputs_in_one_place_are_refused() {
     let work = inputs();
     let before = work.tree();
     let line = good_line("train-teachers").replace("--shard-indices two.json", "--save-shards");
-    for place in ["out/training_report.json", "out/1/model.pth", "out/../out/0/model.fingerprint"] {
+    for place in ["out/training_report.json", "out/1/model.pth", "out/../out/0/training_report.json"] {
         let line = line.replace("--save-shards", &format!("--save-shards {place}"));
         let run = work.run_quiet("train-teachers", &line);
         run.check(2, "error: ", &["--save-shards", "--output-dir", "both write"]).unwrap();

@@ -1,5 +1,7 @@
 use serde_json::{Value, json};
 
+use crate::Access;
+
 /// A formal guarantee that a mechanism gave.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DpGuarantee {
@@ -151,6 +153,14 @@ impl Guarantee {
                 None => Self::none(reason),
             },
             _ => Self::none(NOT_UNDERSTOOD),
+        }
+    }
+
+    /// Who may read files with this label.
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Public | Self::Dp(_) => Access::Public,
+            Self::None { .. } | Self::Void { .. } => Access::Private,
         }
     }
 

@@ -11,6 +11,7 @@
 //! - [`Guarantee`]: which privacy guarantee an artefact carries; labels join along the data flow.
 //! - [`Report`]: the JSON file beside the artefacts: a step's own fields first, the common envelope after them.
 //! - [`StoredReport`]: one that an earlier step left, and whether the files that it names are still the same.
+//! - [`WorkId`]: everything that decides a result, and whether it is there already.
 //!
 //! This crate knows nothing about tensors or networks.
 //!
@@ -40,6 +41,7 @@ mod outputs;
 mod report;
 mod stored;
 mod under_way;
+mod work;
 
 pub use dir::AtomicDir;
 pub use disk::{check_space, free_bytes, least_growth, readable};
@@ -53,3 +55,4 @@ pub use outputs::{check_claims, claim, keep_inputs, name_input};
 pub use report::{Report, SCHEMA_VERSION};
 pub use stored::{FileState, StoredReport};
 pub use under_way::abandon;
+pub use work::{FINGERPRINT, WorkId};

@@ -3,7 +3,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{Access, Error, FileRecord, Guarantee, write_bytes};
+use crate::{Error, FileRecord, Guarantee, write_bytes};
 
 /// Version of the envelope fields; raised when one is added or changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -89,14 +89,10 @@ impl Report {
     /// # Errors
     /// [`Error::Write`].
     pub fn write(&self, path: &Path, run: &Map<String, Value>) -> Result<FileRecord, Error> {
-        let access = match self.guarantee {
-            Guarantee::Public | Guarantee::Dp(_) => Access::Public,
-            Guarantee::None { .. } | Guarantee::Void { .. } => Access::Private,
-        };
         let mut text = serde_json::to_string_pretty(&self.to_json(run))
             .map_err(|source| Error::Field { field: "*".to_owned(), source })?;
         text.push('\n');
-        write_bytes(path, access, text.as_bytes())
+        write_bytes(path, self.guarantee.access(), text.as_bytes())
     }
 }
 

@@ -99,11 +99,6 @@ fn other(path: &Path, error: Error, known: &mut Known) -> Result<Finding> {
             let is = title.starts_with("Data card").then(|| format!("{title} (generated data)"));
             Ok(Finding { format: "Markdown".to_owned(), is, ..Finding::default() })
         }
-        "fingerprint" => Ok(Finding {
-            format: "text".to_owned(),
-            is: Some("identity of what a teacher was made from".to_owned()),
-            ..Finding::default()
-        }),
         _ => Err(error.into()),
     }
 }

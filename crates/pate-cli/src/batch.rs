@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Guarantee, OutputLock};
+use artifact::{FileRecord, Guarantee, OutputLock, WorkId};
 use pate_core::data::{ImageSize, ImageSpec, Images, InPlace, numbered_folders};
 use pate_core::generate::LatentBank;
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
 use pate_core::label::{Labelled, label};
 use pate_core::label_filter::{self, FilterInputs, FilterPlan, Filtered};
-use pate_core::models::{Decoder, Program, Scores};
+use pate_core::models::{Decoder, Program};
 use pate_core::progress::Progress;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -42,6 +42,18 @@ pub enum Status {
     Empty,
     /// It could not be done.
     Failed,
+}
+
+impl Status {
+    /// The word for it in tables and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Skipped => "skipped",
+            Self::Empty => "empty",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// A line of the batch's report.
@@ -253,7 +265,7 @@ impl Batch<'_> {
                 },
             };
             let note = match &result.reason {
-                Some(reason) => format!("teacher {teacher_id}: {:?}: {reason}", result.status),
+                Some(reason) => format!("teacher {teacher_id}: {}: {reason}", result.status.name()),
                 None => format!("teacher {teacher_id}: {} samples", result.num_selected),
             };
             if result.status == Status::Failed {
@@ -321,16 +333,16 @@ impl Batch<'_> {
             (Some((.., record)), _) | (None, Some((_, record))) => json!(record.sha256),
             (None, None) => self.made_pool_identity(self.pool_seed(teacher_id, ctx), &files, spec)?,
         };
-        let fingerprint = teacher_run::fingerprint(
+        let work = teacher_run::work(
             &filters.plan,
             config,
             filters.soft_labels,
             &identity,
             &self.reading(),
             teacher.inputs(),
-        );
+        )?;
         if !self.force
-            && let Some(result) = finished_here(teacher_id, &dir, &fingerprint, self.pictures)
+            && let Some(result) = finished_here(teacher_id, &dir, &work, self.pictures)
         {
             if let Some(path) = self.made_pool(teacher_id).filter(|path| !path.is_file()) {
                 ctx.say(&format!(
@@ -373,7 +385,7 @@ impl Batch<'_> {
             model: &files.model,
             config: self.config,
             lowered_min_per_class: filters.lowered_min_per_class,
-            fingerprint: Some(fingerprint),
+            work: Some(work),
             soft_labels: filters.soft_labels,
             picture: self.pictures,
         };
@@ -390,9 +402,9 @@ impl Batch<'_> {
     /// What was declared of the files that are read.
     pub(crate) fn reading(&self) -> Value {
         json!({
-            "scale": self.scale.scale.map(|scale| scale.to_string()),
-            "shard_scale": self.shard_scale.shard_scale.map(|scale| scale.to_string()),
-            "program_scores": self.program.scores.map(Scores::name),
+            "scale": self.scale.scale,
+            "shard_scale": self.shard_scale.shard_scale,
+            "program_scores": self.program.scores,
         })
     }
 
@@ -433,7 +445,8 @@ impl Batch<'_> {
             "posteriors": self.latent_args.bank_path().map(FileRecord::of).transpose()?.map(|record| record.sha256),
             "seed": seed,
             "pool_size": self.pool_size,
-            "latents": format!("{:?} {:?}", self.latents, self.rng),
+            "latents": self.latents,
+            "rng": self.rng,
             "until_target": generation.generate_until_target_per_class.then_some(generation.max_pools),
             "image_size": [spec.height, spec.width],
         }))
@@ -565,24 +578,24 @@ fn result_of(teacher_id: u64, filtered: &Filtered) -> TeacherResult {
 pub(crate) fn finished_here(
     teacher_id: u64,
     dir: &Path,
-    fingerprint: &str,
+    work: &WorkId,
     pictures: bool,
 ) -> Option<TeacherResult> {
-    finished(teacher_id, dir, fingerprint)
+    finished(teacher_id, dir, work)
         .filter(|result| !pictures || result.was_empty || dir.join(teacher_run::PICTURE).is_file())
 }
 
 /// The result of an earlier run, where it is whole.
-fn finished(teacher_id: u64, dir: &Path, fingerprint: &str) -> Option<TeacherResult> {
-    let report = teacher_run::finished(&dir.join(teacher_run::REPORT), fingerprint)?;
-    let count = |name: &str| report[name].as_u64().map(|n| n as usize);
+fn finished(teacher_id: u64, dir: &Path, work: &WorkId) -> Option<TeacherResult> {
+    let report = work.finished(&dir.join(teacher_run::REPORT))?.fields;
+    let count = |name: &str| report.get(name)?.as_u64().map(|n| n as usize);
     let num_selected = count("num_selected")?;
     Some(TeacherResult {
         teacher_id,
         status: Status::Skipped,
         num_generated: count("num_generated")?,
         num_selected,
-        average_confidence: report["statistics"]["average_confidence"].as_f64(),
+        average_confidence: report.get("statistics").and_then(|all| all["average_confidence"].as_f64()),
         was_empty: num_selected == 0,
         reason: None,
     })
@@ -596,7 +609,7 @@ pub fn table(results: &[TeacherResult]) -> String {
     );
     for r in results {
         let confidence = r.average_confidence.map_or_else(|| "-".to_owned(), |c| format!("{c:.4}"));
-        let status = format!("{:?}", r.status).to_lowercase();
+        let status = r.status.name();
         let _ = write!(
             text,
             "\n{:>8}  {status:<8} {:>10} {:>8} {confidence:>11}",

@@ -185,16 +185,16 @@ impl Batch<'_> {
             (None, None) => self.made_pool_identity(self.pool_seed(id, ctx), &files, self.drawn(&files)?)?,
         };
         let inputs = files.records(&plan)?;
-        let fingerprint = teacher_run::fingerprint(
+        let work = teacher_run::work(
             &plan,
             &self.config.config,
             filters.soft_labels,
             &identity,
             &self.reading(),
             &inputs,
-        );
+        )?;
         let dir = self.output_dir.join(format!("teacher_{id}"));
-        let done = finished_here(id, &dir, &fingerprint, self.pictures).is_some();
+        let done = finished_here(id, &dir, &work, self.pictures).is_some();
         Ok(if done { Intent::Skip } else { Intent::Make })
     }
 }

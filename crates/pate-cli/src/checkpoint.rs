@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::bail;
-use artifact::{Access, AtomicFile, FileRecord};
+use artifact::{Access, AtomicFile, FileRecord, WorkId};
 use clap::Args;
 use pate_core::train::{self, CheckpointStore};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use crate::{Context, training};
 /// The file is replaced as a whole, and is only taken up by a run with the same inputs and settings.
 pub struct Checkpoint {
     path: PathBuf,
-    identity: String,
+    work: WorkId,
     access: Access,
     found: bool,
 }
@@ -54,10 +54,9 @@ pub enum Found {
 }
 
 impl Checkpoint {
-    /// The state of the work that `identity` describes: everything that decides its result.
-    pub fn new(path: PathBuf, identity: &Value, access: Access) -> Self {
-        let program = format!("{} {identity}", env!("CARGO_PKG_VERSION"));
-        Self { path, identity: artifact::sha256_bytes(program.as_bytes()), access, found: false }
+    /// The state of `work`.
+    pub fn new(path: PathBuf, work: WorkId, access: Access) -> Self {
+        Self { path, work, access, found: false }
     }
 
     /// Where it is kept.
@@ -80,7 +79,7 @@ impl Checkpoint {
         if state.text(DIGEST) != Some(digest(&views, &state.texts).as_str()) {
             return Found::Damaged;
         }
-        if state.text(IDENTITY) != Some(self.identity.as_str()) {
+        if state.text(IDENTITY) != Some(self.work.as_str()) {
             return Found::OtherWork;
         }
         if state.arrays.iter().any(|(_, array)| array.to_f32().iter().any(|value| !value.is_finite())) {
@@ -112,7 +111,7 @@ impl Checkpoint {
     /// # Errors
     /// Where the file cannot be written; the state before it then stays.
     pub fn save(&self, arrays: &[(&str, View<'_>)], texts: &[(&str, String)]) -> pate_core::Result<()> {
-        let own = [(IDENTITY, self.identity.clone())];
+        let own = [(IDENTITY, self.work.as_str().to_owned())];
         let mut texts: Vec<(String, String)> =
             own.iter().chain(texts).map(|(key, text)| ((*key).to_owned(), text.clone())).collect();
         texts.push((DIGEST.to_owned(), digest(arrays, &texts)));
@@ -147,25 +146,24 @@ pub struct ResumeArgs {
 pub const FILE: &str = "checkpoint.safetensors";
 
 impl ResumeArgs {
-    /// The checkpoint of a training in `dir`. `work` and the content of `files` decide its result.
+    /// The checkpoint of a training in `dir`. `settings` and the content of `files` decide its result.
     ///
     /// # Errors
     /// `--resume` where there is none, and files that cannot be read.
     pub fn checkpoint(
         self,
         dir: &Path,
-        work: &Value,
+        settings: &Value,
         files: &[PathBuf],
         access: Access,
         ctx: &Context,
     ) -> anyhow::Result<Checkpoint> {
         let files = files.iter().map(|path| FileRecord::of(path)).collect::<Result<Vec<_>, _>>()?;
-        let hashes: Vec<&str> = files.iter().map(|file| file.sha256.as_str()).collect();
         // Sums over several threads differ in their last bits from sums on one.
-        let identity = json!({
-            "work": work, "files": hashes, "threads": tch::get_num_threads(), "device": format!("{:?}", ctx.device),
-        });
-        let mut checkpoint = Checkpoint::new(dir.join(FILE), &identity, access);
+        let settings =
+            json!({ "settings": settings, "threads": tch::get_num_threads(), "device": ctx.device_name() });
+        let work = WorkId::new(&settings, files.iter().map(|file| file.sha256.as_str()))?;
+        let mut checkpoint = Checkpoint::new(dir.join(FILE), work, access);
         let found = checkpoint.look();
         checkpoint.found = matches!(found, Found::State(_));
         let path = checkpoint.path().display();
@@ -266,11 +264,15 @@ impl State {
 mod tests {
     use super::*;
 
+    fn work(seed: u64) -> WorkId {
+        WorkId::new(&json!({ "seed": seed }), []).unwrap()
+    }
+
     #[test]
     fn a_state_is_that_of_its_own_work() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.safetensors");
-        let of = |seed: u64| Checkpoint::new(path.clone(), &json!({ "seed": seed }), Access::Private);
+        let of = |seed: u64| Checkpoint::new(path.clone(), work(seed), Access::Private);
         assert!(of(1).load().is_none());
         of(1).save(&[("x", View::f32(&[2], &[1.0, 2.0]).unwrap())], &[("epoch", "3".to_owned())]).unwrap();
         let state = of(1).load().unwrap();
@@ -289,7 +291,7 @@ mod tests {
     fn a_state_with_any_bit_flipped_is_damaged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.safetensors");
-        let checkpoint = Checkpoint::new(path.clone(), &json!({}), Access::Private);
+        let checkpoint = Checkpoint::new(path.clone(), work(0), Access::Private);
         let values: Vec<f32> = (0..40).map(|i| i as f32 + 0.25).collect();
         let array = View::f32(&[4, 10], &values).unwrap();
         let texts = [(EPOCHS, "3".to_owned()), (STEPS, "12".to_owned())];
@@ -309,7 +311,7 @@ mod tests {
     #[test]
     fn a_state_that_is_not_finite_counts_as_none() {
         let dir = tempfile::tempdir().unwrap();
-        let checkpoint = Checkpoint::new(dir.path().join("state.safetensors"), &json!({}), Access::Private);
+        let checkpoint = Checkpoint::new(dir.path().join("state.safetensors"), work(0), Access::Private);
         for value in [f32::NAN, f32::INFINITY] {
             Checkpoint::save(&checkpoint, &[("weights.a", View::f32(&[2], &[1.0, value]).unwrap())], &[])
                 .unwrap();

@@ -216,31 +216,31 @@ impl Context {
     /// # Errors
     /// Where it cannot be written.
     pub fn write_report(&self, report: &Report, path: &Path) -> Result<FileRecord> {
-        let is_public = Self::access(report.guarantee()) == artifact::Access::Public;
-        Ok(report.write(path, &self.envelope(is_public && self.may_read_private))?)
+        Ok(report.write(path, &self.envelope_of(report.guarantee()))?)
     }
 
-    /// Who may read files with this label.
-    pub fn access(guarantee: &Guarantee) -> artifact::Access {
-        match guarantee {
-            Guarantee::Public | Guarantee::Dp(_) => artifact::Access::Public,
-            Guarantee::None { .. } | Guarantee::Void { .. } => artifact::Access::Private,
+    /// The device as `--device` names it.
+    pub fn device_name(&self) -> String {
+        match self.device {
+            Device::Cuda(n) => format!("cuda:{n}"),
+            _ => "cpu".to_owned(),
         }
+    }
+
+    /// What a report with this label says of its run.
+    pub fn envelope_of(&self, guarantee: &Guarantee) -> Map<String, Value> {
+        self.envelope(guarantee.access() == artifact::Access::Public && self.may_read_private)
     }
 
     /// What a report says of its run; of one that may have read private data, a public report says less.
     fn envelope(&self, spare: bool) -> Map<String, Value> {
-        let device = match self.device {
-            Device::Cuda(n) => format!("cuda:{n}"),
-            _ => "cpu".to_owned(),
-        };
         let envelope = json!({
             "tool": self.tool,
             "tool_version": env!("CARGO_PKG_VERSION"),
             "command": if spare { &self.program } else { &self.command },
             "environment": {
                 "libtorch": LIBTORCH,
-                "device": device,
+                "device": self.device_name(),
                 "threads": self.threads,
                 "cpu_capability": cpu_capability(),
             },

@@ -76,7 +76,7 @@ pub fn save(
     config: &LoadedConfig,
     ctx: &Context,
 ) -> Result<FileRecord> {
-    let access = Context::access(&guarantee);
+    let access = guarantee.access();
     let public = guarantee == Guarantee::Public;
     let record = pool.save(path, access)?;
     let mut report = Report::new(guarantee);
@@ -85,13 +85,13 @@ pub fn save(
         .field("latent_dim", origin.latent_dim)?
         .field("latent_mixing_ratio", origin.plan.mixing_ratio)?
         .field("latents_path", origin.latents_path)?
-        .field("augmentation", origin.plan.augmentation.map(|a| format!("{a:?}")))?
+        .field("augmentation", origin.plan.augmentation)?
         .field("latent_noise_scale", origin.plan.noise_scale)?
         .field("run_id", &origin.run_id)?
         .field("seed", origin.seed)?
         .field("decoder_path", origin.decoder_path)?
         .field("shape", pool.tensor().size())?
-        .field("rng", format!("{:?}", origin.rng).to_lowercase())?
+        .field("rng", origin.rng)?
         .field("rounds", origin.rounds)?;
     if let Some(id) = origin.own {
         report.field("teacher_id", id)?.field("approach", "per_teacher_vae")?;

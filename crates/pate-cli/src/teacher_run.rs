@@ -1,17 +1,16 @@
 //! One teacher's label-and-filter, from files to files: what `label-filter` does once and `batch-label-filter` for many.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Guarantee, Report};
+use artifact::{FINGERPRINT, FileRecord, Guarantee, Report, WorkId};
 use pate_core::config::Config;
 use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, SoftLabels, write_csv};
 use pate_core::label_filter::{FilterInputs, FilterPlan, Filtered};
 use pate_core::models::{Decoder, Program, Scores, Teacher};
 use pate_core::steer::StartKind;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::args::{LoadedConfig, ScaleArgs};
 use crate::{Context, pictures, training};
@@ -203,8 +202,8 @@ pub struct ReportExtras<'a> {
     pub config: &'a LoadedConfig,
     /// The minimum by class, where the command line lowered it.
     pub lowered_min_per_class: Option<u64>,
-    /// Identity of inputs and settings, for resuming.
-    pub fingerprint: Option<String>,
+    /// What decides the result, for resuming.
+    pub work: Option<WorkId>,
     /// Write the teacher's probabilities of all classes?
     pub soft_labels: bool,
     /// Draw the samples?
@@ -223,7 +222,7 @@ pub fn save(
     ctx: &Context,
 ) -> Result<FileRecord> {
     let guarantee = guarantee();
-    let access = Context::access(&guarantee);
+    let access = guarantee.access();
     let samples_path = dir.join(SAMPLES);
     let labels_path = dir.join(LABELS);
     let samples = filtered.images.save(&samples_path, access)?;
@@ -254,8 +253,8 @@ pub fn save(
     if filtered.images.is_empty() {
         report.field("emptied_by", filtered.summary.emptied_by())?;
     }
-    if let Some(fingerprint) = extras.fingerprint {
-        report.field("fingerprint", fingerprint)?;
+    if let Some(work) = extras.work {
+        report.field(FINGERPRINT, work)?;
     }
     extras.config.describe(&mut report)?;
     for record in extras.pool.into_iter().chain(teacher.inputs.iter().cloned()) {
@@ -297,49 +296,24 @@ pub fn load_pool(path: &Path, scale: ScaleArgs) -> Result<Images> {
     Images::load(path, scale.rule()).context("cannot use the candidates")
 }
 
-/// The report of an earlier run, where it has this fingerprint and its files are as it says.
-pub fn finished(report: &Path, fingerprint: &str) -> Option<Value> {
-    let _own = input_file::own();
-    let report = artifact::json::read(report).ok()?;
-    if report["fingerprint"] != fingerprint {
-        return None;
-    }
-    let outputs = report["outputs"].as_array().filter(|outputs| outputs.len() <= MOST_OUTPUTS)?;
-    let mut hashes: BTreeMap<&str, String> = BTreeMap::new();
-    for output in outputs {
-        let path = output["path"].as_str()?;
-        let hash = match hashes.entry(path) {
-            Entry::Occupied(hash) => hash.into_mut(),
-            Entry::Vacant(place) => place.insert(FileRecord::of_output(Path::new(path)).ok()?.sha256),
-        };
-        if output["sha256"] != hash.as_str() {
-            return None;
-        }
-    }
-    Some(report)
-}
-
-/// More outputs than these no report of a teacher names.
-const MOST_OUTPUTS: usize = 100;
-
-/// The settings and hashes that decide a teacher's result, as one hash; `reading` is what was declared of its files.
-pub fn fingerprint(
+/// What decides a teacher's result; `reading` is what was declared of its files.
+///
+/// # Errors
+/// None in practice: all settings serialise.
+pub fn work(
     plan: &FilterPlan,
     config: &Config,
     soft_labels: bool,
     pool: &serde_json::Value,
     reading: &serde_json::Value,
     inputs: &[FileRecord],
-) -> String {
-    let hashes: Vec<&str> = inputs.iter().map(|record| record.sha256.as_str()).collect();
-    let identity = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "plan": format!("{plan:?}"),
+) -> Result<WorkId> {
+    let settings = json!({
+        "plan": plan,
         "soft_labels": soft_labels,
         "preprocessing": config.preprocessing,
         "pool": pool,
         "reading": reading,
-        "inputs": hashes,
     });
-    artifact::sha256_bytes(identity.to_string().as_bytes())
+    Ok(WorkId::new(&settings, inputs.iter().map(|record| record.sha256.as_str()))?)
 }

@@ -3,17 +3,20 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use artifact::{Access, FileRecord, write_bytes};
+use artifact::{FINGERPRINT, Guarantee, Report, WorkId};
 use pate_core::data::Records;
 use pate_core::evaluate::{self, ClassifierScore};
 use pate_core::models::{self, UcStub};
 use pate_core::progress::{Progress, Silent};
 use pate_core::train::NoCheckpoint;
 use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
+use serde_json::{Map, Value, json};
 use tch::Device;
 
 /// A teacher to train.
 pub struct TeacherJob<'a> {
+    /// Its number.
+    pub teacher_id: u64,
     /// `<output-dir>/<id>/model.pth`.
     pub path: &'a Path,
     /// Its rows of the training set.
@@ -22,10 +25,12 @@ pub struct TeacherJob<'a> {
     pub plan: &'a ClassifierPlan,
     /// Train again what is there?
     pub force: bool,
+    /// The run's part of its report.
+    pub envelope: &'a Map<String, Value>,
 }
 
-/// What the file beside a teacher may take.
-const LONGEST_MARK: u64 = 1000;
+/// The report beside a teacher's weights.
+pub const REPORT: &str = "training_report.json";
 
 /// Images tested at once.
 const TEST_BATCH: usize = 64;
@@ -44,9 +49,9 @@ impl TeacherJob<'_> {
     ) -> Result<(Option<ClassifierScore>, bool)> {
         let normalisation = &self.plan.normalisation;
         let shard = train.select(self.rows)?;
-        let mark = self.mark(&shard)?;
-        let mark_path = self.path.with_extension("fingerprint");
-        let kept = !self.force && self.path.is_file() && self.is_marked(&mark_path, &mark);
+        let work = self.work(&shard)?;
+        let report_path = self.path.with_file_name(REPORT);
+        let kept = !self.force && work.finished(&report_path).is_some();
         let network = if kept {
             let _own = input_file::own();
             UcStub::load(self.path, shard.spec(), device)?
@@ -61,8 +66,16 @@ impl TeacherJob<'_> {
                 &NoCheckpoint,
             )
             .with_context(|| format!("cannot train {}", self.path.display()))?;
-            let record = models::save(&trained.network, self.path, Access::Private)?;
-            write_bytes(&mark_path, Access::Private, format!("{mark}\n{}\n", record.sha256).as_bytes())?;
+            let guarantee = guarantee();
+            let mut report = Report::new(guarantee.clone());
+            report.output(models::save(&trained.network, self.path, guarantee.access())?);
+            report
+                .field("teacher_id", self.teacher_id)?
+                .field("shard_size", shard.len())?
+                .field("plan", self.plan)?
+                .field("training_history", &trained.history)?
+                .field(FINGERPRINT, &work)?;
+            report.write(&report_path, self.envelope)?;
             trained.network
         };
         let test = |test| evaluate::classifier(&network, normalisation, test, device, TEST_BATCH, &Silent);
@@ -70,23 +83,14 @@ impl TeacherJob<'_> {
         Ok((score, kept))
     }
 
-    /// Identity of everything that decides the weights.
-    fn mark(&self, shard: &Records) -> Result<String> {
-        let mut bytes = format!("{} {:?}", env!("CARGO_PKG_VERSION"), self.plan).into_bytes();
-        for value in shard.images.to_vec()? {
-            bytes.extend(value.to_le_bytes());
-        }
-        for label in shard.labels.values() {
-            bytes.extend(label.to_le_bytes());
-        }
-        Ok(artifact::sha256_bytes(&bytes))
+    /// What decides the weights.
+    fn work(&self, shard: &Records) -> Result<WorkId> {
+        let settings = json!({ "plan": self.plan, "images": shard.images.tensor().size(), "labels": shard.labels.values() });
+        Ok(WorkId::new(&settings, [shard.images.sha256()?.as_str()])?)
     }
+}
 
-    fn is_marked(&self, mark_path: &Path, mark: &str) -> bool {
-        let _own = input_file::own();
-        let Ok(text) = input_file::read_text(mark_path, LONGEST_MARK) else { return false };
-        let mut lines = text.lines();
-        let same = lines.next() == Some(mark);
-        same && FileRecord::of(self.path).is_ok_and(|record| lines.next() == Some(&record.sha256))
-    }
+/// The label of teachers.
+pub fn guarantee() -> Guarantee {
+    Guarantee::none("teachers are trained on private shards without a privacy mechanism")
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use artifact::{Access, FileRecord, Guarantee, Report};
+use artifact::{Access, FINGERPRINT, FileRecord, Guarantee, Report, WorkId};
 use clap::Args;
 use pate_core::data::{Images, Records, Shard, ShardIndices, Split};
 use pate_core::generate;
@@ -120,8 +120,8 @@ pub struct TeacherVae<'a> {
     pub threads: usize,
     /// VAEs that were trained as one network, with this one.
     pub group: usize,
-    /// From [`fingerprint`].
-    pub fingerprint: &'a str,
+    /// What decides it.
+    pub work: &'a WorkId,
 }
 
 /// The label of a teacher's VAE and of all that it draws.
@@ -129,19 +129,13 @@ pub fn guarantee() -> Guarantee {
     Guarantee::none("the VAE was trained on a private shard without a privacy mechanism")
 }
 
-/// What decides a teacher's VAE, as one hash.
+/// What decides a teacher's VAE.
 ///
 /// # Errors
 /// Where the images cannot be read back.
-pub fn fingerprint(teacher_id: u64, shard: &TeacherShard, plan: &VaePlan) -> Result<String> {
-    let mut bytes = format!(
-        "{} teacher {teacher_id} {plan:?} {:?}",
-        env!("CARGO_PKG_VERSION"),
-        shard.images.tensor().size()
-    )
-    .into_bytes();
-    bytes.extend(shard.images.to_vec()?.into_iter().flat_map(f32::to_le_bytes));
-    Ok(artifact::sha256_bytes(&bytes))
+pub fn work(teacher_id: u64, shard: &TeacherShard, plan: &VaePlan) -> Result<WorkId> {
+    let settings = json!({ "teacher_id": teacher_id, "plan": plan, "images": shard.images.tensor().size() });
+    Ok(WorkId::new(&settings, [shard.images.sha256()?.as_str()])?)
 }
 
 impl TeacherVae<'_> {
@@ -151,7 +145,7 @@ impl TeacherVae<'_> {
     /// Where a file cannot be written.
     pub fn save(&self, dir: &Path, config: &LoadedConfig, ctx: &Context) -> Result<FileRecord> {
         let guarantee = guarantee();
-        let access = Context::access(&guarantee);
+        let access = guarantee.access();
         let (decoder_path, full_path) = (dir.join("decoder.pth"), dir.join("vae_full.pth"));
         let network = &self.trained.network;
         let decoder = models::save(&network.decoder, &decoder_path, access)?;
@@ -174,7 +168,7 @@ impl TeacherVae<'_> {
             .field("training_seconds", self.seconds)?
             .field("training_threads", self.threads)?
             .field("group_size", self.group)?
-            .field("fingerprint", self.fingerprint)?;
+            .field(FINGERPRINT, self.work)?;
         config.describe(&mut report)?;
         for file in &self.shard.files {
             report.input(file.clone());
@@ -200,7 +194,7 @@ impl TeacherVae<'_> {
     }
 }
 
-/// What the identity of a run's checkpoint says about the work.
-pub fn work(teacher_id: u64, plan: &VaePlan, scale: ShardScaleArgs) -> Value {
-    json!({ "plan": format!("{plan:?}"), "teacher_id": teacher_id, "scale": format!("{scale:?}") })
+/// The settings of a run with a checkpoint.
+pub fn settings(teacher_id: u64, plan: &VaePlan, scale: ShardScaleArgs) -> Value {
+    json!({ "plan": plan, "teacher_id": teacher_id, "scale": scale.rule() })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use artifact::OutputLock;
+use artifact::{OutputLock, StoredReport, WorkId};
 use pate_core::parallel;
 use pate_core::progress::Progress;
 use pate_core::train::NoCheckpoint;
@@ -61,7 +61,7 @@ struct Ready {
     teacher_id: u64,
     shard: TeacherShard,
     plan: VaePlan,
-    fingerprint: String,
+    work: WorkId,
     lock: OutputLock,
     /// The batch size that was asked for, where the shard is smaller.
     lowered_from: Option<usize>,
@@ -70,7 +70,7 @@ struct Ready {
 /// What a thread gives back.
 enum Work {
     Trained { ready: Box<Ready>, trained: Box<TrainedVae>, seconds: f64, group: usize },
-    Skipped { teacher_id: u64, report: Value },
+    Skipped { teacher_id: u64, report: Box<StoredReport> },
     Failed { teacher_id: u64, reason: String },
 }
 
@@ -231,14 +231,14 @@ impl VaeBatch<'_> {
         let plan = training::teacher_vae_plan(&self.training, config, seed.wrapping_add(teacher_id), n);
         let asked = training::teacher_vae_batch(&self.training, config);
         let lock = OutputLock::acquire(&dir, program)?;
-        let fingerprint = teacher_vae::fingerprint(teacher_id, &shard, &plan)?;
+        let work = teacher_vae::work(teacher_id, &shard, &plan)?;
         if !self.force
-            && let Some(report) = teacher_run::finished(&dir.join(teacher_vae::REPORT), &fingerprint)
+            && let Some(report) = work.finished(&dir.join(teacher_vae::REPORT))
         {
-            return Ok(Prepared::Finished(report));
+            return Ok(Prepared::Finished(Box::new(report)));
         }
         let lowered_from = (plan.batch_size < asked).then_some(asked);
-        Ok(Prepared::Ready(Box::new(Ready { teacher_id, shard, plan, fingerprint, lock, lowered_from })))
+        Ok(Prepared::Ready(Box::new(Ready { teacher_id, shard, plan, work, lock, lowered_from })))
     }
 
     /// Writes what was trained, and gives the line of the report.
@@ -256,9 +256,9 @@ impl VaeBatch<'_> {
                 VaeResult { reason: Some(reason), ..result(teacher_id, Status::Failed) }
             }
             Work::Skipped { teacher_id, report } => VaeResult {
-                shard_size: report["shard_size"].as_u64(),
-                final_loss: report["final_loss"].as_f64(),
-                training_seconds: report["training_seconds"].as_f64(),
+                shard_size: report.fields.get("shard_size").and_then(Value::as_u64),
+                final_loss: report.fields.get("final_loss").and_then(Value::as_f64),
+                training_seconds: report.fields.get("training_seconds").and_then(Value::as_f64),
                 ..result(teacher_id, Status::Skipped)
             },
             Work::Trained { ready, trained, seconds, group } => {
@@ -278,7 +278,7 @@ impl VaeBatch<'_> {
                     seconds: Some(seconds),
                     threads,
                     group,
-                    fingerprint: &ready.fingerprint,
+                    work: &ready.work,
                 };
                 let saved = made
                     .save(&self.dir(teacher_id), self.config, ctx)
@@ -305,7 +305,7 @@ const MOST_NOTED: usize = 100_000;
 
 enum Prepared {
     Ready(Box<Ready>),
-    Finished(Value),
+    Finished(Box<StoredReport>),
 }
 
 impl Ready {
@@ -329,7 +329,7 @@ pub fn table(results: &[VaeResult]) -> String {
         format!("{:>8}  {:<8} {:>8} {:>10} {:>9}", "teacher", "status", "images", "loss", "seconds");
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));
     for r in results {
-        let status = format!("{:?}", r.status).to_lowercase();
+        let status = r.status.name();
         let size = r.shard_size.map_or_else(|| "-".to_owned(), |n| n.to_string());
         let _ = write!(
             text,

@@ -1,12 +1,14 @@
 //! Random changes to images that leave their class alone.
 
+use serde::{Serialize, Serializer};
 use tch::{Kind, Tensor};
 
 use crate::rng::Stream;
 use crate::{Result, tensor};
 
 /// A kind of change, drawn anew for every image.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Augmentation {
     /// Rotation and whole-pixel shift, nearest pixel: the original program's.
     Basic(Geometry),
@@ -31,21 +33,28 @@ impl Augmentation {
 }
 
 /// Ranges of a [`warp`]; lengths are in pixels of an image 28 pixels wide and scale with it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Warp {
     /// Rotation in ± degrees.
+    #[serde(serialize_with = "shortest")]
     pub degrees: f32,
     /// Slant: tangent `U(-s, s)`.
+    #[serde(serialize_with = "shortest")]
     pub shear: f32,
     /// Width against height: factor `exp(U(-s, s))`.
+    #[serde(serialize_with = "shortest")]
     pub log_aspect: f32,
     /// Size: factor `exp(U(-s, s))`.
+    #[serde(serialize_with = "shortest")]
     pub log_scale: f32,
     /// Shift along each axis, ± pixels, not rounded.
+    #[serde(serialize_with = "shortest")]
     pub shift_pixels: f32,
     /// Standard deviation of the displacement at the knots of a coarse grid, in pixels.
+    #[serde(serialize_with = "shortest")]
     pub elastic_pixels: f32,
     /// Stroke width: from `-s` (thinner) to `s` (wider) times one pixel's erosion or dilation.
+    #[serde(serialize_with = "shortest")]
     pub stroke: f32,
     /// Then bring the ink to the place and size that MNIST's digits have: longest side of its box 20 of 28 pixels, centre of mass in
     /// the middle.
@@ -67,6 +76,11 @@ impl Warp {
             fit,
         }
     }
+}
+
+/// A float32 as the shortest decimal number that gives it back, not as the float64 that it is nearest to.
+fn shortest<S: Serializer>(x: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(x.to_string().parse().unwrap_or_else(|_| f64::from(*x)))
 }
 
 /// Side of the box that MNIST's digits fill, as a share of the image's.
@@ -173,11 +187,13 @@ fn stroke_width(images: &Tensor, strength: &Tensor) -> Result<Tensor> {
 }
 
 /// Ranges of a rotation and shift.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Geometry {
     /// Rotation in ± degrees.
+    #[serde(serialize_with = "shortest")]
     pub degrees: f32,
     /// Shift in ± pixels along each axis, rounded to whole pixels.
+    #[serde(serialize_with = "shortest")]
     pub shift_pixels: f32,
 }
 

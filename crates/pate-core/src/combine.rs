@@ -129,7 +129,7 @@ pub struct MergeSummary {
 }
 
 /// How merged samples are made.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct MergePlan {
     /// Average soft labels (`soft_labels.pt` beside the samples) instead of counting labels?
     pub soft: bool,

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use artifact::FileRecord;
+use serde::Serialize;
 use tch::Tensor;
 
 use crate::{Error, Result, tensor};
@@ -83,7 +84,7 @@ impl FromStr for ImageSize {
 }
 
 /// Mean and standard deviation by channel: networks see `(x - mean) / std`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Normalisation {
     mean: Vec<f64>,
     std: Vec<f64>,

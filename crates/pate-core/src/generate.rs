@@ -4,6 +4,7 @@ mod latent_bank;
 
 pub use latent_bank::LatentBank;
 
+use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::augment::Augmentation;
@@ -19,7 +20,7 @@ use crate::{Error, Result, parallel, tensor};
 pub const BATCH: i64 = 256;
 
 /// How latents are drawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LatentPlan {
     /// Share of every batch after the first that is a mixture of two latents, in `[0, 1]`.
     pub mixing_ratio: f64,
@@ -30,7 +31,8 @@ pub struct LatentPlan {
 }
 
 /// Which generator latents come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LatentRng {
     /// A ChaCha20 stream per batch.
     ChaCha,

@@ -16,7 +16,7 @@ use crate::steer::{PoolStarts, SteeringPlan, make_missing};
 use crate::{Error, Result, distance, tensor};
 
 /// Settings of the filters, all resolved.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FilterPlan {
     /// Confidence by class.
     pub thresholds: Thresholds,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use crate::data::Images;
@@ -13,7 +14,7 @@ use crate::rng::{Purpose, Stream};
 use crate::{Result, parallel, tensor};
 
 /// How latents are steered.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SteeringPlan {
     /// Adam steps.
     pub steps: usize,
@@ -28,7 +29,8 @@ pub struct SteeringPlan {
 }
 
 /// Where latents start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StartKind {
     /// At z ~ N(0, I).
     Random,

@@ -5,9 +5,11 @@
 use crate::data::SoftLabels;
 use crate::label::Labelled;
 use crate::{Error, Result};
+use serde::Serialize;
 
 /// Which of a teacher's answers count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Aggregate {
     /// One vote for its most probable class.
     Votes,

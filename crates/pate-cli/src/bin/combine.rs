@@ -208,7 +208,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     let provenance = Provenance::of(&sets.complete, &inputs);
     let guarantee = provenance.guarantee(teacher_run::guarantee());
-    let access = Context::access(&guarantee);
+    let access = guarantee.access();
     let path = |what: &str| args.output.join(format!("{}_{what}", args.name));
     let (samples_path, labels_path, ids_path) =
         (path("samples.pt"), path("labels.csv"), path("teacher_ids.csv"));

@@ -115,7 +115,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
 
     let guarantee =
         Guarantee::none("every figure is a function of the private shards, without a privacy mechanism");
-    let access = Context::access(&guarantee);
+    let access = guarantee.access();
     let mut report = Report::new(guarantee);
     let mut all: Vec<Measured> = Vec::new();
     let mut shown = Vec::new();

@@ -99,7 +99,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let guarantee = Guarantee::none(
         "a student has the guarantee of the data that it was trained on, which its weights do not tell; none is assumed",
     );
-    let access = Context::access(&guarantee);
+    let access = guarantee.access();
     let data = if args.data.is_folders() { records.name.as_str() } else { "MNIST test set" };
     let title = format!("{data}: {:.2}% of {}", score.overall_accuracy, score.total_samples);
     let picture =

@@ -168,7 +168,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     ctx.print(&summary(&score, &verdict, images.len()))?;
 
     let guarantee = teacher_run::guarantee();
-    let access = Context::access(&guarantee);
+    let access = guarantee.access();
     let mut report = Report::new(guarantee);
     let metadata = json!({
         "synthetic_samples_path": args.samples,

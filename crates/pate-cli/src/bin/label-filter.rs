@@ -126,7 +126,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         model: &args.teacher_model,
         config: &loaded,
         lowered_min_per_class: filters.lowered_min_per_class,
-        fingerprint: None,
+        work: None,
         soft_labels: filters.soft_labels,
         picture: true,
     };

@@ -99,8 +99,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         Privacy::Public => Guarantee::Public,
         Privacy::Private => Guarantee::none(format!("the decoder was trained on {}", records.name)),
     };
-    let access = Context::access(&guarantee);
-    let work = json!({ "plan": format!("{plan:?}"), "data": records.name, "listing": records.listing, "scale": format!("{:?}", args.data.scale()) });
+    let access = guarantee.access();
+    let work = json!({ "plan": plan, "data": records.name, "listing": records.listing, "scale": args.data.scale().scale });
     let checkpoint = args.resume.checkpoint(&args.out_dir, &work, &records.files, access, ctx)?;
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);
@@ -145,7 +145,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("training_seconds", seconds)?
         .field("training_threads", pate_core::parallel::workers(ctx.device))?
         .field("use_augmentation", plan.augmentation.is_some())?
-        .field("augmentation", plan.augmentation.map(|a| format!("{a:?}")))?;
+        .field("augmentation", plan.augmentation)?;
     if let Some(basis) = args.data.basis(&records) {
         report.field("formal_guarantee_basis", basis)?;
     }

@@ -202,12 +202,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         Privacy::Public => Guarantee::Public,
         Privacy::Private => teacher_run::guarantee(),
     };
-    let access = Context::access(&guarantee);
+    let access = guarantee.access();
     let others: Vec<PathBuf> = args.soft_labels.iter().chain(&args.relabel_with).cloned().collect();
     let files: Vec<PathBuf> = records.files.iter().chain(&others).cloned().collect();
     let work = json!({
-        "plan": format!("{plan:?}"), "data": records.name, "listing": records.listing, "train_split": train_split,
-        "scale": format!("{:?}", args.public.scale()), "soft_labels": soft_labels.is_some(), "relabel": args.relabel_with.is_some(),
+        "plan": plan, "data": records.name, "listing": records.listing, "train_split": train_split,
+        "scale": args.public.scale().scale, "soft_labels": soft_labels.is_some(), "relabel": args.relabel_with.is_some(),
     });
     let checkpoint = args.resume.checkpoint(&args.output_dir, &work, &files, access, ctx)?;
     let progress = ctx.progress();
@@ -240,8 +240,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("momentum", plan.momentum)?
         .field("weight_decay", plan.weight_decay)?
         .field("augment", plan.augmentation.is_some())?
-        .field("augmentation", plan.augmentation.map(|a| format!("{a:?}")))?
-        .field("lr_schedule", format!("{:?}", plan.schedule))?
+        .field("augmentation", plan.augmentation)?
+        .field("lr_schedule", plan.schedule)?
         .field("label_smoothing", plan.label_smoothing)?
         .field("soft_labels", &args.soft_labels)?
         .field("relabelled_with", &args.relabel_with)?

@@ -81,8 +81,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         ctx.say(&format!("the shard has {n} images: batches of {asked} become {}", plan.batch_size));
     }
     let files: Vec<PathBuf> = shard.files.iter().map(|file| file.path.clone()).collect();
-    let work = teacher_vae::work(args.teacher_id, &plan, args.indices.scale());
-    let access = Context::access(&teacher_vae::guarantee());
+    let work = teacher_vae::settings(args.teacher_id, &plan, args.indices.scale());
+    let access = teacher_vae::guarantee().access();
     let checkpoint = args.resume.checkpoint(&dir, &work, &files, access, ctx)?;
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);
@@ -97,7 +97,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         seconds: checkpoint.seconds_since(start),
         threads: pate_core::parallel::workers(ctx.device),
         group: 1,
-        fingerprint: &teacher_vae::fingerprint(args.teacher_id, &shard, &plan)?,
+        work: &teacher_vae::work(args.teacher_id, &shard, &plan)?,
     };
     made.save(&dir, &loaded, ctx)?;
     checkpoint.remove();

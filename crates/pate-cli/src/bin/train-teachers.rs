@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use artifact::{FileRecord, Guarantee, Report};
+use artifact::{FileRecord, Report};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
 use pate_cli::controls::{self, ControlArgs};
 use pate_cli::public_data::{self, MNIST_DIR, PrivateDataArgs, shard_indices};
-use pate_cli::teacher_training::TeacherJob;
+use pate_cli::teacher_training::{self, TeacherJob};
 use pate_cli::{Context, Outcome, Step, training};
 use pate_core::data::{Assignment, Records, ShardIndices, Split};
 use pate_core::evaluate::ClassifierScore;
@@ -158,7 +158,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         0..=1000 => (args.start_id..end_id).map(|id| id.to_string()).collect(),
         _ => vec!["*".to_owned()],
     };
-    let models = |folder: &String| [format!("{folder}/model.pth"), format!("{folder}/model.fingerprint")];
+    let models =
+        |folder: &String| [format!("{folder}/model.pth"), format!("{folder}/{}", teacher_training::REPORT)];
     let names: Vec<String> = folders.iter().flat_map(models).chain([REPORT.to_owned()]).collect();
     let _lock = ctx.lock("--output-dir", &args.output_dir, &names)?;
     let (train, test) = if args.skip_test {
@@ -178,7 +179,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     )?;
     let (indices, indices_record) = indices(args, end_id, train.len(), ctx.seed)?;
 
-    let guarantee = Guarantee::none("teachers are trained on private shards without a privacy mechanism");
+    let guarantee = teacher_training::guarantee();
+    let envelope = ctx.envelope_of(&guarantee);
     let mut report = Report::new(guarantee);
     let mut entries = Vec::new();
     let mut accuracies = Vec::new();
@@ -195,7 +197,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         let work = || {
             let rows = indices.rows(indices_path, teacher_id)?;
             let plan = ClassifierPlan { seed: seed.wrapping_add(teacher_id), ..plan.clone() };
-            let job = TeacherJob { path: &paths(teacher_id), rows, plan: &plan, force: args.force };
+            let path = &paths(teacher_id);
+            let (force, envelope) = (args.force, &envelope);
+            let job = TeacherJob { teacher_id, path, rows, plan: &plan, force, envelope };
             let (score, kept) = job.run(train, test.as_ref(), device, &watch)?;
             Ok((score, kept, rows.len()))
         };
@@ -245,15 +249,15 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("start_id", args.start_id)?
         .field("epochs", plan.epochs)?
         .field("batch_size", plan.batch_size)?
-        .field("optimizer", format!("{:?}", plan.optimizer).to_lowercase())?
+        .field("optimizer", plan.optimizer)?
         .field("lr", plan.learning_rate)?
         .field("momentum", plan.momentum)?
         .field("weight_decay", plan.weight_decay)?
         .field("lr_decay_epoch", every)?
         .field("lr_gamma", gamma)?
         .field("augment", plan.augmentation.is_some())?
-        .field("augmentation", plan.augmentation.map(|a| format!("{a:?}")))?
-        .field("lr_schedule", format!("{:?}", plan.schedule))?
+        .field("augmentation", plan.augmentation)?
+        .field("lr_schedule", plan.schedule)?
         .field("seed", ctx.seed)?
         .field("mean_test_accuracy", mean)?
         .field("teachers", entries)?;

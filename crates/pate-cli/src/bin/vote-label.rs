@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Guarantee, Report};
+use artifact::{FileRecord, Guarantee, Report, WorkId};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{ConfigArgs, ProgramArgs, RunArgs, ScaleArgs, parse_path};
 use pate_cli::batch::find_teachers;
@@ -170,7 +170,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let tally = ballot.tally(args.aggregate.aggregate())?;
 
     let guarantee = guarantee();
-    let access = Context::access(&guarantee);
+    let access = guarantee.access();
     let rows = tally.labels.iter().zip(&tally.agreement).enumerate();
     let labels = write_csv(
         &path("labels.csv"),
@@ -216,7 +216,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     }
     report.output(labels).output(soft_labels);
     ctx.write_report(&report, &path("report.json"))?;
-    Checkpoint::new(path("checkpoint.safetensors"), &json!(null), access).remove();
+    let _ = std::fs::remove_file(path("checkpoint.safetensors"));
     let change = changed.map_or_else(String::new, |n| format!(", {n} labels changed"));
     ctx.say(&format!(
         "{} samples, {} teachers, mean agreement {mean:.3}{change}: {}",
@@ -252,11 +252,13 @@ impl Vote<'_> {
     /// Asks every teacher; state is kept after each.
     fn collect(&self, state: &std::path::Path, classes: i64, ctx: &Context) -> Result<Ballot> {
         let hashes: Vec<&str> = self.models.iter().map(|model| model.sha256.as_str()).collect();
-        let identity = json!({
-            "samples": self.samples.sha256, "teachers": hashes, "normalisation": format!("{:?}", self.normalisation),
-            "program": format!("{:?}", self.args.program), "scale": format!("{:?}", self.args.scale), "panel": self.panel,
+        let settings = json!({
+            "normalisation": self.normalisation, "program": self.args.program.program(), "scale": self.args.scale.scale,
+            "panel": self.panel,
         });
-        let checkpoint = Checkpoint::new(state.to_path_buf(), &identity, Context::access(&guarantee()));
+        let inputs = std::iter::once(self.samples.sha256.as_str()).chain(hashes);
+        let work = WorkId::new(&settings, inputs)?;
+        let checkpoint = Checkpoint::new(state.to_path_buf(), work, guarantee().access());
         let mut ballot = Ballot::new(self.images.len(), classes);
         if let Some(saved) = checkpoint.load_or_say(ctx)
             && let (Some(teachers), Some(counts)) = (saved.text("teachers"), saved.array("counts"))

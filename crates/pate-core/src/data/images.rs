@@ -3,6 +3,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use artifact::{Access, AtomicFile, FileRecord};
+use serde::{Serialize, Serializer};
 use tch::{Device, Kind, Tensor};
 use tensorfile::{Array, DType, View};
 
@@ -63,6 +64,12 @@ impl fmt::Display for Scale {
     }
 }
 
+impl Serialize for Scale {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl FromStr for Scale {
     type Err = String;
 
@@ -85,7 +92,8 @@ impl FromStr for Scale {
 }
 
 /// How the values of a file are brought to `[0, 1]`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum RangeRule {
     /// By their scale, which is declared, or which nobody can mistake:
     ///
@@ -99,8 +107,10 @@ pub enum RangeRule {
         /// The scale, where the user said it.
         declared: Option<Scale>,
         /// The step's flag that declares it, where there is one.
+        #[serde(skip)]
         flag: Option<&'static str>,
         /// The step's flag for images that are normalised already, where there is one.
+        #[serde(skip)]
         normalised_flag: Option<&'static str>,
     },
     /// Values as they are: images already normalised.
@@ -286,6 +296,15 @@ impl Images {
     /// Where they cannot be copied.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
         tensor::to_f32(&self.0)
+    }
+
+    /// SHA-256 of the pixel values, row-major float32 in little-endian order.
+    ///
+    /// # Errors
+    /// Where they cannot be copied to the host.
+    pub fn sha256(&self) -> Result<String> {
+        let bytes: Vec<u8> = self.to_vec()?.into_iter().flat_map(f32::to_le_bytes).collect();
+        Ok(artifact::sha256_bytes(&bytes))
     }
 
     /// Writes the images as a bare tensor that `torch.load` reads.

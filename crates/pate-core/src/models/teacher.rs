@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::Serialize;
 use tch::{CModule, Device, Kind, TchError, Tensor};
 use tensorfile::Format;
 
@@ -11,7 +12,8 @@ use crate::rng::{Purpose, Stream};
 use crate::{Error, Result, tensor};
 
 /// What a TorchScript program gives for an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Scores {
     /// Any numbers; softmax makes probabilities of them.
     Logits,
@@ -72,7 +74,7 @@ impl FromStr for Scores {
 }
 
 /// What may be done with a TorchScript archive that is no UCStub.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Program {
     /// Run it? It can do anything that its user can.
     pub trusted: bool,

@@ -1,3 +1,4 @@
+use serde::Serialize;
 use tch::Tensor;
 
 use crate::{Result, tensor};
@@ -219,7 +220,8 @@ impl Optimizer for Adam {
 }
 
 /// How the learning rate falls over a training.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Schedule {
     /// It stays.
     Constant,

@@ -2,9 +2,10 @@
 
 use super::{Selection, Verdict};
 use crate::label::Labelled;
+use serde::Serialize;
 
 /// Thresholds by class.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Thresholds {
     /// For most classes, in `[0, 1]`.
     pub general: f64,

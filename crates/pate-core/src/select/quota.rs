@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::{Selection, Verdict, sort_by_confidence};
 use crate::label::Labelled;
 use crate::{Error, Result};
+use serde::Serialize;
 
 /// Limits on the number of samples of a class.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Limits {
     /// At least so many, where there are; `None` = no minimum.
     pub min_per_class: Option<u64>,

@@ -19,7 +19,8 @@ use crate::{Error, Result, tensor};
 const VALIDATION_BATCH: usize = 64;
 
 /// Which optimiser.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OptimizerKind {
     /// Stochastic gradient descent with momentum.
     Sgd,
@@ -28,7 +29,7 @@ pub enum OptimizerKind {
 }
 
 /// How a classifier is trained.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ClassifierPlan {
     /// Passes over the training records.
     pub epochs: usize,

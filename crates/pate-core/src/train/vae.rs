@@ -20,7 +20,7 @@ use crate::{Error, Result, tensor};
 const NOISE: f64 = 0.03;
 
 /// How a VAE is trained.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VaePlan {
     /// Number of latents.
     pub latent_dim: i64,
