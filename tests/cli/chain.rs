@@ -170,8 +170,8 @@ fn reports_can_be_checked(work: &Work) {
         assert!(!report.to_string().contains("NaN"), "{name}");
         reports.push(name);
     }
-    // Every step wrote one; batches one per pool and per teacher besides their own.
-    assert_eq!(reports.len(), STEPS.len() + 6, "{reports:?}");
+    // Every step wrote one; batches and train-teachers one per pool and per teacher besides their own.
+    assert_eq!(reports.len(), STEPS.len() + 8, "{reports:?}");
     let unlisted: Vec<String> = work
         .files(".")
         .into_keys()

@@ -17,6 +17,7 @@ mod field;
 mod filters;
 mod help;
 mod interrupts;
+mod labels;
 mod matrix;
 mod means;
 mod pools;

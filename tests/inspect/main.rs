@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use artifact::{Access, FileRecord, Guarantee, Report};
+use artifact::{Access, FileRecord, Guarantee, Input, Report};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tensorfile::View;
@@ -69,10 +69,15 @@ impl Work {
 
     /// A report of `out/` that names these files.
     fn report(&self, name: &str, guarantee: Guarantee, inputs: &[FileRecord], outputs: &[FileRecord]) {
-        let mut report = Report::new(guarantee);
+        let mut report = Report::new();
         report.field("num_selected", 2).unwrap().field("class_distribution", json!({"3": 2})).unwrap();
-        for record in inputs {
-            report.input(record.clone());
+        let inputs =
+            inputs.iter().map(|record| Input { record: record.clone(), guarantee: guarantee.clone() });
+        for input in inputs {
+            report.input(input);
+        }
+        if let Some(reason) = guarantee.reason() {
+            report.reads_private(reason);
         }
         for record in outputs {
             report.output(record.clone());
@@ -251,7 +256,7 @@ fn a_public_file_says_so_and_a_private_one_never_does() {
     }
     // A label that rests on something says on what.
     let pool = work.put("out/pool.pt", pt(&[1, 1, 4, 4], 0.5));
-    let mut report = Report::new(Guarantee::Public);
+    let mut report = Report::new();
     report.field("formal_guarantee_basis", "the decoder is taken to be public").unwrap().output(pool);
     report.write(&work.path("out/pool.json"), &Map::new()).unwrap();
     work.inspect("out/pool.pt")

@@ -9,6 +9,7 @@
 //! - [`claim`]: the files that a run will write, held against those that it reads.
 //! - [`abandon`]: the end of a run at once, with nothing left that is not complete.
 //! - [`Guarantee`]: which privacy guarantee an artefact carries; labels join along the data flow.
+//! - [`Input`]: a file that a step read, with its label.
 //! - [`Report`]: the JSON file beside the artefacts: a step's own fields first, the common envelope after them.
 //! - [`StoredReport`]: one that an earlier step left, and whether the files that it names are still the same.
 //! - [`WorkId`]: everything that decides a result, and whether it is there already.
@@ -35,6 +36,7 @@ mod disk;
 mod error;
 mod file;
 mod guarantee;
+mod input;
 pub mod json;
 mod lock;
 mod outputs;
@@ -50,6 +52,7 @@ pub use file::{
     Access, AtomicFile, FileRecord, create_dir, hex, sha256_bytes, sha256_parts, sha256_raw, write_bytes,
 };
 pub use guarantee::{DpGuarantee, Guarantee, LedgerMark};
+pub use input::Input;
 pub use lock::OutputLock;
 pub use outputs::{check_claims, claim, keep_inputs, name_input};
 pub use report::{Report, SCHEMA_VERSION};

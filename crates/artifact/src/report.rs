@@ -3,7 +3,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{Error, FileRecord, Guarantee, write_bytes};
+use crate::{Access, Error, FileRecord, Guarantee, Input, write_bytes};
 
 /// Version of the envelope fields; raised when one is added or changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -21,13 +21,19 @@ pub struct Report {
     outputs: Vec<FileRecord>,
 }
 
+impl Default for Report {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Report {
-    /// An empty report with the label of what the step made.
-    pub fn new(guarantee: Guarantee) -> Self {
-        Self { fields: Map::new(), guarantee, inputs: Vec::new(), outputs: Vec::new() }
+    /// An empty report: so far, nothing private was read.
+    pub fn new() -> Self {
+        Self { fields: Map::new(), guarantee: Guarantee::Public, inputs: Vec::new(), outputs: Vec::new() }
     }
 
-    /// The label.
+    /// The label of what the step made: that of all its inputs together.
     pub fn guarantee(&self) -> &Guarantee {
         &self.guarantee
     }
@@ -55,9 +61,25 @@ impl Report {
         Ok(self)
     }
 
-    /// Names a file that the step read.
-    pub fn input(&mut self, record: FileRecord) -> &mut Self {
-        self.inputs.push(record);
+    /// Who may read what the step makes of the inputs that were named so far.
+    pub fn access(&self) -> Access {
+        self.guarantee.access()
+    }
+
+    /// Names a file that the step read; its label joins the report's.
+    pub fn input(&mut self, input: Input) -> &mut Self {
+        self.join(input.guarantee);
+        self.inputs.push(input.record);
+        self
+    }
+
+    /// Says that the step read private data outside any mechanism, for `reason`: there is no guarantee.
+    pub fn reads_private(&mut self, reason: impl Into<String>) -> &mut Self {
+        self.join(Guarantee::none(reason))
+    }
+
+    fn join(&mut self, label: Guarantee) -> &mut Self {
+        self.guarantee = std::mem::replace(&mut self.guarantee, Guarantee::Public).join(label);
         self
     }
 
@@ -102,7 +124,8 @@ mod tests {
 
     #[test]
     fn own_fields_come_first_and_missing_values_are_null() {
-        let mut report = Report::new(Guarantee::none("the teacher read the shard"));
+        let mut report = Report::new();
+        report.reads_private("the teacher read the shard");
         report.field("num_generated", 3).unwrap().field("ratio", f64::NAN).unwrap();
         let run = json!({"tool": "t", "wall_seconds": 1.5});
         let value = report.to_json(run.as_object().unwrap());
@@ -116,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_public_report_says_so() {
-        let value = Report::new(Guarantee::Public).to_json(&Map::new());
+        let value = Report::new().to_json(&Map::new());
         assert_eq!(value["formal_guarantee"], "public");
         assert!(value["formal_guarantee_reason"].is_null());
     }

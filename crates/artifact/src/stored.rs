@@ -214,8 +214,8 @@ mod tests {
     fn stored(work: &Path, guarantee: Guarantee) -> FileRecord {
         let mut record = write_bytes(&work.join("out/a.pt"), Access::Public, b"content").unwrap();
         record.path = PathBuf::from("out/a.pt");
-        let mut report = Report::new(guarantee);
-        report.output(record.clone());
+        let mut report = Report::new();
+        report.input(crate::Input { record: record.clone(), guarantee }).output(record.clone());
         report.write(&work.join("out/any_report.json"), &Map::new()).unwrap();
         record
     }

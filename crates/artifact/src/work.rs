@@ -69,7 +69,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::{Access, Guarantee, Report, write_bytes};
+    use crate::{Access, Report, write_bytes};
 
     #[test]
     fn work_is_the_same_where_settings_and_inputs_are() {
@@ -96,7 +96,7 @@ mod tests {
         let work = WorkId::new(&json!({"seed": 1}), ["x"]).unwrap();
         let mut output = write_bytes(&at("out/a.pt"), Access::Private, b"content").unwrap();
         output.path = PathBuf::from("out/a.pt");
-        let mut report = Report::new(Guarantee::none("a shard"));
+        let mut report = Report::new();
         report.field(FINGERPRINT, &work).unwrap().output(output);
         report.write(&at("out/report.json"), &Map::new()).unwrap();
         assert!(work.finished(&at("out/report.json")).is_some());

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Guarantee, OutputLock, WorkId};
+use artifact::{FileRecord, OutputLock, WorkId};
 use pate_core::data::{ImageSize, ImageSpec, Images, InPlace, numbered_folders};
 use pate_core::generate::LatentBank;
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
@@ -510,12 +510,9 @@ impl Batch<'_> {
             return Ok(Pool { images, latents, labelled: Some(labelled), records, path });
         };
         let own = self.decoder.as_ref().is_some_and(|path| has_id(path)).then_some(teacher_id);
-        let mut guarantee = self.origin.guarantee(own);
         // Not whether it took several: that one was enough says what the teacher found, too.
-        if self.rounds() > 1 {
-            let reason = format!("how many rounds it took follows from the labels of teacher {teacher_id}");
-            guarantee = guarantee.join(Guarantee::none(reason));
-        }
+        let private_reason = (self.rounds() > 1)
+            .then(|| format!("how many rounds it took follows from the labels of teacher {teacher_id}"));
         let origin = PoolOrigin {
             decoder_path,
             latents_path: self.latent_args.bank_path(),
@@ -526,8 +523,10 @@ impl Batch<'_> {
             run_id: format!("teacher_{teacher_id}"),
             own,
             rounds,
+            declared: self.origin.guarantee(own),
+            private_reason,
         };
-        let record = pool::save(&images, &path, &origin, guarantee, false, self.config, ctx)?;
+        let record = pool::save(&images, &path, &origin, false, self.config, ctx)?;
         Ok(Pool {
             images,
             latents,

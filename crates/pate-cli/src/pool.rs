@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use artifact::{FileRecord, Guarantee, Report};
+use artifact::{FileRecord, Guarantee, Input, Report};
 use clap::Args;
 use pate_core::data::Images;
 use pate_core::generate::{LatentPlan, LatentRng};
@@ -22,7 +22,7 @@ pub struct DecoderOrigin {
 }
 
 impl DecoderOrigin {
-    /// The label of what the decoder draws. `own` is the teacher whose own decoder it is.
+    /// The label that the user declares for the decoder. `own` is the teacher whose own decoder it is.
     pub fn guarantee(self, own: Option<u64>) -> Guarantee {
         match own {
             Some(id) => Guarantee::none(format!(
@@ -56,6 +56,10 @@ pub struct PoolOrigin<'a> {
     pub own: Option<u64>,
     /// Times that `pool_size` candidates were made.
     pub rounds: usize,
+    /// What the user says about the decoder.
+    pub declared: Guarantee,
+    /// What else makes the pool private.
+    pub private_reason: Option<String>,
 }
 
 /// The name of the report beside a pool.
@@ -71,15 +75,19 @@ pub fn save(
     pool: &Images,
     path: &Path,
     origin: &PoolOrigin<'_>,
-    guarantee: Guarantee,
     grid: bool,
     config: &LoadedConfig,
     ctx: &Context,
 ) -> Result<FileRecord> {
-    let access = guarantee.access();
-    let public = guarantee == Guarantee::Public;
+    let mut report = Report::new();
+    for path in std::iter::once(origin.decoder_path).chain(origin.latents_path) {
+        report.input(Input::declared(path, origin.declared.clone())?);
+    }
+    if let Some(reason) = &origin.private_reason {
+        report.reads_private(reason);
+    }
+    let access = report.access();
     let record = pool.save(path, access)?;
-    let mut report = Report::new(guarantee);
     report
         .field("pool_size", pool.len())?
         .field("latent_dim", origin.latent_dim)?
@@ -96,12 +104,12 @@ pub fn save(
     if let Some(id) = origin.own {
         report.field("teacher_id", id)?.field("approach", "per_teacher_vae")?;
     }
-    if public {
+    if *report.guarantee() == Guarantee::Public {
         let basis = "the decoder is taken to have seen public data only; its weights do not tell (--private-decoder says otherwise)";
         report.field("formal_guarantee_basis", basis)?;
     }
     config.describe(&mut report)?;
-    report.input(FileRecord::of(origin.decoder_path)?).output(record.clone());
+    report.output(record.clone());
     if grid {
         report.output(pictures::grid(pool, &path.with_extension("png"), access)?);
     }

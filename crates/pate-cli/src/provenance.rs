@@ -28,8 +28,6 @@ const MOST_INPUTS: usize = 1000;
 pub struct Provenance {
     /// Reports that were read. Their hashes change with the time that a step took, and are no identity of the data.
     pub read: Vec<PathBuf>,
-    /// Labels of the teachers' samples.
-    pub labels: Vec<Guarantee>,
     /// Teachers whose samples have a report of their own.
     pub with_report: Vec<u64>,
     /// Teachers whose samples have none, or one of other samples.
@@ -79,7 +77,6 @@ impl Provenance {
 
     fn teacher(&mut self, report: &StoredReport) {
         self.remember(&report.path);
-        self.labels.push(report.guarantee());
         for name in COUNTS {
             let n = report.fields.get(name).and_then(Value::as_u64).unwrap_or(0);
             let sum = self.counts.entry(name).or_default();
@@ -159,10 +156,5 @@ impl Provenance {
         if self.read.iter().all(|read| read != path) {
             self.read.push(path.to_path_buf());
         }
-    }
-
-    /// The label of everything together, no better than `own`.
-    pub fn guarantee(&self, own: Guarantee) -> Guarantee {
-        self.labels.iter().cloned().fold(own, Guarantee::join)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::Report;
+use artifact::{Input, Report};
 use clap::{Args, ValueEnum};
 use pate_core::data::{
     Dataset, ImageSize, Orientation, Privacy, Records, Scale, ShardIndices, Split, Wanted, folders,
@@ -209,7 +209,10 @@ impl PrivateDataArgs {
     }
 }
 
-/// Puts what records were read from, and the names of their classes, into a report.
+/// Why nothing that follows from private records has a guarantee.
+pub const READ: &str = "private records were read without a privacy mechanism";
+
+/// Puts what records were read from, and the names of their classes, into a report; private ones leave it without a guarantee.
 ///
 /// # Errors
 /// A file that is not there any more.
@@ -218,7 +221,10 @@ pub fn describe(report: &mut Report, records: &Records) -> Result<()> {
         report.field("class_names", &records.class_names)?;
     }
     for record in records.inputs()? {
-        report.input(record);
+        report.input(match records.privacy {
+            Privacy::Public => Input::public(record),
+            Privacy::Private => Input::private(record, READ),
+        });
     }
     Ok(())
 }

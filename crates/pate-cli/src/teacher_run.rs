@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FINGERPRINT, FileRecord, Guarantee, Report, WorkId};
+use artifact::{FINGERPRINT, FileRecord, Input, Report, WorkId};
 use pate_core::config::Config;
 use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, SoftLabels, write_csv};
 use pate_core::label_filter::{FilterInputs, FilterPlan, Filtered};
@@ -53,13 +53,9 @@ pub struct LoadedTeacher {
     inputs: Vec<FileRecord>,
 }
 
-/// The label of everything that a teacher had a hand in.
-pub fn guarantee() -> Guarantee {
-    Guarantee::none(
-        "the teacher was trained on a private shard, and the memorisation check, the quota and the selection read it, \
-         none of it through a privacy mechanism",
-    )
-}
+/// Why nothing that a teacher had a hand in has a guarantee.
+pub const REASON: &str = "the teacher was trained on a private shard, and the memorisation check, the quota and the selection read it, \
+    none of it through a privacy mechanism";
 
 /// For the shape of a pool: how many classes there are, the teacher's file tells.
 pub const ANY_CLASSES: i64 = 1;
@@ -221,8 +217,9 @@ pub fn save(
     extras: ReportExtras<'_>,
     ctx: &Context,
 ) -> Result<FileRecord> {
-    let guarantee = guarantee();
-    let access = guarantee.access();
+    let mut report = Report::new();
+    report.reads_private(REASON);
+    let access = report.access();
     let samples_path = dir.join(SAMPLES);
     let labels_path = dir.join(LABELS);
     let samples = filtered.images.save(&samples_path, access)?;
@@ -235,7 +232,6 @@ pub fn save(
             vec![i.to_string(), label.to_string(), f64::from(*confidence).to_string()]
         }),
     )?;
-    let mut report = Report::new(guarantee);
     report
         .fields(&filtered.summary)?
         .field("candidate_pool_path", extras.pool_path)?
@@ -258,7 +254,7 @@ pub fn save(
     }
     extras.config.describe(&mut report)?;
     for record in extras.pool.into_iter().chain(teacher.inputs.iter().cloned()) {
-        report.input(record);
+        report.input(Input::of(record));
     }
     report.output(samples).output(labels);
     let soft_path = dir.join(SOFT_LABELS);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use artifact::{FINGERPRINT, Guarantee, Report, WorkId};
+use artifact::{FINGERPRINT, Report, WorkId};
 use pate_core::data::Records;
 use pate_core::evaluate::{self, ClassifierScore};
 use pate_core::models::{self, UcStub};
@@ -66,9 +66,9 @@ impl TeacherJob<'_> {
                 &NoCheckpoint,
             )
             .with_context(|| format!("cannot train {}", self.path.display()))?;
-            let guarantee = guarantee();
-            let mut report = Report::new(guarantee.clone());
-            report.output(models::save(&trained.network, self.path, guarantee.access())?);
+            let mut report = Report::new();
+            report.reads_private(REASON);
+            report.output(models::save(&trained.network, self.path, report.access())?);
             report
                 .field("teacher_id", self.teacher_id)?
                 .field("shard_size", shard.len())?
@@ -90,7 +90,5 @@ impl TeacherJob<'_> {
     }
 }
 
-/// The label of teachers.
-pub fn guarantee() -> Guarantee {
-    Guarantee::none("teachers are trained on private shards without a privacy mechanism")
-}
+/// Why teachers have no guarantee.
+pub const REASON: &str = "teachers are trained on private shards without a privacy mechanism";

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use artifact::{Access, FINGERPRINT, FileRecord, Guarantee, Report, WorkId};
+use artifact::{Access, FINGERPRINT, FileRecord, Input, Report, WorkId};
 use clap::Args;
 use pate_core::data::{Images, Records, Shard, ShardIndices, Split};
 use pate_core::generate;
@@ -124,10 +124,8 @@ pub struct TeacherVae<'a> {
     pub work: &'a WorkId,
 }
 
-/// The label of a teacher's VAE and of all that it draws.
-pub fn guarantee() -> Guarantee {
-    Guarantee::none("the VAE was trained on a private shard without a privacy mechanism")
-}
+/// Why a teacher's VAE, and all that it draws, has no guarantee.
+pub const REASON: &str = "the VAE was trained on a private shard without a privacy mechanism";
 
 /// What decides a teacher's VAE.
 ///
@@ -144,14 +142,14 @@ impl TeacherVae<'_> {
     /// # Errors
     /// Where a file cannot be written.
     pub fn save(&self, dir: &Path, config: &LoadedConfig, ctx: &Context) -> Result<FileRecord> {
-        let guarantee = guarantee();
-        let access = guarantee.access();
+        let mut report = Report::new();
+        report.reads_private(REASON);
+        let access = report.access();
         let (decoder_path, full_path) = (dir.join("decoder.pth"), dir.join("vae_full.pth"));
         let network = &self.trained.network;
         let decoder = models::save(&network.decoder, &decoder_path, access)?;
         let full = models::save(network, &full_path, access)?;
         let plan = self.plan;
-        let mut report = Report::new(guarantee);
         report.field("teacher_id", self.teacher_id)?;
         training::describe_vae_plan(&mut report, plan)?;
         report
@@ -171,7 +169,7 @@ impl TeacherVae<'_> {
             .field(FINGERPRINT, self.work)?;
         config.describe(&mut report)?;
         for file in &self.shard.files {
-            report.input(file.clone());
+            report.input(Input::private(file.clone(), REASON));
         }
         report.output(decoder).output(full);
         for picture in self.pictures(dir, access)? {

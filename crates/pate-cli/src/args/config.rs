@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use artifact::{FileRecord, Report};
+use artifact::{FileRecord, Input, Report};
 use clap::Args;
 use pate_core::config::{Config, DEFAULT_PATH};
 
@@ -38,7 +38,7 @@ impl LoadedConfig {
             .map_or_else(|| "built-in".to_owned(), |r| r.path.to_string_lossy().into_owned());
         report.field("config_used", name)?;
         if let Some(record) = &self.record {
-            report.input(record.clone());
+            report.input(Input::public(record.clone()));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Report, check_space, free_bytes, least_growth, write_bytes};
+use artifact::{FileRecord, Input, Report, check_space, free_bytes, least_growth, write_bytes};
 use clap::Parser;
 use pate_cli::args::{RunArgs, parse_path};
 use pate_cli::card::Card;
@@ -207,8 +207,11 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let inputs = sets.complete.iter().map(|set| FileRecord::of(&set.samples_path));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     let provenance = Provenance::of(&sets.complete, &inputs);
-    let guarantee = provenance.guarantee(teacher_run::guarantee());
-    let access = guarantee.access();
+    let mut report = Report::new();
+    for (set, samples) in sets.complete.iter().zip(inputs) {
+        report.input(Input::of(samples)).input(Input::open(&set.labels_path)?);
+    }
+    let access = report.access();
     let path = |what: &str| args.output.join(format!("{}_{what}", args.name));
     let (samples_path, labels_path, ids_path) =
         (path("samples.pt"), path("labels.csv"), path("teacher_ids.csv"));
@@ -243,7 +246,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     } else {
         None
     };
-    let reason = guarantee.sentence();
+    let reason = report.guarantee().sentence();
     let texts = |(key, text): (&str, String)| (key.to_owned(), text);
     let metadata = [
         ("content", "generated images; labels are those of teachers".to_owned()),
@@ -299,11 +302,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         stratified,
         seed: ctx.seed,
         provenance: &provenance,
-        guarantee: &guarantee,
+        guarantee: report.guarantee(),
         files: &files,
     };
     let card = write_bytes(&path("card.md"), access, card.markdown().as_bytes())?;
-    let mut report = Report::new(guarantee);
     report
         .field("total_samples", images.len())?
         .field("num_teachers", sets.complete.len())?
@@ -322,9 +324,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("skipped", &sets.skipped)?
         .field("card_reports", &provenance.read)?
         .field("merged", merged.map(|merged| merged.summary))?;
-    for (set, samples) in sets.complete.iter().zip(inputs) {
-        report.input(samples).input(FileRecord::of(&set.labels_path)?);
-    }
     for record in files.into_iter().chain([card]) {
         report.output(record);
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Guarantee, Report, write_bytes};
+use artifact::{Input, Report, write_bytes};
 use clap::Parser;
 use pate_cli::approaches::{self, Approach, Measured, Reference, Shards};
 use pate_cli::args::{ConfigArgs, RunArgs, ShardScaleArgs, parse_path};
@@ -113,10 +113,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let reference = Reference::new(shards, network, normalisation, args.near, ctx)?;
     let real = reference.real_against_real()?;
 
-    let guarantee =
-        Guarantee::none("every figure is a function of the private shards, without a privacy mechanism");
-    let access = guarantee.access();
-    let mut report = Report::new(guarantee);
+    let reason = "every figure is a function of the private shards, without a privacy mechanism";
+    let mut report = Report::new();
+    report.reads_private(reason);
+    let access = report.access();
     let mut all: Vec<Measured> = Vec::new();
     let mut shown = Vec::new();
     for (approach, sets) in args.approach.iter().zip(&sets) {
@@ -124,7 +124,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         all.push(measured);
         shown.push((approach.name.as_str(), images));
         for file in files {
-            report.input(file);
+            report.input(Input::of(file));
         }
     }
     let table = approaches::table(&all, &real);
@@ -146,10 +146,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("seed", ctx.seed)?;
     loaded.describe(&mut report)?;
     for file in reference.shards.files() {
-        report.input(file.clone());
+        report.input(Input::private(file.clone(), reason));
     }
     if let Some(path) = &args.feature_model {
-        report.input(FileRecord::of(path)?);
+        report.input(Input::open(path)?);
     }
     ctx.write_report(&report, &args.output_dir.join("comparison.json"))?;
     ctx.print(&page)?;

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use artifact::{FileRecord, Report};
+use artifact::{FileRecord, Guarantee, Input, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, ScaleArgs, ShardScaleArgs, check_ending, parse_path};
 use pate_cli::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
-use pate_cli::{Context, Outcome, Step, pictures, teacher_run};
+use pate_cli::{Context, Outcome, Step, pictures, public_data};
 use pate_core::config::EvaluationConfig;
 use pate_core::data::{Images, LabelColumn, LabelRow, Labels, Shard, Split, read_labels_of};
 use pate_core::distance;
@@ -165,11 +165,16 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         shard_labels_private: shard.as_ref().and_then(|s| s.labels.as_ref()).map(Labels::values),
     })?;
     let verdict = verdict(&score, &rows, &loaded.config.evaluation);
-    ctx.print(&summary(&score, &verdict, images.len()))?;
-
-    let guarantee = teacher_run::guarantee();
-    let access = guarantee.access();
-    let mut report = Report::new(guarantee);
+    let mut report = Report::new();
+    report.input(Input::open(&args.samples)?);
+    if labels_path != args.samples {
+        report.input(Input::open(&labels_path)?);
+    }
+    for path in shard.iter().flat_map(|shard| &shard.files) {
+        report.input(Input::private(FileRecord::of(path)?, public_data::READ));
+    }
+    let access = report.access();
+    ctx.print(&summary(&score, &verdict, images.len(), report.guarantee()))?;
     let metadata = json!({
         "synthetic_samples_path": args.samples,
         "synthetic_labels_path": &labels_path,
@@ -182,13 +187,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     }
     report.field("metadata", metadata)?.field("success_criteria", verdict)?;
     loaded.describe(&mut report)?;
-    let mut files = vec![args.samples.clone()];
-    if labels_path != args.samples {
-        files.push(labels_path);
-    }
-    for path in files.iter().chain(shard.iter().flat_map(|s| &s.files)) {
-        report.input(FileRecord::of(path)?);
-    }
     if let Some(shard) = &shard
         && !images.is_empty()
     {
@@ -285,7 +283,7 @@ fn verdict(score: &SyntheticScore, rows: &[LabelRow], targets: &EvaluationConfig
     })
 }
 
-fn summary(score: &SyntheticScore, verdict: &Value, n: usize) -> String {
+fn summary(score: &SyntheticScore, verdict: &Value, n: usize, guarantee: &Guarantee) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| "not measured".to_owned(), |v| format!("{v:.4}"));
     let mut text = format!("samples             {n}\n");
     let _ = writeln!(text, "pairwise distance   {}", number(score.average_pairwise_distance));
@@ -316,6 +314,6 @@ fn summary(score: &SyntheticScore, verdict: &Value, n: usize) -> String {
             entry["target"]
         );
     }
-    text.push_str(&teacher_run::guarantee().sentence());
+    text.push_str(&guarantee.sentence());
     text
 }

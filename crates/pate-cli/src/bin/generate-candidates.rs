@@ -166,8 +166,10 @@ fn make(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Conte
         run_id,
         own,
         rounds: 1,
+        declared: args.origin.guarantee(own),
+        private_reason: None,
     };
-    pool::save(&pool, &out, &origin, args.origin.guarantee(own), args.save_grid, loaded, ctx)?;
+    pool::save(&pool, &out, &origin, args.save_grid, loaded, ctx)?;
     ctx.say(&format!("{pool_size} candidates: {}", Path::display(&out)));
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Guarantee, Report};
+use artifact::{FileRecord, Input, Report};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{RunArgs, parse_path};
 use pate_cli::public_data::{self, MNIST_DIR, PrivateDataArgs, shard_indices};
@@ -83,10 +83,11 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let names = shards.iter().map(String::as_str).chain(["shards_report.json"]).chain(made);
     let _lock = ctx.lock("--out-dir", &args.out_dir, &names.collect::<Vec<_>>())?;
     let records = args.data.load(&args.mnist_dir, Split::Train)?;
-    let mut report = Report::new(Guarantee::none("shards are copies of private data"));
+    let mut report = Report::new();
+    report.reads_private("shards are copies of private data");
     let (indices, assignment) = if let Some(path) = &args.shard_indices {
         let indices = shard_indices(path, records.len())?;
-        report.input(FileRecord::of(path)?);
+        report.input(Input::public(FileRecord::of(path)?));
         (indices, "as given")
     } else {
         let assignment = match args.assignment.unwrap_or(AssignmentArg::Index) {

@@ -8,13 +8,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
-use artifact::{Guarantee, Report};
+use artifact::Report;
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
 use pate_cli::checkpoint::{self, ResumeArgs};
 use pate_cli::public_data::{self, PublicDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, training};
-use pate_core::data::Privacy;
 use pate_core::generate::{self, LatentBank};
 use pate_core::models;
 use pate_core::progress::Silent;
@@ -95,11 +94,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let _lock = ctx.lock("--out-dir", &args.out_dir, &OUTPUTS)?;
     let records = args.data.load_images()?;
     models::Vae::check_images(records.source(), records.spec())?;
-    let guarantee = match records.privacy {
-        Privacy::Public => Guarantee::Public,
-        Privacy::Private => Guarantee::none(format!("the decoder was trained on {}", records.name)),
-    };
-    let access = guarantee.access();
+    let mut report = Report::new();
+    public_data::describe(&mut report, &records)?;
+    let access = report.access();
     let work = json!({ "plan": plan, "data": records.name, "listing": records.listing, "scale": args.data.scale().scale });
     let checkpoint = args.resume.checkpoint(&args.out_dir, &work, &records.files, access, ctx)?;
     let progress = ctx.progress();
@@ -130,7 +127,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let bank = bank.save(&args.out_dir.join("latents.pt"), access)?;
     let samples = pictures::grid(&samples, &args.out_dir.join("samples.png"), access)?;
 
-    let mut report = Report::new(guarantee);
     training::describe_vae_plan(&mut report, &plan)?;
     report
         .field("kl_weight", plan.kl_weight)?
@@ -150,7 +146,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         report.field("formal_guarantee_basis", basis)?;
     }
     loaded.describe(&mut report)?;
-    public_data::describe(&mut report, &records)?;
     report.output(decoder).output(bank).output(curves).output(samples);
     ctx.write_report(&report, &args.out_dir.join("pretrain_report.json"))?;
     checkpoint.remove();

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Guarantee, Report};
+use artifact::{Input, Report};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
 use pate_cli::checkpoint::{self, ResumeArgs};
 use pate_cli::public_data::{self, PublicDataArgs};
-use pate_cli::{Context, Outcome, Step, pictures, teacher_run, training};
+use pate_cli::{Context, Outcome, Step, pictures, training};
 use pate_core::data::{
     Images, LabelColumn, Labels, Normalisation, Privacy, RangeRule, Records, SoftLabels, read_labels_of,
 };
@@ -198,13 +198,20 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let train_split = args.train_split.unwrap_or(loaded.config.student.train_split);
     let (train_rows, validation_rows) = classifier::split(records.len(), train_split, ctx.seed)?;
     let (train, validation) = (records.select(&train_rows)?, records.select(&validation_rows)?);
-    let guarantee = match records.privacy {
-        Privacy::Public => Guarantee::Public,
-        Privacy::Private => teacher_run::guarantee(),
-    };
-    let access = guarantee.access();
     let others: Vec<PathBuf> = args.soft_labels.iter().chain(&args.relabel_with).cloned().collect();
     let files: Vec<PathBuf> = records.files.iter().chain(&others).cloned().collect();
+    let mut report = Report::new();
+    if args.public_control {
+        public_data::describe(&mut report, &records)?;
+    } else {
+        for path in &records.files {
+            report.input(Input::open(path)?);
+        }
+    }
+    for path in &others {
+        report.input(Input::open(path)?);
+    }
+    let access = report.access();
     let work = json!({
         "plan": plan, "data": records.name, "listing": records.listing, "train_split": train_split,
         "scale": args.public.scale().scale, "soft_labels": soft_labels.is_some(), "relabel": args.relabel_with.is_some(),
@@ -232,7 +239,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         access,
     )?;
     let best_epoch = trained.best_epoch.and_then(|epoch| trained.history.get(epoch - 1));
-    let mut report = Report::new(guarantee);
     report
         .field("epochs", plan.epochs)?
         .field("batch_size", plan.batch_size)?
@@ -258,10 +264,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("final_model_path", &final_path)?
         .field("training_history", &trained.history)?;
     loaded.describe(&mut report)?;
-    public_data::describe(&mut report, &records)?;
-    for path in others {
-        report.input(FileRecord::of(&path)?);
-    }
     report.output(best).output(last).output(curves);
     ctx.write_report(&report, &args.output_dir.join("training_report.json"))?;
     checkpoint.remove();

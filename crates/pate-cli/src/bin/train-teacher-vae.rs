@@ -82,7 +82,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     }
     let files: Vec<PathBuf> = shard.files.iter().map(|file| file.path.clone()).collect();
     let work = teacher_vae::settings(args.teacher_id, &plan, args.indices.scale());
-    let access = teacher_vae::guarantee().access();
+    let access = artifact::Access::Private;
     let checkpoint = args.resume.checkpoint(&dir, &work, &files, access, ctx)?;
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use artifact::{FileRecord, Report};
+use artifact::{FileRecord, Input, Report};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
 use pate_cli::controls::{self, ControlArgs};
@@ -179,9 +179,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     )?;
     let (indices, indices_record) = indices(args, end_id, train.len(), ctx.seed)?;
 
-    let guarantee = teacher_training::guarantee();
-    let envelope = ctx.envelope_of(&guarantee);
-    let mut report = Report::new(guarantee);
+    let mut report = Report::new();
+    report.reads_private(teacher_training::REASON);
+    let envelope = ctx.envelope_of(report.guarantee());
     let mut entries = Vec::new();
     let mut accuracies = Vec::new();
     let progress = ctx.progress();
@@ -262,10 +262,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("mean_test_accuracy", mean)?
         .field("teachers", entries)?;
     loaded.describe(&mut report)?;
-    report.input(indices_record);
+    report.input(Input::public(indices_record));
     public_data::describe(&mut report, &train)?;
-    for record in test.iter().map(Records::inputs).collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
-        report.input(record);
+    if let Some(test) = &test {
+        public_data::describe(&mut report, test)?;
     }
     ctx.write_report(&report, &args.output_dir.join(REPORT))?;
     let tested = mean

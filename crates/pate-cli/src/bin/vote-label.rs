@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Guarantee, Report, WorkId};
+use artifact::{Access, FileRecord, Input, Report, WorkId};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{ConfigArgs, ProgramArgs, RunArgs, ScaleArgs, parse_path};
 use pate_cli::batch::find_teachers;
@@ -114,12 +114,9 @@ fn main() -> ExitCode {
 /// Images labelled at once; their activations then stay in the processor's cache.
 const BATCH: usize = 64;
 
-fn guarantee() -> Guarantee {
-    Guarantee::none(
-        "labels are exact counts of the answers of teachers that were trained on private shards; one private record can \
-         move one vote per sample (L1 sensitivity 2 under replacing a record), and no noise covers that",
-    )
-}
+/// Why votes have no guarantee.
+const REASON: &str = "labels are exact counts of the answers of teachers that were trained on private shards; one private record can \
+    move one vote per sample (L1 sensitivity 2 under replacing a record), and no noise covers that";
 
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     if args.name.contains(['/', '\\']) {
@@ -169,8 +166,9 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let ballot = voting.collect(&path("checkpoint.safetensors"), classes, ctx)?;
     let tally = ballot.tally(args.aggregate.aggregate())?;
 
-    let guarantee = guarantee();
-    let access = guarantee.access();
+    let mut report = Report::new();
+    report.reads_private(REASON).input(Input::of(samples.clone()));
+    let access = report.access();
     let rows = tally.labels.iter().zip(&tally.agreement).enumerate();
     let labels = write_csv(
         &path("labels.csv"),
@@ -190,7 +188,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         by_class.into_iter().map(|(class, (sum, n))| (class, sum / n)).collect();
     let changed =
         before.map(|rows| rows.iter().zip(&tally.labels).filter(|(row, label)| row.label != **label).count());
-    let mut report = Report::new(guarantee);
     report
         .field("samples_path", &args.samples)?
         .field("labels_path", path("labels.csv"))?
@@ -207,12 +204,11 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("unanimous_samples", tally.agreement.iter().filter(|&&share| share >= 1.0).count())?
         .field("changed_labels", changed)?;
     loaded.describe(&mut report)?;
-    report.input(samples);
-    for record in args.labels.iter().map(|path| FileRecord::of(path)) {
-        report.input(record?);
+    if let Some(path) = &args.labels {
+        report.input(Input::open(path)?);
     }
     for model in models {
-        report.input(model);
+        report.input(Input::of(model));
     }
     report.output(labels).output(soft_labels);
     ctx.write_report(&report, &path("report.json"))?;
@@ -258,7 +254,7 @@ impl Vote<'_> {
         });
         let inputs = std::iter::once(self.samples.sha256.as_str()).chain(hashes);
         let work = WorkId::new(&settings, inputs)?;
-        let checkpoint = Checkpoint::new(state.to_path_buf(), work, guarantee().access());
+        let checkpoint = Checkpoint::new(state.to_path_buf(), work, Access::Private);
         let mut ballot = Ballot::new(self.images.len(), classes);
         if let Some(saved) = checkpoint.load_or_say(ctx)
             && let (Some(teachers), Some(counts)) = (saved.text("teachers"), saved.array("counts"))
