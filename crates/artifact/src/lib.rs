@@ -3,6 +3,7 @@
 //! - [`AtomicFile`]: a file is complete under its final name or it is not there at all.
 //! - [`AtomicDir`]: the same for a folder of many files.
 //! - [`FileRecord`]: path, size and SHA-256 of something that a step read or wrote.
+//! - [`layout`]: the names of all files and folders.
 //! - [`json`]: JSON files that somebody else made: bounded, and no key twice.
 //! - [`check_space`]: whether a disk has room for what a step will write.
 //! - [`OutputLock`]: one run at a time in an output folder.
@@ -38,6 +39,7 @@ mod file;
 mod guarantee;
 mod input;
 pub mod json;
+pub mod layout;
 mod lock;
 mod outputs;
 mod report;

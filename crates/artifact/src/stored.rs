@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::{Error, FileRecord, Guarantee};
+use crate::{Error, FileRecord, Guarantee, layout};
 
 /// Reports looked at in one folder, at most.
 const MAX_LOOKED_AT: usize = 1000;
@@ -13,16 +13,6 @@ const MAX_LOOKED_AT: usize = 1000;
 /// What the JSON files of one folder that are looked at may take together; reports take some thousand bytes, those of large
 /// batches some hundred thousand.
 const MAX_SEARCHED: u64 = 16 << 20;
-
-/// Where the report of most files lies, so that a folder of many is seldom searched.
-const USUAL_NAMES: [&str; 6] = [
-    "selection_report.json",
-    "pretrain_report.json",
-    "training_report.json",
-    "evaluation_report.json",
-    "shards_report.json",
-    "batch_report.json",
-];
 
 /// A report that an earlier step left.
 #[derive(Clone, Debug)]
@@ -95,7 +85,7 @@ impl StoredReport {
         let mut other = None;
         for (folder, inner) in places {
             let own = file.with_extension("json").file_name().map(|name| folder.join(name));
-            let usual = USUAL_NAMES.iter().map(|name| folder.join(name));
+            let usual = layout::REPORTS.iter().map(|name| folder.join(name));
             let mut left = MAX_SEARCHED;
             let mut seen = HashSet::new();
             for path in own.into_iter().chain(usual).chain(json_files(&folder)) {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use artifact::layout;
 use shell::complain;
 
 use crate::finding::{Beside, Finding, Privacy};
@@ -15,7 +16,7 @@ use crate::{file, text};
 const MAX_FILES: usize = 500;
 
 /// The weights in a teacher's folder.
-const MODEL: &str = "model.pth";
+const MODEL: &str = layout::MODEL;
 
 /// Rows of a list of images that are checked.
 const MAX_ROWS: usize = 1_000_000;
@@ -52,22 +53,22 @@ pub(crate) fn inspect(dir: &Path, known: &mut Known) -> Result<Finding> {
             }
         }
     }
-    finding.is = if has("synthetic_samples.pt") || has("labels.csv") {
+    finding.is = if has(layout::SAMPLES) || has(layout::LABELS) {
         Some("samples of one teacher".to_owned())
-    } else if has("shard.pt") && has("metadata.json") {
+    } else if has(layout::SHARD) && has(layout::METADATA) {
         Some("a private shard".to_owned())
-    } else if has("model.pth") {
+    } else if has(layout::MODEL) {
         Some("a trained teacher".to_owned())
-    } else if has("decoder.pth") {
+    } else if has(layout::DECODER) {
         Some("a decoder".to_owned())
     } else if files.iter().any(|path| path.to_string_lossy().ends_with("_teacher_ids.csv")) {
         Some("combined samples of teachers".to_owned())
     } else if !teachers.is_empty() {
         let complete = |folder: &&&PathBuf| {
             let has = |name: &str| folder.join(name).is_file();
-            has("shard.pt") && has("metadata.json")
-                || has("synthetic_samples.pt") && has("labels.csv") && has("selection_report.json")
-                || has("decoder.pth") && has("training_report.json")
+            has(layout::SHARD) && has(layout::METADATA)
+                || has(layout::SAMPLES) && has(layout::LABELS) && has(layout::SELECTION_REPORT)
+                || has(layout::DECODER) && has(layout::TRAINING_REPORT)
         };
         let n = teachers.iter().filter(complete).count();
         Some(format!("folders of {} teachers, {n} complete", teachers.len()))
@@ -79,7 +80,7 @@ pub(crate) fn inspect(dir: &Path, known: &mut Known) -> Result<Finding> {
         None
     };
     if finding.is.as_deref() == Some("samples of one teacher") {
-        let missing: Vec<&str> = ["synthetic_samples.pt", "labels.csv", "selection_report.json"]
+        let missing: Vec<&str> = [layout::SAMPLES, layout::LABELS, layout::SELECTION_REPORT]
             .into_iter()
             .filter(|name| !has(name))
             .collect();
@@ -171,7 +172,7 @@ fn rows_agree(finding: &mut Finding) {
     let mut problems = Vec::new();
     for entry in &finding.entries {
         let name = entry.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let stem = if name == "labels.csv" {
+        let stem = if name == layout::LABELS {
             "synthetic".to_owned()
         } else if let Some(stem) =
             name.strip_suffix("_labels.csv").or_else(|| name.strip_suffix("_teacher_ids.csv"))

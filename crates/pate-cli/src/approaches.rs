@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, StoredReport};
+use artifact::{FileRecord, StoredReport, layout};
 use pate_core::combine::{self, TeacherSet};
 use pate_core::compare::{self, Memorisation};
 use pate_core::data::{
@@ -83,7 +83,7 @@ impl Approach {
     }
 
     fn student(&self) -> Option<(Student, FileRecord)> {
-        let path = self.dir.join("student").join("evaluation_report.json");
+        let path = self.dir.join("student").join(layout::EVALUATION_REPORT);
         let report = StoredReport::read(&path).ok().flatten()?;
         let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_f64);
         let fields = Value::Object(report.fields.clone());
@@ -183,14 +183,14 @@ impl Shards {
     pub fn load(base: &Path, ids: &[u64], classes: i64, scale: ShardScaleArgs) -> Result<Self> {
         let (mut all, mut labels, mut files) = (Vec::<Images>::new(), Vec::new(), Vec::new());
         for id in ids {
-            let dir = base.join(format!("teacher_{id}"));
-            let path = dir.join("shard.pt");
+            let dir = base.join(layout::teacher(*id));
+            let path = dir.join(layout::SHARD);
             let images = Shard::load(&path, scale.rule()).context("cannot use a shard")?.images;
             if let Some(first) = all.first() {
                 images.expect_spec(&path, first.spec(classes))?;
             }
             files.push(FileRecord::of(&path)?);
-            let labels_path = dir.join("shard_labels.pt");
+            let labels_path = dir.join(layout::SHARD_LABELS);
             labels.push(if labels_path.is_file() {
                 files.push(FileRecord::of(&labels_path)?);
                 Some(Labels::load(&labels_path, classes).context("cannot use a shard's labels")?)

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, OutputLock, WorkId};
+use artifact::{FileRecord, OutputLock, WorkId, layout};
 use pate_core::data::{ImageSize, ImageSpec, Images, InPlace, numbered_folders};
 use pate_core::generate::LatentBank;
 use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
@@ -24,7 +24,7 @@ use crate::pool::{self, DecoderOrigin, PoolOrigin};
 use crate::teacher_run::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, TeacherFiles};
 
 /// The batch's report.
-pub const REPORT: &str = "batch_report.json";
+pub const REPORT: &str = layout::BATCH_REPORT;
 
 /// What a batch's report says of its counts.
 pub const COUNTS_NOTE: &str = "done and skipped, and the teachers' status, are those of this run alone: one that went on after a stop \
@@ -153,12 +153,12 @@ pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<
     let mut teachers = Teachers { models: BTreeMap::new(), without_model: Vec::new() };
     let folders = numbered_folders(dir, "").context("cannot use the teachers' folder")?;
     for (id, folder) in folders.into_iter().filter(|(id, _)| *id >= start_id) {
-        let model = folder.join("model.pth");
+        let model = folder.join(layout::MODEL);
         if model.is_file() {
             teachers.models.insert(id, model);
             continue;
         }
-        let found = InPlace::of(&folder, "model.pth");
+        let found = InPlace::of(&folder, layout::MODEL);
         if matches!(found, InPlace::OtherCase(_)) {
             let problem = format!("there is no model.pth in it: {found}");
             return Err(pate_core::Error::content(&folder, problem, "give the model that name").into());
@@ -226,8 +226,7 @@ impl Batch<'_> {
             }
         }
         if let Some(dir) = self.candidates_dir.as_ref().filter(|_| self.candidates.is_none()) {
-            let name =
-                |id: &u64| [format!("candidates_teacher_{id}.pt"), format!("candidates_teacher_{id}.json")];
+            let name = |id: &u64| [layout::teacher_pool(*id), format!("candidates_teacher_{id}.json")];
             let names: Vec<String> = ids.iter().take(MOST_POOLS).flat_map(name).collect();
             artifact::claim(CANDIDATES_DIR, dir, &names)?;
         }
@@ -289,15 +288,15 @@ impl Batch<'_> {
     }
 
     pub(crate) fn files(&self, teacher_id: u64, quota: bool) -> TeacherFiles {
-        let name = format!("teacher_{teacher_id}");
-        let in_output = self.output_dir.join(&name).join("metadata.json");
+        let name = layout::teacher(teacher_id);
+        let in_output = self.output_dir.join(&name).join(layout::METADATA);
         let metadata = match &self.metadata_base {
-            Some(base) => Some(base.join(&name).join("metadata.json")),
+            Some(base) => Some(base.join(&name).join(layout::METADATA)),
             None => (quota && in_output.is_file()).then_some(in_output),
         };
         TeacherFiles {
             model: self.models.get(&teacher_id).cloned().unwrap_or_default(),
-            shard: self.shard_base.as_ref().map(|base| base.join(&name).join("shard.pt")),
+            shard: self.shard_base.as_ref().map(|base| base.join(&name).join(layout::SHARD)),
             metadata,
             decoder: self.decoder.as_ref().map(|path| for_teacher(path, teacher_id)),
             shard_rule: self.shard_scale.rule(),
@@ -316,7 +315,7 @@ impl Batch<'_> {
         let config = &self.config.config;
         let filters = self.filters.resolve(config, seed)?;
         let files = self.files(teacher_id, filters.plan.quota);
-        let dir = self.output_dir.join(format!("teacher_{teacher_id}"));
+        let dir = self.output_dir.join(layout::teacher(teacher_id));
         let own_pool = match self.own_pool(teacher_id) {
             Some(path) => {
                 let record = FileRecord::of(&path)?;
@@ -411,7 +410,7 @@ impl Batch<'_> {
     /// Where a pool that is made for a teacher goes.
     fn made_pool(&self, teacher_id: u64) -> Option<PathBuf> {
         let dir = self.candidates_dir.as_ref().filter(|_| self.candidates.is_none())?;
-        Some(dir.join(format!("candidates_teacher_{teacher_id}.pt")))
+        Some(dir.join(layout::teacher_pool(teacher_id)))
     }
 
     /// The teacher's own pool, where `{id}` names one.
@@ -520,7 +519,7 @@ impl Batch<'_> {
             plan: self.latents,
             rng: self.rng,
             seed,
-            run_id: format!("teacher_{teacher_id}"),
+            run_id: layout::teacher(teacher_id),
             own,
             rounds,
             declared: self.origin.guarantee(own),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use artifact::{check_space, free_bytes, least_growth, readable};
+use artifact::{check_space, free_bytes, layout, least_growth, readable};
 use pate_core::data::ImageSpec;
 use pate_core::label_filter::FilterPlan;
 use pate_core::models::UcStub;
@@ -150,7 +150,7 @@ impl Batch<'_> {
     fn pools(&self, ids: &[u64]) -> Vec<(PathBuf, u64)> {
         let Some(dir) = &self.candidates_dir else { return Vec::new() };
         let bytes = self.pool_bytes(ids);
-        ids.iter().map(|id| (dir.join(format!("candidates_teacher_{id}.pt")), bytes)).collect()
+        ids.iter().map(|&id| (dir.join(layout::teacher_pool(id)), bytes)).collect()
     }
 
     /// Values of an image that the first teacher's decoder draws; MNIST's, where it cannot be read.
@@ -193,7 +193,7 @@ impl Batch<'_> {
             &self.reading(),
             &inputs,
         )?;
-        let dir = self.output_dir.join(format!("teacher_{id}"));
+        let dir = self.output_dir.join(layout::teacher(id));
         let done = finished_here(id, &dir, &work, self.pictures).is_some();
         Ok(if done { Intent::Skip } else { Intent::Make })
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::bail;
-use artifact::{Access, AtomicFile, FileRecord, WorkId};
+use artifact::{Access, AtomicFile, FileRecord, WorkId, layout};
 use clap::Args;
 use pate_core::train::{self, CheckpointStore};
 use serde_json::{Value, json};
@@ -143,7 +143,7 @@ pub struct ResumeArgs {
 }
 
 /// File that a training keeps its state in until it is done.
-pub const FILE: &str = "checkpoint.safetensors";
+pub const FILE: &str = layout::CHECKPOINT;
 
 impl ResumeArgs {
     /// The checkpoint of a training in `dir`. `settings` and the content of `files` decide its result.

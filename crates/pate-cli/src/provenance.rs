@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use artifact::{FileRecord, Guarantee, StoredReport};
+use artifact::{FileRecord, Guarantee, StoredReport, layout};
 use pate_core::combine::TeacherSet;
 use serde_json::Value;
 
@@ -111,8 +111,8 @@ impl Provenance {
         if self.decoders.get(&input.sha256).is_some_and(|decoder| decoder.dataset.is_some()) {
             return None;
         }
-        let usual = [input.path.with_extension("json"), input.path.with_file_name("pretrain_report.json")];
-        let usual = usual.into_iter().chain([input.path.with_file_name("training_report.json")]);
+        let usual = [input.path.with_extension("json"), input.path.with_file_name(layout::PRETRAIN_REPORT)];
+        let usual = usual.into_iter().chain([input.path.with_file_name(layout::TRAINING_REPORT)]);
         usual
             .filter_map(|path| StoredReport::read(&path).ok().flatten())
             .find(|report| report.outputs.iter().any(|output| output.sha256 == input.sha256))

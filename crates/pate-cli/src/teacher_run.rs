@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FINGERPRINT, FileRecord, Input, Report, WorkId};
+use artifact::{FINGERPRINT, FileRecord, Input, Report, WorkId, layout};
 use pate_core::config::Config;
 use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, SoftLabels, write_csv};
 use pate_core::label_filter::{FilterInputs, FilterPlan, Filtered};
@@ -61,15 +61,15 @@ pub const REASON: &str = "the teacher was trained on a private shard, and the me
 pub const ANY_CLASSES: i64 = 1;
 
 /// Files that a teacher's folder holds when it is complete.
-pub const SAMPLES: &str = "synthetic_samples.pt";
+pub const SAMPLES: &str = layout::SAMPLES;
 /// Labels of the samples.
-pub const LABELS: &str = "labels.csv";
+pub const LABELS: &str = layout::LABELS;
 /// Probabilities of all classes, where they are asked for.
-pub const SOFT_LABELS: &str = "soft_labels.pt";
+pub const SOFT_LABELS: &str = layout::SOFT_LABELS;
 /// The teacher's report.
-pub const REPORT: &str = "selection_report.json";
+pub const REPORT: &str = layout::SELECTION_REPORT;
 /// The samples by class, for a look.
-pub const PICTURE: &str = "selected_samples.png";
+pub const PICTURE: &str = layout::SELECTION_PICTURE;
 
 /// All files of a teacher's folder that are written there.
 pub const OUTPUTS: [&str; 5] = [SAMPLES, LABELS, SOFT_LABELS, REPORT, PICTURE];
@@ -80,7 +80,7 @@ pub fn in_folders(ids: &[u64], names: &[&str]) -> Vec<String> {
     if ids.len() > MOST_CLAIMED {
         return of("teacher_*".to_owned()).collect();
     }
-    ids.iter().flat_map(|id| of(format!("teacher_{id}"))).collect()
+    ids.iter().flat_map(|&id| of(layout::teacher(id))).collect()
 }
 
 /// More teachers than these have their outputs claimed by a pattern.

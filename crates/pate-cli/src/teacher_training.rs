@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use artifact::{FINGERPRINT, Report, WorkId};
+use artifact::{FINGERPRINT, Report, WorkId, layout};
 use pate_core::data::Records;
 use pate_core::evaluate::{self, ClassifierScore};
 use pate_core::models::{self, UcStub};
@@ -30,7 +30,7 @@ pub struct TeacherJob<'a> {
 }
 
 /// The report beside a teacher's weights.
-pub const REPORT: &str = "training_report.json";
+pub const REPORT: &str = layout::TRAINING_REPORT;
 
 /// Images tested at once.
 const TEST_BATCH: usize = 64;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use artifact::{Access, FINGERPRINT, FileRecord, Input, Report, WorkId};
+use artifact::{Access, FINGERPRINT, FileRecord, Input, Report, WorkId, layout};
 use clap::Args;
 use pate_core::data::{Images, Records, Shard, ShardIndices, Split};
 use pate_core::generate;
@@ -17,11 +17,11 @@ use crate::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
 use crate::{Context, pictures, training};
 
 /// The report of a teacher's VAE. It is written last: where it is, all is.
-pub const REPORT: &str = "training_report.json";
+pub const REPORT: &str = layout::TRAINING_REPORT;
 
 /// All files of a teacher's folder that are written there.
 pub const OUTPUTS: [&str; 6] =
-    ["decoder.pth", "vae_full.pth", "training_curves.png", "reconstructions.png", "samples.png", REPORT];
+    [layout::DECODER, layout::VAE, layout::TRAINING_CURVES, "reconstructions.png", "samples.png", REPORT];
 
 /// Where shards come from that no file of their own holds.
 #[derive(Args, Clone, Debug)]
@@ -145,7 +145,7 @@ impl TeacherVae<'_> {
         let mut report = Report::new();
         report.reads_private(REASON);
         let access = report.access();
-        let (decoder_path, full_path) = (dir.join("decoder.pth"), dir.join("vae_full.pth"));
+        let (decoder_path, full_path) = (dir.join(layout::DECODER), dir.join(layout::VAE));
         let network = &self.trained.network;
         let decoder = models::save(&network.decoder, &decoder_path, access)?;
         let full = models::save(network, &full_path, access)?;
@@ -183,7 +183,7 @@ impl TeacherVae<'_> {
         let network = &self.trained.network;
         let title = format!("VAE of teacher {}", self.teacher_id);
         let curves =
-            pictures::vae_curves(&title, &self.trained.history, &dir.join("training_curves.png"), access)?;
+            pictures::vae_curves(&title, &self.trained.history, &dir.join(layout::TRAINING_CURVES), access)?;
         let pairs = generate::reconstructions(network, &self.plan.normalisation, &self.shard.images, 8, 32)?;
         let reconstructions = pictures::grid(&pairs, &dir.join("reconstructions.png"), access)?;
         // A request to stop comes too late for a teacher that is trained: its files are written.

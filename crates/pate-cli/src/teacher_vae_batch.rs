@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use artifact::{OutputLock, StoredReport, WorkId};
+use artifact::{OutputLock, StoredReport, WorkId, layout};
 use pate_core::parallel;
 use pate_core::progress::Progress;
 use pate_core::train::NoCheckpoint;
@@ -155,11 +155,11 @@ impl VaeBatch<'_> {
     }
 
     fn shard_path(&self, teacher_id: u64) -> Option<PathBuf> {
-        self.shard_base.as_ref().map(|base| base.join(format!("teacher_{teacher_id}")).join("shard.pt"))
+        self.shard_base.as_ref().map(|base| base.join(layout::teacher(teacher_id)).join(layout::SHARD))
     }
 
     fn dir(&self, teacher_id: u64) -> PathBuf {
-        self.out_dir.join(format!("teacher_{teacher_id}"))
+        self.out_dir.join(layout::teacher(teacher_id))
     }
 
     /// Trains the teachers of a group: as one network those that fit each other, the others alone.

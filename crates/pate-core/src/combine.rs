@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use artifact::layout;
 use serde::Serialize;
 
 use crate::data::{Images, LabelColumn, RangeRule, SoftLabels, numbered_folders, read_label_csv};
@@ -39,8 +40,8 @@ pub fn find(dir: &Path, start_id: u64, end_id: Option<u64>, classes: i64) -> Res
     ids.retain(|&id, _| id >= start_id && end_id.is_none_or(|end| id < end));
     let mut sets = TeacherSets { complete: Vec::new(), skipped: Vec::new() };
     for (teacher_id, folder) in ids {
-        let samples_path = folder.join("synthetic_samples.pt");
-        let labels_path = folder.join("labels.csv");
+        let samples_path = folder.join(layout::SAMPLES);
+        let labels_path = folder.join(layout::LABELS);
         let absent = [&samples_path, &labels_path].into_iter().find(|path| !path.is_file());
         if let Some(file) = absent.and_then(|path| path.file_name()) {
             sets.skipped.push((folder.display().to_string(), format!("no {}", file.display())));
@@ -267,7 +268,7 @@ impl TeacherSet {
     }
 
     fn load_soft_labels(&self, classes: i64) -> Result<SoftLabels> {
-        let path = self.samples_path.with_file_name("soft_labels.pt");
+        let path = self.samples_path.with_file_name(layout::SOFT_LABELS);
         let soft = SoftLabels::load(&path, classes)?;
         if soft.len() != self.labels.len() {
             return Err(Error::content(

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use artifact::{FileRecord, Report};
+use artifact::{FileRecord, Report, layout};
 use clap::Parser;
 use pate_cli::args::{
     ConfigArgs, FilterArgs, LatentArgs, ProgramArgs, RunArgs, ScaleArgs, ShardScaleArgs, parse_bool,
@@ -177,7 +177,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("teachers", &results)?;
     loaded.describe(&mut report)?;
     for result in &results {
-        let dir = args.output_dir.join(format!("teacher_{}", result.teacher_id));
+        let dir = args.output_dir.join(layout::teacher(result.teacher_id));
         for path in [dir.join(teacher_run::SAMPLES), dir.join(teacher_run::LABELS)] {
             if path.is_file() {
                 report.output(FileRecord::of_output(&path)?);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use artifact::{FileRecord, Report};
+use artifact::{FileRecord, Report, layout};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
 use pate_cli::batch::{COUNTS_NOTE, Status};
@@ -114,8 +114,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("teachers", &results)?;
     loaded.describe(&mut report)?;
     for result in results.iter().filter(|result| result.status != Status::Failed) {
-        let dir = args.out_dir.join(format!("teacher_{}", result.teacher_id));
-        for name in ["decoder.pth", "vae_full.pth"] {
+        let dir = args.out_dir.join(layout::teacher(result.teacher_id));
+        for name in [layout::DECODER, layout::VAE] {
             report.output(FileRecord::of_output(&dir.join(name))?);
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Input, Report, check_space, free_bytes, least_growth, write_bytes};
+use artifact::{FileRecord, Input, Report, check_space, free_bytes, layout, least_growth, write_bytes};
 use clap::Parser;
 use pate_cli::args::{RunArgs, parse_path};
 use pate_cli::card::Card;
@@ -126,8 +126,8 @@ fn formats(args: &Args) -> Vec<Format> {
 
 /// The files that are written in the output folder.
 fn outputs(args: &Args, formats: &[Format]) -> Vec<String> {
-    let fixed = ["labels.csv", "teacher_ids.csv", "metadata.json", "samples.png", "card.md"];
-    let soft = args.with_soft_labels.then_some("soft_labels.pt");
+    let fixed = [layout::LABELS, "teacher_ids.csv", layout::METADATA, "samples.png", "card.md"];
+    let soft = args.with_soft_labels.then_some(layout::SOFT_LABELS);
     let fixed = fixed.into_iter().chain(soft).map(|what| format!("{}_{what}", args.name));
     let place = |format: &Format| format.path(Path::new(""), &args.name).to_string_lossy().into_owned();
     fixed.chain(formats.iter().map(place)).collect()
@@ -214,7 +214,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let access = report.access();
     let path = |what: &str| args.output.join(format!("{}_{what}", args.name));
     let (samples_path, labels_path, ids_path) =
-        (path("samples.pt"), path("labels.csv"), path("teacher_ids.csv"));
+        (path("samples.pt"), path(layout::LABELS), path("teacher_ids.csv"));
     let shape = pate_core::tensor::shape_of(images.tensor());
     let least = formats.iter().map(|format| {
         let values = shape.iter().skip(1).product();
@@ -242,7 +242,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
             None => combine::gather_soft_labels(&sets.complete, &chosen, args.classes)
                 .context("cannot combine the soft labels")?,
         };
-        Some(soft.save(&path("soft_labels.pt"), access)?)
+        Some(soft.save(&path(layout::SOFT_LABELS), access)?)
     } else {
         None
     };
@@ -327,7 +327,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     for record in files.into_iter().chain([card]) {
         report.output(record);
     }
-    ctx.write_report(&report, &path("metadata.json"))?;
+    ctx.write_report(&report, &path(layout::METADATA))?;
     ctx.say(&format!(
         "{} samples of {} teachers: {}",
         images.len(),

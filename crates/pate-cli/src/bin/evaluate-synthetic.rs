@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use artifact::{FileRecord, Guarantee, Input, Report};
+use artifact::{FileRecord, Guarantee, Input, Report, layout};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, ScaleArgs, ShardScaleArgs, check_ending, parse_path};
 use pate_cli::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
@@ -96,7 +96,7 @@ struct PrivateShard {
 fn shard(args: &Args) -> Result<Option<PrivateShard>> {
     if let Some(path) = &args.shard {
         let images = Shard::load(path, args.shard_scale.rule()).context("cannot use the shard")?.images;
-        let beside = path.with_file_name("shard_labels.pt");
+        let beside = path.with_file_name(layout::SHARD_LABELS);
         let labels_path = args.shard_labels.clone().or_else(|| beside.is_file().then_some(beside));
         let mut files = vec![path.clone()];
         let labels = match labels_path {
@@ -134,11 +134,11 @@ fn shard(args: &Args) -> Result<Option<PrivateShard>> {
 
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
-    let out = args.out.clone().unwrap_or_else(|| args.samples.with_file_name("evaluation_report.json"));
+    let out = args.out.clone().unwrap_or_else(|| args.samples.with_file_name(layout::EVALUATION_REPORT));
     check_ending("--out", &out, &["png"], ".json")?;
     let (images, own_labels) = Images::load_with_labels(&args.samples, args.scale.rule(), args.classes)
         .context("cannot use the samples")?;
-    let beside = args.samples.with_file_name("labels.csv");
+    let beside = args.samples.with_file_name(layout::LABELS);
     let (labels_path, rows) = match (&args.labels, own_labels) {
         (None, Some(labels)) => {
             let row = |&label: &i64| LabelRow { label, confidence: None };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{check_space, free_bytes, least_growth};
+use artifact::{check_space, free_bytes, layout, least_growth};
 use clap::Parser;
 use pate_cli::args::{
     ConfigArgs, LatentArgs, LoadedConfig, RunArgs, check_ending, for_teacher, has_id, parse_path,
@@ -151,7 +151,7 @@ fn make(args: &Args, loaded: &LoadedConfig, teacher_id: Option<u64>, ctx: &Conte
 
     let own = teacher_id.filter(|_| args.teacher_id.is_some() || has_id(&args.decoder_path));
     let run_id = args.run_id.clone().unwrap_or_else(|| match teacher_id {
-        Some(id) => format!("teacher_{id}"),
+        Some(id) => layout::teacher(id),
         None => "run1".to_owned(),
     });
     let rng = args.latents.rng();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Input, Report};
+use artifact::{FileRecord, Input, Report, layout};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{RunArgs, parse_path};
 use pate_cli::public_data::{self, MNIST_DIR, PrivateDataArgs, shard_indices};
@@ -78,9 +78,10 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
              moves the numbers of all after it; take index"
         );
     }
-    let made = args.shard_indices.is_none().then_some("shard_indices.json");
-    let shards = ["shard.pt", "shard_labels.pt", "metadata.json"].map(|name| format!("teacher_*/{name}"));
-    let names = shards.iter().map(String::as_str).chain(["shards_report.json"]).chain(made);
+    let made = args.shard_indices.is_none().then_some(layout::SHARD_INDICES);
+    let shards =
+        [layout::SHARD, layout::SHARD_LABELS, layout::METADATA].map(|name| format!("teacher_*/{name}"));
+    let names = shards.iter().map(String::as_str).chain([layout::SHARDS_REPORT]).chain(made);
     let _lock = ctx.lock("--out-dir", &args.out_dir, &names.collect::<Vec<_>>())?;
     let records = args.data.load(&args.mnist_dir, Split::Train)?;
     let mut report = Report::new();
@@ -97,7 +98,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         let teachers = args.num_teachers.unwrap_or(250) as usize;
         let size = args.shard_size.map(|n| n as usize);
         let indices = ShardIndices::assign(records.len(), teachers, size, assignment, ctx.seed)?;
-        report.output(indices.save(&args.out_dir.join("shard_indices.json"))?);
+        report.output(indices.save(&args.out_dir.join(layout::SHARD_INDICES))?);
         (indices, assignment.name())
     };
     let wanted = args.num_teachers.map_or(indices.by_teacher.len(), |n| n as usize);
@@ -111,7 +112,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         progress.check()?;
         let shard =
             records.select(rows).with_context(|| format!("cannot make the shard of teacher {teacher_id}"))?;
-        let dir = args.out_dir.join(format!("teacher_{teacher_id}"));
+        let dir = args.out_dir.join(layout::teacher(teacher_id));
         for record in Shard::write(&dir, teacher_id, &shard, assignment)? {
             report.output(record);
         }
@@ -126,7 +127,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("seed", ctx.seed)?
         .field("shard_sizes", sizes)?;
     public_data::describe(&mut report, &records)?;
-    ctx.write_report(&report, &args.out_dir.join("shards_report.json"))?;
+    ctx.write_report(&report, &args.out_dir.join(layout::SHARDS_REPORT))?;
     ctx.say(&format!("{wanted} shards: {}", args.out_dir.display()));
     Ok(Outcome::Done)
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
-use artifact::Report;
+use artifact::{Report, layout};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
 use pate_cli::checkpoint::{self, ResumeArgs};
@@ -76,11 +76,11 @@ const BANK_COPIES: usize = 20;
 const BANK_ROWS: usize = 100_000;
 
 const OUTPUTS: [&str; 6] = [
-    "decoder.pth",
-    "latents.pt",
-    "training_curves.png",
+    layout::DECODER,
+    layout::LATENTS,
+    layout::TRAINING_CURVES,
     "samples.png",
-    "pretrain_report.json",
+    layout::PRETRAIN_REPORT,
     checkpoint::FILE,
 ];
 
@@ -106,12 +106,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     progress.finish();
     let seconds = checkpoint.seconds_since(start);
 
-    let decoder_path = args.out_dir.join("decoder.pth");
+    let decoder_path = args.out_dir.join(layout::DECODER);
     let decoder = models::save(&trained.network.decoder, &decoder_path, access)?;
     let curves = pictures::vae_curves(
         "Pretraining of the decoder",
         &trained.history,
-        &args.out_dir.join("training_curves.png"),
+        &args.out_dir.join(layout::TRAINING_CURVES),
         access,
     )?;
     let samples = generate::samples(&trained.network.decoder, 64, ctx.seed, &Silent)?;
@@ -124,7 +124,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         ctx.seed,
         ctx.device,
     )?;
-    let bank = bank.save(&args.out_dir.join("latents.pt"), access)?;
+    let bank = bank.save(&args.out_dir.join(layout::LATENTS), access)?;
     let samples = pictures::grid(&samples, &args.out_dir.join("samples.png"), access)?;
 
     training::describe_vae_plan(&mut report, &plan)?;
@@ -147,7 +147,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     }
     loaded.describe(&mut report)?;
     report.output(decoder).output(bank).output(curves).output(samples);
-    ctx.write_report(&report, &args.out_dir.join("pretrain_report.json"))?;
+    ctx.write_report(&report, &args.out_dir.join(layout::PRETRAIN_REPORT))?;
     checkpoint.remove();
     ctx.say(&format!("decoder: {}", decoder_path.display()));
     Ok(Outcome::Done)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{Input, Report};
+use artifact::{Input, Report, layout};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
 use pate_cli::checkpoint::{self, ResumeArgs};
@@ -105,10 +105,10 @@ impl Step for Args {
 }
 
 const OUTPUTS: [&str; 5] = [
-    "student_model_best.pth",
-    "student_model_final.pth",
-    "training_curves.png",
-    "training_report.json",
+    layout::STUDENT_BEST,
+    layout::STUDENT_FINAL,
+    layout::TRAINING_CURVES,
+    layout::TRAINING_REPORT,
     checkpoint::FILE,
 ];
 
@@ -228,14 +228,14 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     progress.finish();
 
     let (best_path, final_path) =
-        (args.output_dir.join("student_model_best.pth"), args.output_dir.join("student_model_final.pth"));
+        (args.output_dir.join(layout::STUDENT_BEST), args.output_dir.join(layout::STUDENT_FINAL));
     let last = models::save(&trained.network, &final_path, access)?;
     nn::restore(&trained.network, &trained.best_weights)?;
     let best = models::save(&trained.network, &best_path, access)?;
     let curves = pictures::classifier_curves(
         "Training of the student",
         &trained.history,
-        &args.output_dir.join("training_curves.png"),
+        &args.output_dir.join(layout::TRAINING_CURVES),
         access,
     )?;
     let best_epoch = trained.best_epoch.and_then(|epoch| trained.history.get(epoch - 1));
@@ -265,7 +265,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("training_history", &trained.history)?;
     loaded.describe(&mut report)?;
     report.output(best).output(last).output(curves);
-    ctx.write_report(&report, &args.output_dir.join("training_report.json"))?;
+    ctx.write_report(&report, &args.output_dir.join(layout::TRAINING_REPORT))?;
     checkpoint.remove();
     if let Some(e) = best_epoch {
         ctx.say(&format!(

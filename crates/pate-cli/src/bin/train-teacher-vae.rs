@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use artifact::layout;
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
 use pate_cli::checkpoint::{self, ResumeArgs};
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
 
 fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let loaded = args.config.load(ctx)?;
-    let dir = args.out_dir.join(format!("teacher_{}", args.teacher_id));
+    let dir = args.out_dir.join(layout::teacher(args.teacher_id));
     let _lock = ctx.lock("--out-dir", &dir, &[&teacher_vae::OUTPUTS[..], &[checkpoint::FILE]].concat())?;
     let shard = match &args.shard_path {
         Some(path) => TeacherShard::load(path, args.indices.scale())?,
@@ -101,6 +102,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     };
     made.save(&dir, &loaded, ctx)?;
     checkpoint.remove();
-    ctx.say(&format!("decoder: {}", dir.join("decoder.pth").display()));
+    ctx.say(&format!("decoder: {}", dir.join(layout::DECODER).display()));
     Ok(Outcome::Done)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use artifact::{FileRecord, Input, Report};
+use artifact::{FileRecord, Input, Report, layout};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
 use pate_cli::controls::{self, ControlArgs};
@@ -106,7 +106,7 @@ impl Step for Args {
     }
 }
 
-const REPORT: &str = "training_report.json";
+const REPORT: &str = layout::TRAINING_REPORT;
 
 fn main() -> ExitCode {
     pate_cli::run::<Args>(command)
@@ -187,7 +187,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let progress = ctx.progress();
     progress.start("teacher", n_models);
     let indices_path = args.shard_indices.as_ref().unwrap_or(&args.save_shards);
-    let paths = |teacher_id: u64| args.output_dir.join(teacher_id.to_string()).join("model.pth");
+    let paths = |teacher_id: u64| args.output_dir.join(teacher_id.to_string()).join(layout::MODEL);
     // Every core trains another teacher: the parts of one teacher's small batches would wait for each other.
     let n_workers = parallel::workers(ctx.device).min(n_models as usize);
     let workers = (0..n_workers).map(|_| (train.clone(), test.clone())).collect();

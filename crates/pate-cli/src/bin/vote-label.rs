@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{Access, FileRecord, Input, Report, WorkId};
+use artifact::{Access, FileRecord, Input, Report, WorkId, layout};
 use clap::{Parser, ValueEnum};
 use pate_cli::args::{ConfigArgs, ProgramArgs, RunArgs, ScaleArgs, parse_path};
 use pate_cli::batch::find_teachers;
@@ -134,7 +134,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     for model in teachers.models.values() {
         input_file::note(model);
     }
-    let beside = ["labels.csv", "soft_labels.pt", "checkpoint.safetensors"];
+    let beside = [layout::LABELS, layout::SOFT_LABELS, layout::CHECKPOINT];
     let beside = beside.map(|what| format!("{}_{what}", args.name));
     let _lock = ctx.lock_file("--output", &path("report.json"), &beside)?;
     let images = Images::load(&args.samples, args.scale.rule()).context("cannot use the samples")?;
@@ -163,7 +163,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         }
         None => None,
     };
-    let ballot = voting.collect(&path("checkpoint.safetensors"), classes, ctx)?;
+    let ballot = voting.collect(&path(layout::CHECKPOINT), classes, ctx)?;
     let tally = ballot.tally(args.aggregate.aggregate())?;
 
     let mut report = Report::new();
@@ -171,12 +171,12 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let access = report.access();
     let rows = tally.labels.iter().zip(&tally.agreement).enumerate();
     let labels = write_csv(
-        &path("labels.csv"),
+        &path(layout::LABELS),
         access,
         &["index", "label", "agreement"],
         rows.map(|(i, (label, share))| vec![i.to_string(), label.to_string(), f64::from(*share).to_string()]),
     )?;
-    let soft_labels = tally.soft_labels.save(&path("soft_labels.pt"), access)?;
+    let soft_labels = tally.soft_labels.save(&path(layout::SOFT_LABELS), access)?;
     let mean = tally.agreement.iter().map(|&a| f64::from(a)).sum::<f64>() / images.len() as f64;
     let mut by_class: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
     for (label, agreement) in tally.labels.iter().zip(&tally.agreement) {
@@ -190,8 +190,8 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         before.map(|rows| rows.iter().zip(&tally.labels).filter(|(row, label)| row.label != **label).count());
     report
         .field("samples_path", &args.samples)?
-        .field("labels_path", path("labels.csv"))?
-        .field("soft_labels_path", path("soft_labels.pt"))?
+        .field("labels_path", path(layout::LABELS))?
+        .field("soft_labels_path", path(layout::SOFT_LABELS))?
         .field("total_samples", images.len())?
         .field("num_teachers", ids.len())?
         .field("folders_without_model", &teachers.without_model)?
@@ -212,13 +212,13 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     }
     report.output(labels).output(soft_labels);
     ctx.write_report(&report, &path("report.json"))?;
-    let _ = std::fs::remove_file(path("checkpoint.safetensors"));
+    let _ = std::fs::remove_file(path(layout::CHECKPOINT));
     let change = changed.map_or_else(String::new, |n| format!(", {n} labels changed"));
     ctx.say(&format!(
         "{} samples, {} teachers, mean agreement {mean:.3}{change}: {}",
         images.len(),
         ids.len(),
-        path("labels.csv").display()
+        path(layout::LABELS).display()
     ));
     Ok(Outcome::Done)
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use artifact::{Access, AtomicFile, FileRecord};
+use artifact::{Access, AtomicFile, FileRecord, layout};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tensorfile::{Array, View};
@@ -312,9 +312,9 @@ impl Shard {
         records: &Records,
         assignment: &str,
     ) -> Result<Vec<FileRecord>> {
-        let shard_path = dir.join("shard.pt");
+        let shard_path = dir.join(layout::SHARD);
         let shard = records.images.save(&shard_path, Access::Private)?;
-        let labels_path = dir.join("shard_labels.pt");
+        let labels_path = dir.join(layout::SHARD_LABELS);
         let labels = Array::from_i64(vec![records.len()], records.labels.values().to_vec())?;
         let mut file = AtomicFile::create(&labels_path, Access::Private)?;
         let shape = [records.len()];
@@ -336,7 +336,7 @@ impl Shard {
         };
         let text = serde_json::to_string_pretty(&metadata)
             .map_err(|source| artifact::Error::Field { field: "metadata".to_owned(), source })?;
-        let metadata = artifact::write_bytes(&dir.join("metadata.json"), Access::Private, text.as_bytes())?;
+        let metadata = artifact::write_bytes(&dir.join(layout::METADATA), Access::Private, text.as_bytes())?;
         Ok(vec![shard, labels, metadata])
     }
 }
