@@ -1,9 +1,10 @@
 //! Latent steering without noise: the confidence at every step, the best step, the final latents.
 
 use libtest_mimic::{Failed, Trial};
+use pate_core::config::StartKind;
 use pate_core::data::{ImageSpec, Normalisation};
 use pate_core::models::{Decoder, Program, Teacher};
-use pate_core::steer::{StartKind, SteeringPlan, steer};
+use pate_core::steer::{SteeringPlan, steer};
 use pate_core::tensor;
 use serde_json::Value;
 use tch::Device;

@@ -13,5 +13,5 @@ pub use filters::FilterArgs;
 pub use latents::{LatentArgs, RngArg};
 pub use reading::{ProgramArgs, ScaleArgs, ShardScaleArgs};
 pub use run::RunArgs;
-pub use training::{AugmentationArg, ScheduleArg, SgdArgs, VaeArgs};
-pub use values::{check_ending, for_teacher, has_id, parse_bool, parse_path};
+pub use training::{SgdArgs, VaeArgs};
+pub use values::{check_ending, for_teacher, has_id, parse_bool, parse_path, word};

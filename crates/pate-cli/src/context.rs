@@ -10,6 +10,7 @@ use artifact::{FileRecord, Guarantee, OutputLock, Report};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Parser};
 use clap_complete::Shell;
+use pate_core::config::Config;
 use pate_core::progress::Progress;
 use serde_json::{Map, Value, json};
 use shell::{Exit, complain};
@@ -28,7 +29,11 @@ pub trait Step: Parser {
     /// The seed where none is given.
     const DEFAULT_SEED: u64 = 42;
 
-    /// Defaults of shared arguments that differ from step to step, for the help: an argument's id, and what its default is.
+    /// Flags of shared groups, by their id, and the key of the configuration that each beats; a flag of one step alone has
+    /// `[config: section.key]` in its help instead. The help shows the key and its built-in value.
+    const KEYS: &[(&str, &str)] = &[];
+
+    /// Defaults, by id, that the flags' own help cannot have because other steps have others.
     const DEFAULTS: &[(&str, &str)] = &[];
 
     /// Whether a run reads nothing private where its report is public. Where one may, a public report says neither the command line, which
@@ -92,20 +97,49 @@ enum Asked<A> {
 
 /// [`Parser::parse`], with this step's defaults in the help, and shell completions where they are asked for.
 fn parse<A: Step>() -> Asked<A> {
-    let seed = A::DEFAULT_SEED.to_string();
-    let mut command = A::command();
-    for &(id, default) in std::iter::once(&("seed", seed.as_str())).chain(A::DEFAULTS) {
-        command = command.mut_arg(id, |arg| {
-            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            arg.help(format!("{help} [default: {default}]"))
-        });
-    }
+    let mut command = with_defaults::<A>();
     let matches = command.get_matches_mut();
     name_inputs(&command, &matches);
     if let Some(&shell) = matches.get_one::<Shell>("completions") {
         return Asked::Completions(shell::completions(&mut command, shell));
     }
     Asked::Step(A::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit()))
+}
+
+/// The step's command, with what is built in where nobody says otherwise in the help of every flag.
+fn with_defaults<A: Step>() -> Command {
+    let seed = A::DEFAULT_SEED.to_string();
+    let seed = [("seed", seed.as_str())];
+    let built_in = serde_json::to_value(Config::default()).unwrap_or_default();
+    A::command().mut_args(|arg| {
+        let id = arg.get_id().as_str().to_owned();
+        let Some(mut help) = arg.get_help().map(ToString::to_string) else { return arg };
+        if let Some((_, key)) = A::KEYS.iter().find(|(flag, _)| *flag == id) {
+            help.push_str(&format!(" [config: {key}]"));
+        }
+        let own = A::DEFAULTS.iter().chain(&seed).find(|(flag, _)| *flag == id);
+        if let Some((_, default)) = own {
+            help.push_str(&format!(" [default: {default}]"));
+        }
+        arg.help(with_built_in(&help, &built_in))
+    })
+}
+
+/// Puts the built-in value of a key in place of `[config: section.key]`.
+fn with_built_in(help: &str, built_in: &Value) -> String {
+    let found = || {
+        let (before, rest) = help.split_once("[config: ")?;
+        let (key, after) = rest.split_once(']')?;
+        let (section, name) = key.split_once('.')?;
+        let value = match built_in.get(section)?.get(name)? {
+            Value::Null => "none".to_owned(),
+            Value::String(word) => word.clone(),
+            Value::Number(number) => number.as_f64()?.to_string(),
+            other => other.to_string(),
+        };
+        Some(format!("{before}[default: {value}, or {key}]{after}"))
+    };
+    found().unwrap_or_else(|| help.to_owned())
 }
 
 /// Every path that was given on the command line and is no output is an input: no output takes its place.

@@ -1,15 +1,15 @@
 //! What the steps that train a classifier or a VAE share.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use artifact::Report;
 use pate_core::augment::{Augmentation, Geometry, Warp};
-use pate_core::config::{Config, PreprocessingConfig};
+use pate_core::config::{AugmentationKind, Config, OptimizerKind, PreprocessingConfig, ScheduleKind};
 use pate_core::data::Normalisation;
 use pate_core::nn::Schedule;
-use pate_core::train::classifier::{ClassifierPlan, OptimizerKind};
+use pate_core::train::classifier::ClassifierPlan;
 use pate_core::train::vae::{VaeEpoch, VaePlan};
 
-use crate::args::{AugmentationArg, ScheduleArg, SgdArgs, VaeArgs};
+use crate::args::{SgdArgs, VaeArgs};
 
 /// What networks see.
 ///
@@ -19,39 +19,43 @@ pub fn normalisation(config: &PreprocessingConfig) -> Result<Normalisation> {
     Ok(Normalisation::new(&config.normalize_mean, &config.normalize_std)?)
 }
 
-/// The augmentation that a word of the configuration stands for; `basic` differs by step.
-pub fn augmentation(word: &str, strength: f64, basic: Geometry) -> Option<Augmentation> {
-    match word {
-        "basic" => Some(Augmentation::Basic(basic)),
-        "warp" => Some(Augmentation::Warp(Warp::new(strength, false))),
-        "handwriting" => Some(Augmentation::Warp(Warp::new(strength, true))),
-        _ => None,
+/// The augmentation of a kind; `basic` differs by step.
+pub fn augmentation(kind: AugmentationKind, strength: f64, basic: Geometry) -> Option<Augmentation> {
+    match kind {
+        AugmentationKind::None => None,
+        AugmentationKind::Basic => Some(Augmentation::Basic(basic)),
+        AugmentationKind::Warp => Some(Augmentation::Warp(Warp::new(strength, false))),
+        AugmentationKind::Handwriting => Some(Augmentation::Warp(Warp::new(strength, true))),
     }
 }
 
 /// Flag, then the original's flag, then the configuration.
-fn sgd_augmentation(args: &SgdArgs, word: &str, strength: f64, pixels: i64) -> Option<Augmentation> {
-    let word = match (args.augmentation, args.augment) {
-        (Some(kind), _) => kind.word(),
-        (None, Some(true)) => AugmentationArg::Basic.word(),
-        (None, Some(false)) => AugmentationArg::None.word(),
-        (None, None) => word,
+fn sgd_augmentation(
+    args: &SgdArgs,
+    configured: AugmentationKind,
+    strength: f64,
+    pixels: i64,
+) -> Option<Augmentation> {
+    let kind = match (args.augmentation, args.augment) {
+        (Some(kind), _) => kind,
+        (None, Some(true)) => AugmentationKind::Basic,
+        (None, Some(false)) => AugmentationKind::None,
+        (None, None) => configured,
     };
-    augmentation(word, strength, Geometry::teachers(pixels))
+    augmentation(kind, strength, Geometry::teachers(pixels))
 }
 
-fn vae_augmentation(args: &VaeArgs, word: &str, strength: f64) -> Option<Augmentation> {
-    let word = match (args.no_augmentation, args.augmentation) {
-        (true, _) => AugmentationArg::None.word(),
-        (false, Some(kind)) => kind.word(),
-        (false, None) => word,
-    };
-    augmentation(word, strength, Geometry::DECODER)
+fn vae_augmentation(args: &VaeArgs, configured: AugmentationKind, strength: f64) -> Option<Augmentation> {
+    let kind =
+        if args.no_augmentation { AugmentationKind::None } else { args.augmentation.unwrap_or(configured) };
+    augmentation(kind, strength, Geometry::DECODER)
 }
 
-fn schedule(flag: Option<ScheduleArg>, word: &str, otherwise: Schedule) -> Schedule {
-    let cosine = flag.map_or(word == "cosine", |flag| flag == ScheduleArg::Cosine);
-    if cosine { Schedule::Cosine } else { otherwise }
+fn schedule(kind: ScheduleKind, constant: Schedule) -> Schedule {
+    match kind {
+        ScheduleKind::Constant => constant,
+        ScheduleKind::Cosine => Schedule::Cosine,
+    }
 }
 
 /// Settings of a student's training, and the share of the samples that trains.
@@ -67,8 +71,8 @@ pub fn student_plan(args: &SgdArgs, config: &Config, seed: u64, pixels: i64) -> 
         learning_rate: args.learning_rate.unwrap_or(student.learning_rate),
         momentum: args.momentum.unwrap_or(student.momentum),
         weight_decay: args.weight_decay.unwrap_or(student.weight_decay),
-        schedule: schedule(args.lr_schedule, &student.lr_schedule, Schedule::Constant),
-        augmentation: sgd_augmentation(args, &student.augmentation, student.augmentation_strength, pixels),
+        schedule: schedule(args.lr_schedule.unwrap_or(student.lr_schedule), Schedule::Constant),
+        augmentation: sgd_augmentation(args, student.augmentation, student.augmentation_strength, pixels),
         label_smoothing: student.label_smoothing,
         normalisation: normalisation(&config.preprocessing)?,
         seed,
@@ -78,30 +82,25 @@ pub fn student_plan(args: &SgdArgs, config: &Config, seed: u64, pixels: i64) -> 
 /// Settings of the teachers' training; the seed is the run's, to which a teacher adds its id.
 ///
 /// # Errors
-/// An optimiser that is not known; see also [`normalisation`].
+/// See [`normalisation`].
 pub fn teacher_plan(
     args: &SgdArgs,
-    optimizer: Option<&str>,
+    optimizer: Option<OptimizerKind>,
     decay: Schedule,
     config: &Config,
     seed: u64,
     pixels: i64,
 ) -> Result<ClassifierPlan> {
     let teachers = &config.teachers;
-    let optimizer = match optimizer.unwrap_or(&teachers.optimizer) {
-        "sgd" => OptimizerKind::Sgd,
-        "adam" => OptimizerKind::Adam,
-        other => bail!("--optimizer is `{other}`; it must be sgd or adam"),
-    };
     Ok(ClassifierPlan {
         epochs: args.epochs.map_or(teachers.epochs, |n| n as usize),
         batch_size: args.batch_size.map_or(teachers.batch_size, |n| n as usize),
-        optimizer,
+        optimizer: optimizer.unwrap_or(teachers.optimizer),
         learning_rate: args.learning_rate.unwrap_or(teachers.lr),
         momentum: args.momentum.unwrap_or(teachers.momentum),
         weight_decay: args.weight_decay.unwrap_or(teachers.weight_decay),
-        schedule: schedule(args.lr_schedule, &teachers.lr_schedule, decay),
-        augmentation: sgd_augmentation(args, &teachers.augmentation, teachers.augmentation_strength, pixels),
+        schedule: schedule(args.lr_schedule.unwrap_or(teachers.lr_schedule), decay),
+        augmentation: sgd_augmentation(args, teachers.augmentation, teachers.augmentation_strength, pixels),
         label_smoothing: 0.0,
         normalisation: normalisation(&config.preprocessing)?,
         seed,
@@ -155,20 +154,24 @@ pub fn decoder_plan(args: &VaeArgs, config: &Config, seed: u64) -> Result<VaePla
         weight_decay: args.weight_decay.unwrap_or(decoder.weight_decay),
         kl_annealing_epochs: args.kl_annealing_epochs.map_or(decoder.kl_annealing_epochs, |n| n as usize),
         kl_weight: args.kl_weight.unwrap_or(decoder.kl_weight),
-        augmentation: vae_augmentation(args, &decoder.augmentation, decoder.augmentation_strength),
+        augmentation: vae_augmentation(args, decoder.augmentation, decoder.augmentation_strength),
         normalisation: normalisation(&config.preprocessing)?,
         seed,
     })
 }
 
-/// Defaults of a teacher's VAE, for the help.
+/// Keys of the configuration behind the flags of a teacher's VAE, for the help.
+pub const TEACHER_VAE_KEYS: &[(&str, &str)] = &[
+    ("latent_dim", "teacher_vae.latent_dim"),
+    ("epochs", "teacher_vae.epochs"),
+    ("lr", "teacher_vae.lr"),
+    ("weight_decay", "teacher_vae.weight_decay"),
+    ("kl_annealing_epochs", "teacher_vae.kl_annealing_epochs"),
+];
+
+/// Defaults of a teacher's VAE that the configuration does not have, for the help.
 pub const TEACHER_VAE_DEFAULTS: &[(&str, &str)] = &[
-    ("latent_dim", "32, or teacher_vae.latent_dim"),
-    ("epochs", "100, or teacher_vae.epochs"),
     ("batch_size", "32 or the whole shard, or teacher_vae.batch_size"),
-    ("lr", "0.001, or teacher_vae.lr"),
-    ("weight_decay", "0.00001, or teacher_vae.weight_decay"),
-    ("kl_annealing_epochs", "20, or teacher_vae.kl_annealing_epochs"),
     ("kl_weight", "1"),
     ("augmentation", "basic"),
 ];
@@ -190,7 +193,7 @@ pub fn teacher_vae_plan(args: &VaeArgs, config: &Config, seed: u64, shard_size: 
         weight_decay: args.weight_decay.unwrap_or(vae.weight_decay),
         kl_annealing_epochs: args.kl_annealing_epochs.map_or(vae.kl_annealing_epochs, |n| n as usize),
         kl_weight: args.kl_weight.unwrap_or(1.0),
-        augmentation: vae_augmentation(args, "basic", 1.0),
+        augmentation: vae_augmentation(args, AugmentationKind::Basic, 1.0),
         // A teacher's encoder sees the image as it is.
         normalisation: Normalisation::identity(),
         seed,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
+use crate::config::StartKind;
 use crate::data::Images;
 use crate::generate::decode;
 use crate::models::{Decoder, Teacher};
@@ -26,17 +27,6 @@ pub struct SteeringPlan {
     pub stop_confidence: Option<f64>,
     /// Where latents start.
     pub starts: StartKind,
-}
-
-/// Where latents start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StartKind {
-    /// At z ~ N(0, I).
-    Random,
-    /// At latents of candidates that were not confident enough, those that the teacher finds most like the class first; at random
-    /// where there are too few.
-    Pool,
 }
 
 /// Latents stay in this box.

@@ -4,7 +4,7 @@ use pate_core::config::Config;
 use pate_core::label_filter::FilterPlan;
 use pate_core::select::confidence::Thresholds;
 use pate_core::select::quota::Limits;
-use pate_core::steer::{StartKind, SteeringPlan};
+use pate_core::steer::SteeringPlan;
 
 use super::parse_bool;
 
@@ -12,8 +12,7 @@ use super::parse_bool;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// Least confidence of a candidate, 0 to 1; rare classes use the lower of this and their own [default: 0.9, or
-    /// filtering.confidence_threshold]
+    /// Least confidence of a candidate, 0 to 1; rare classes use the lower of this and their own [config: filtering.confidence_threshold]
     #[arg(long, value_name = "P")]
     confidence: Option<f64>,
 
@@ -21,13 +20,11 @@ pub struct FilterArgs {
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, num_args = 0..=1, default_value = "true", default_missing_value = "true")]
     quota: bool,
 
-    /// Least Euclidean distance to the nearest private image, 0 = not checked [default: 2.0, or
-    /// filtering.min_nn_distance]
+    /// Least Euclidean distance to the nearest private image, 0 = not checked [config: filtering.min_nn_distance]
     #[arg(long, value_name = "DISTANCE")]
     min_nn_distance: Option<f64>,
 
-    /// Least Euclidean distance between two samples, 0 = not checked [default: 3.0, or
-    /// filtering.min_diversity_distance]
+    /// Least Euclidean distance between two samples, 0 = not checked [config: filtering.min_diversity_distance]
     #[arg(long, value_name = "DISTANCE")]
     min_diversity_distance: Option<f64>,
 
@@ -35,13 +32,12 @@ pub struct FilterArgs {
     #[arg(long, conflicts_with = "min_diversity_distance")]
     disable_diversity: bool,
 
-    /// At least so many samples of a class, where there are; 0 = no minimum [default: 150, or
-    /// filtering.min_per_class]
+    /// At least so many samples of a class, where there are; 0 = no minimum [config: filtering.min_per_class]
     #[arg(long, value_name = "N")]
     min_per_class: Option<u64>,
 
     /// At most so many samples of a class, 0 = no maximum; overrides the quota, and a configured minimum above
-    /// it comes down with it [default: 500, or filtering.max_per_class]
+    /// it comes down with it [config: filtering.max_per_class]
     #[arg(long, value_name = "N")]
     max_per_class: Option<u64>,
 
@@ -49,8 +45,7 @@ pub struct FilterArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     target_samples: Option<u64>,
 
-    /// Also write the teacher's probabilities of all classes, soft_labels.pt: true or false [default: false, or
-    /// filtering.save_soft_labels]
+    /// Also write the teacher's probabilities of all classes, soft_labels.pt: true or false [config: filtering.save_soft_labels]
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, num_args = 0..=1, default_missing_value = "true")]
     save_soft_labels: Option<bool>,
 
@@ -126,7 +121,7 @@ impl FilterArgs {
                 learning_rate: steering.learning_rate,
                 noise_scale: steering.noise_scale,
                 stop_confidence: steering.stop_confidence,
-                starts: if steering.starts == "pool" { StartKind::Pool } else { StartKind::Random },
+                starts: steering.starts,
             }),
             batch_size: self.batch_size as usize,
             seed,

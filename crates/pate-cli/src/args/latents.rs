@@ -3,18 +3,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use pate_core::augment::Geometry;
-use pate_core::config::GenerationConfig;
+use pate_core::config::{AugmentationKind, GenerationConfig};
 use pate_core::generate::LatentBank;
 use pate_core::generate::{LatentPlan, LatentRng};
 
-use super::{AugmentationArg, parse_path};
+use super::{parse_path, word};
 use crate::training;
 
 /// How latents are drawn.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Latents")]
 pub struct LatentArgs {
-    /// Candidates in a pool [default: 20000, or generation.pool_size]
+    /// Candidates in a pool [config: generation.pool_size]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pool_size: Option<u64>,
 
@@ -22,17 +22,17 @@ pub struct LatentArgs {
     #[arg(long, value_name = "N")]
     latent_dim: Option<i64>,
 
-    /// Share of a batch that mixes two latents, 0 to 1 [default: 0.3, or generation.latent_mixing_ratio]
+    /// Share of a batch that mixes two latents, 0 to 1 [config: generation.latent_mixing_ratio]
     #[arg(long, value_name = "SHARE")]
     latent_mixing: Option<f64>,
 
-    /// Standard deviation of the noise on latents [default: 0.1, or generation.latent_noise_scale]
+    /// Standard deviation of the noise on latents [config: generation.latent_noise_scale]
     #[arg(long, value_name = "SIGMA")]
     latent_noise: Option<f64>,
 
-    /// Changes to decoded candidates before anybody labels them [default: none, or generation.augmentation]
-    #[arg(long, value_enum, value_name = "KIND")]
-    augmentation: Option<AugmentationArg>,
+    /// Changes to decoded candidates before anybody labels them [config: generation.augmentation]
+    #[arg(long, value_parser = word::<AugmentationKind>(), value_name = "KIND")]
+    augmentation: Option<AugmentationKind>,
 
     /// Draw latents from the posteriors of public images in this file (pretrain-decoder's latents.pt) in place of N(0, 1):
     /// fewer candidates that are no character [default: N(0, 1)]
@@ -93,8 +93,8 @@ impl LatentArgs {
         if !(noise_scale >= 0.0 && noise_scale.is_finite()) {
             bail!("--latent-noise is {noise_scale}; it is a standard deviation, at least 0");
         }
-        let word = self.augmentation.map_or(config.augmentation.as_str(), |kind| kind.word());
-        let augmentation = training::augmentation(word, config.augmentation_strength, Geometry::DECODER);
+        let kind = self.augmentation.unwrap_or(config.augmentation);
+        let augmentation = training::augmentation(kind, config.augmentation_strength, Geometry::DECODER);
         Ok(LatentPlan { mixing_ratio, noise_scale, augmentation })
     }
 

@@ -1,4 +1,7 @@
-use clap::{Args, ValueEnum};
+use clap::Args;
+use pate_core::config::{AugmentationKind, ScheduleKind};
+
+use super::word;
 
 /// How a VAE is trained.
 #[derive(Args, Clone, Debug)]
@@ -33,46 +36,12 @@ pub struct VaeArgs {
     pub kl_weight: Option<f64>,
 
     /// Changes to the images in every epoch; all but none add pixel noise
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub augmentation: Option<AugmentationArg>,
+    #[arg(long, value_parser = word::<AugmentationKind>(), value_name = "KIND")]
+    pub augmentation: Option<AugmentationKind>,
 
     /// The same as --augmentation none
     #[arg(long, conflicts_with = "augmentation")]
     pub no_augmentation: bool,
-}
-
-/// Names of augmentations on command lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AugmentationArg {
-    /// The images as they are.
-    None,
-    /// Rotation by up to 10 degrees and a shift.
-    Basic,
-    /// Rotation, slant, widths, elastic bending, stroke width.
-    Warp,
-    /// warp, then placed and sized as MNIST's digits are.
-    Handwriting,
-}
-
-impl AugmentationArg {
-    /// The word of the configuration.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Basic => "basic",
-            Self::Warp => "warp",
-            Self::Handwriting => "handwriting",
-        }
-    }
-}
-
-/// Names of schedules on command lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ScheduleArg {
-    /// The learning rate stays (for teachers: but for --lr-decay-epoch).
-    Constant,
-    /// It rises for a twentieth of the training, then falls to 0 as half a cosine.
-    Cosine,
 }
 
 /// How a classifier is trained with SGD.
@@ -100,16 +69,16 @@ pub struct SgdArgs {
     pub weight_decay: Option<f64>,
 
     /// Changes to the images in every epoch
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub augmentation: Option<AugmentationArg>,
+    #[arg(long, value_parser = word::<AugmentationKind>(), value_name = "KIND")]
+    pub augmentation: Option<AugmentationKind>,
 
     /// The original's spelling: true for --augmentation basic (up to 10 degrees, up to 10% of a side), false for none [default: as --augmentation]
     #[arg(long, value_name = "BOOL", value_parser = super::parse_bool, num_args = 0..=1, default_missing_value = "true", conflicts_with = "augmentation")]
     pub augment: Option<bool>,
 
     /// How the learning rate falls
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub lr_schedule: Option<ScheduleArg>,
+    #[arg(long, value_parser = word::<ScheduleKind>(), value_name = "KIND")]
+    pub lr_schedule: Option<ScheduleKind>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {

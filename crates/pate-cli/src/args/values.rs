@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use pate_core::config::Word;
 
 /// A path as people type it on either system: away from Windows, backslashes are slashes too.
 ///
@@ -23,6 +25,12 @@ pub fn parse_bool(text: &str) -> Result<bool, String> {
         "false" | "False" | "0" => Ok(false),
         _ => Err("give true, false, 1 or 0".to_owned()),
     }
+}
+
+/// A parser of the words of a setting; `--help` has what each means.
+pub fn word<W: Word>() -> impl TypedValueParser<Value = W> {
+    let words = W::WORDS.iter().map(|(word, meaning)| PossibleValue::new(*word).help(*meaning));
+    PossibleValuesParser::new(words).try_map(|text| W::of(&text).ok_or("no such word"))
 }
 
 const ID: &str = "{id}";

@@ -66,6 +66,7 @@ struct Args {
 }
 
 impl Step for Args {
+    const KEYS: &[(&str, &str)] = training::TEACHER_VAE_KEYS;
     const DEFAULTS: &[(&str, &str)] = training::TEACHER_VAE_DEFAULTS;
 
     fn run_args(&self) -> &RunArgs {

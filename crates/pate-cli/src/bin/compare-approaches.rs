@@ -14,11 +14,12 @@ use pate_cli::approaches::{self, Approach, Measured, Reference, Shards};
 use pate_cli::args::{ConfigArgs, RunArgs, ShardScaleArgs, parse_path};
 use pate_cli::{Context, Outcome, Step, markdown, pictures, training};
 use pate_core::augment::{Augmentation, Geometry};
+use pate_core::config::OptimizerKind;
 use pate_core::data::{self, ImageSpec, Normalisation};
 use pate_core::models::{Classifier, UcStub};
 use pate_core::nn::Schedule;
 use pate_core::train::NoCheckpoint;
-use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan, OptimizerKind};
+use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
 
 /// Compare ways to make synthetic data, such as a public decoder and one VAE per teacher
 ///

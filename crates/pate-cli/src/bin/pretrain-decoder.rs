@@ -52,15 +52,15 @@ struct Args {
 }
 
 impl Step for Args {
-    const DEFAULTS: &[(&str, &str)] = &[
-        ("latent_dim", "32, or decoder.latent_dim"),
-        ("epochs", "50, or decoder.pretrain_epochs"),
-        ("batch_size", "128, or decoder.batch_size"),
-        ("lr", "0.001, or decoder.learning_rate"),
-        ("weight_decay", "0.00001, or decoder.weight_decay"),
-        ("kl_annealing_epochs", "10, or decoder.kl_annealing_epochs"),
-        ("kl_weight", "1, or decoder.kl_weight"),
-        ("augmentation", "basic, or decoder.augmentation"),
+    const KEYS: &[(&str, &str)] = &[
+        ("latent_dim", "decoder.latent_dim"),
+        ("epochs", "decoder.pretrain_epochs"),
+        ("batch_size", "decoder.batch_size"),
+        ("lr", "decoder.learning_rate"),
+        ("weight_decay", "decoder.weight_decay"),
+        ("kl_annealing_epochs", "decoder.kl_annealing_epochs"),
+        ("kl_weight", "decoder.kl_weight"),
+        ("augmentation", "decoder.augmentation"),
     ];
 
     const PUBLIC_WHERE_ITS_REPORT_IS: bool = true;

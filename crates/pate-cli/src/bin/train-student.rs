@@ -69,10 +69,10 @@ struct Args {
     public: PublicDataArgs,
     #[command(flatten)]
     training: SgdArgs,
-    /// Share of the samples for training; the rest validates [default: 0.8, or student.train_split]
+    /// Share of the samples for training; the rest validates [config: student.train_split]
     #[arg(long, value_name = "SHARE", help_heading = "Training")]
     train_split: Option<f64>,
-    /// Share of the target that is spread evenly over all classes [default: 0, or student.label_smoothing]
+    /// Share of the target that is spread evenly over all classes [config: student.label_smoothing]
     #[arg(long, value_name = "SHARE", help_heading = "Training")]
     label_smoothing: Option<f64>,
     /// Folder for the results
@@ -87,14 +87,14 @@ struct Args {
 }
 
 impl Step for Args {
-    const DEFAULTS: &[(&str, &str)] = &[
-        ("epochs", "20, or student.epochs"),
-        ("batch_size", "64, or student.batch_size"),
-        ("learning_rate", "0.01, or student.learning_rate"),
-        ("momentum", "0.5, or student.momentum"),
-        ("weight_decay", "0.0001, or student.weight_decay"),
-        ("augmentation", "none, or student.augmentation"),
-        ("lr_schedule", "constant, or student.lr_schedule"),
+    const KEYS: &[(&str, &str)] = &[
+        ("epochs", "student.epochs"),
+        ("batch_size", "student.batch_size"),
+        ("learning_rate", "student.learning_rate"),
+        ("momentum", "student.momentum"),
+        ("weight_decay", "student.weight_decay"),
+        ("augmentation", "student.augmentation"),
+        ("lr_schedule", "student.lr_schedule"),
     ];
 
     const PUBLIC_WHERE_ITS_REPORT_IS: bool = true;

@@ -8,12 +8,13 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use artifact::{FileRecord, Input, Report, layout};
-use clap::{Parser, ValueEnum};
-use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path};
+use clap::Parser;
+use pate_cli::args::{ConfigArgs, RunArgs, SgdArgs, parse_path, word};
 use pate_cli::controls::{self, ControlArgs};
 use pate_cli::public_data::{self, MNIST_DIR, PrivateDataArgs, shard_indices};
 use pate_cli::teacher_training::{self, TeacherJob};
 use pate_cli::{Context, Outcome, Step, training};
+use pate_core::config::OptimizerKind;
 use pate_core::data::{Assignment, Records, ShardIndices, Split};
 use pate_core::evaluate::ClassifierScore;
 use pate_core::nn::Schedule;
@@ -44,7 +45,7 @@ struct Args {
     data_dir: PathBuf,
     #[command(flatten)]
     data: PrivateDataArgs,
-    /// Number of teachers [default: 3, or teachers.num_models]
+    /// Number of teachers [config: teachers.num_models]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Teachers")]
     num_models: Option<u32>,
     /// Id of the first teacher
@@ -55,13 +56,13 @@ struct Args {
     shard_indices: Option<PathBuf>,
     #[command(flatten)]
     training: SgdArgs,
-    /// Optimiser [default: sgd, or teachers.optimizer]
-    #[arg(long, value_enum, help_heading = "Training")]
-    optimizer: Option<OptimizerArg>,
-    /// Epochs between two drops of the learning rate, 0 = never [default: 20, or teachers.lr_decay_epoch]
+    /// Optimiser [config: teachers.optimizer]
+    #[arg(long, value_parser = word::<OptimizerKind>(), help_heading = "Training")]
+    optimizer: Option<OptimizerKind>,
+    /// Epochs between two drops of the learning rate, 0 = never [config: teachers.lr_decay_epoch]
     #[arg(long, value_name = "N", help_heading = "Training")]
     lr_decay_epoch: Option<u32>,
-    /// Factor of a drop [default: 0.1, or teachers.lr_gamma]
+    /// Factor of a drop [config: teachers.lr_gamma]
     #[arg(long, value_name = "FACTOR", help_heading = "Training")]
     lr_gamma: Option<f64>,
     #[command(flatten)]
@@ -84,21 +85,15 @@ struct Args {
     run: RunArgs,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OptimizerArg {
-    Sgd,
-    Adam,
-}
-
 impl Step for Args {
-    const DEFAULTS: &[(&str, &str)] = &[
-        ("epochs", "10, or teachers.epochs"),
-        ("batch_size", "64, or teachers.batch_size"),
-        ("learning_rate", "0.01, or teachers.lr"),
-        ("momentum", "0.5, or teachers.momentum"),
-        ("weight_decay", "0.0001, or teachers.weight_decay"),
-        ("augmentation", "none, or teachers.augmentation"),
-        ("lr_schedule", "constant, or teachers.lr_schedule"),
+    const KEYS: &[(&str, &str)] = &[
+        ("epochs", "teachers.epochs"),
+        ("batch_size", "teachers.batch_size"),
+        ("learning_rate", "teachers.lr"),
+        ("momentum", "teachers.momentum"),
+        ("weight_decay", "teachers.weight_decay"),
+        ("augmentation", "teachers.augmentation"),
+        ("lr_schedule", "teachers.lr_schedule"),
     ];
 
     fn run_args(&self) -> &RunArgs {
@@ -138,10 +133,6 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         bail!("--lr-gamma is {gamma}; it is a factor from 0 to 1");
     }
     let decay = if every == 0 { Schedule::Constant } else { Schedule::Steps { every, gamma } };
-    let optimizer = args.optimizer.map(|o| match o {
-        OptimizerArg::Sgd => "sgd",
-        OptimizerArg::Adam => "adam",
-    });
     let n_models = args.num_models.map_or(teachers.num_models as u64, u64::from);
     let Some(end_id) = args.start_id.checked_add(n_models) else {
         bail!(
@@ -171,7 +162,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     models::UcStub::check_images(train.source(), train.spec())?;
     let plan = training::teacher_plan(
         &args.training,
-        optimizer,
+        args.optimizer,
         decay,
         &loaded.config,
         ctx.seed,

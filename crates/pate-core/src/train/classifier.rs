@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::augment::Augmentation;
+use crate::config::OptimizerKind;
 use crate::data::{ImageSpec, Labels, Normalisation, Records, SoftLabels};
 use crate::models::Classifier;
 use crate::nn::{self, Adam, DropoutMasks, Module, Optimizer, Pass, Schedule, Sgd, Tape};
@@ -17,16 +18,6 @@ use crate::{Error, Result, tensor};
 
 /// Images classified at once in validation; their activations then stay in the processor's cache.
 const VALIDATION_BATCH: usize = 64;
-
-/// Which optimiser.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerKind {
-    /// Stochastic gradient descent with momentum.
-    Sgd,
-    /// Adam.
-    Adam,
-}
 
 /// How a classifier is trained.
 #[derive(Clone, Debug, Serialize)]

@@ -1,0 +1,77 @@
+//! Settings that are one of some words.
+
+use serde::{Deserialize, Serialize};
+
+/// A setting that is one of some words.
+pub trait Word: Copy + PartialEq + Send + Sync + 'static {
+    /// Every value.
+    const ALL: &'static [Self];
+    /// The word of every value, and what it means.
+    const WORDS: &'static [(&'static str, &'static str)];
+
+    /// The word of this value.
+    fn word(self) -> &'static str {
+        let at = Self::ALL.iter().position(|value| *value == self);
+        at.and_then(|at| Self::WORDS.get(at)).map_or("", |(word, _)| word)
+    }
+
+    /// The value of a word.
+    fn of(text: &str) -> Option<Self> {
+        Self::WORDS.iter().position(|(word, _)| *word == text).map(|at| Self::ALL[at])
+    }
+}
+
+macro_rules! words {
+    ($(
+        $(#[doc = $about:literal])+
+        $name:ident { $( $(#[doc = $doc:literal])+ $variant:ident = $word:literal, )+ }
+    )+) => {$(
+        $(#[doc = $about])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name {
+            $( $(#[doc = $doc])+ #[serde(rename = $word)] $variant, )+
+        }
+
+        impl Word for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+            const WORDS: &'static [(&'static str, &'static str)] =
+                &[$(($word, concat!($($doc),+).trim_ascii_start())),+];
+        }
+    )+};
+}
+
+words! {
+    /// Random changes to images.
+    AugmentationKind {
+        /// The images as they are
+        None = "none",
+        /// Rotation by up to 10 degrees and a shift
+        Basic = "basic",
+        /// Rotation, slant, widths, elastic bending, stroke width
+        Warp = "warp",
+        /// warp, then placed and sized as MNIST's digits are
+        Handwriting = "handwriting",
+    }
+    /// How the learning rate falls.
+    ScheduleKind {
+        /// The learning rate stays (for teachers: but for --lr-decay-epoch)
+        Constant = "constant",
+        /// It rises for a twentieth of the training, then falls to 0 as half a cosine
+        Cosine = "cosine",
+    }
+    /// Which optimiser.
+    OptimizerKind {
+        /// Stochastic gradient descent with momentum
+        Sgd = "sgd",
+        /// Adam
+        Adam = "adam",
+    }
+    /// Where steered latents start.
+    StartKind {
+        /// At z ~ N(0, I)
+        Random = "random",
+        /// At latents of candidates that were not confident enough, those that the teacher finds most like the class first; at random
+        /// where there are too few
+        Pool = "pool",
+    }
+}
