@@ -115,8 +115,12 @@ fn a_recorded_tensor_that_was_written_over_is_found() {
             let used = &tape.uses[1];
             let _ = tch::no_grad(|| [&used.input, &used.output][at].shallow_clone().relu_());
             let error = tape.check_intact().unwrap_err().to_string();
-            let what = ["input", "output"][at];
-            assert!(error.contains(used.layer.name()) && error.contains(what), "{name}: {error}");
+            // A layer whose output is only reshaped into this input has the same memory, and may be named first.
+            let layers = tape.uses[..2].iter().map(|used| used.layer.name());
+            assert!(
+                layers.into_iter().any(|layer| error.contains(layer)) && error.contains("written over"),
+                "{name}: {error}"
+            );
         }
     }
 }

@@ -113,7 +113,7 @@ impl Kind {
             Self::ShareOrNone => json!({"type": ["number", "null"], "minimum": 0, "maximum": 1}),
             Self::Flag => json!({"type": "boolean"}),
             Self::Classes => {
-                json!({"type": "array", "items": {"type": "integer", "minimum": 0}, "uniqueItems": true})
+                json!({"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9999}, "uniqueItems": true})
             }
             Self::Numbers => json!({"type": "array", "items": {"type": "number"}, "minItems": 1}),
             Self::Word(words) => {
