@@ -168,7 +168,7 @@ fn the_whole_chain_on_colour_images_in_class_folders() {
     let report = work.json("decoder/pretrain_report.json");
     assert_eq!(report["formal_guarantee"], "public");
     assert!(report["formal_guarantee_basis"].as_str().is_some_and(|basis| basis.contains("--private-data")));
-    assert_eq!(report["inputs"][1]["path"], "public");
+    assert_eq!(report["inputs"][0]["path"], "public");
     let line =
         "--dataset folders --data-root public --epochs 1 --out-dir secret --private-data --config c.json";
     work.run_quiet("pretrain-decoder", line).ok();

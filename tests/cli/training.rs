@@ -219,7 +219,7 @@ fn settings_of_a_student() {
     assert_eq!(report["normalize"], false);
     assert_eq!(number(&report["train_samples"]), 36);
     let inputs: Vec<&Value> = report["inputs"].as_array().unwrap().iter().map(|i| &i["path"]).collect();
-    assert_eq!(inputs, ["c.json", "s.pt", "l.csv"]);
+    assert_eq!(inputs, ["s.pt", "l.csv", "c.json"]);
 }
 
 #[test]
