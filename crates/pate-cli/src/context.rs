@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -115,11 +116,11 @@ fn with_defaults<A: Step>() -> Command {
         let id = arg.get_id().as_str().to_owned();
         let Some(mut help) = arg.get_help().map(ToString::to_string) else { return arg };
         if let Some((_, key)) = A::KEYS.iter().find(|(flag, _)| *flag == id) {
-            help.push_str(&format!(" [config: {key}]"));
+            let _ = write!(help, " [config: {key}]");
         }
         let own = A::DEFAULTS.iter().chain(&seed).find(|(flag, _)| *flag == id);
         if let Some((_, default)) = own {
-            help.push_str(&format!(" [default: {default}]"));
+            let _ = write!(help, " [default: {default}]");
         }
         arg.help(with_built_in(&help, &built_in))
     })

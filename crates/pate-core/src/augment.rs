@@ -79,6 +79,7 @@ impl Warp {
 }
 
 /// A float32 as the shortest decimal number that gives it back, not as the float64 that it is nearest to.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 fn shortest<S: Serializer>(x: &f32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(x.to_string().parse().unwrap_or_else(|_| f64::from(*x)))
 }

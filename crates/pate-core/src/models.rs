@@ -31,7 +31,8 @@ pub fn save(network: &dyn Module, path: &Path, access: Access) -> Result<FileRec
 }
 
 fn host_tensors(network: &dyn Module) -> Result<HostTensors> {
-    let own = |name: &str| name.strip_prefix(network.scope()).unwrap_or(name).to_owned();
+    let own =
+        |name: &str| network.scope().and_then(|scope| name.strip_prefix(scope)).unwrap_or(name).to_owned();
     HostTensors::of(nn::parameters(network).into_iter().map(|p| (own(p.name()), p.value())))
 }
 

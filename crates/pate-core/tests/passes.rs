@@ -113,7 +113,10 @@ fn a_recorded_tensor_that_was_written_over_is_found() {
             let mut tape = Tape::default();
             let _ = forward(&mut Pass::Record { tape: &mut tape, dropout: DropoutMasks::none() });
             let used = &tape.uses[1];
-            let _ = tch::no_grad(|| [&used.input, &used.output][at].shallow_clone().relu_());
+            {
+                let _guard = tch::no_grad_guard();
+                let _ = [&used.input, &used.output][at].shallow_clone().relu_();
+            }
             let error = tape.check_intact().unwrap_err().to_string();
             // A layer whose output is only reshaped into this input has the same memory, and may be named first.
             let layers = tape.uses[..2].iter().map(|used| used.layer.name());
@@ -130,7 +133,10 @@ fn a_clone_is_an_alias_and_names_are_whole() {
     let spec = ImageSpec { channels: 1, height: 8, width: 8, classes: 3 };
     let vae = Vae::new(spec, 5, 1, Device::Cpu).unwrap();
     let other = vae.clone();
-    let _ = tch::no_grad(|| parameters(&other)[9].value().shallow_clone().fill_(7.0));
+    {
+        let _guard = tch::no_grad_guard();
+        let _ = parameters(&other)[9].value().shallow_clone().fill_(7.0);
+    }
     assert!((parameters(&vae)[9].value().mean(Kind::Float).double_value(&[]) - 7.0).abs() < 1e-6);
     let names: Vec<&str> = parameters(&vae).iter().map(|p| p.name()).collect();
     assert_eq!(names[..2], ["encoder.conv1.weight", "encoder.conv1.bias"]);

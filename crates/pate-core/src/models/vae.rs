@@ -204,8 +204,8 @@ impl Module for Decoder {
         self.conv_final.visit(f);
     }
 
-    fn scope(&self) -> &str {
-        &self.scope
+    fn scope(&self) -> Option<&str> {
+        Some(&self.scope)
     }
 }
 

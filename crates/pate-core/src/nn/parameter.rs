@@ -49,8 +49,8 @@ pub trait Module: Send {
     fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter));
 
     /// What all its parameters' names start with where it is a part of another network; a file of its own leaves this out.
-    fn scope(&self) -> &str {
-        ""
+    fn scope(&self) -> Option<&str> {
+        None
     }
 }
 

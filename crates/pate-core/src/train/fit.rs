@@ -213,12 +213,16 @@ pub(super) struct Batch<P> {
     first: i64,
 }
 
+/// Makes the batch that starts at a record and has so many.
+pub(super) trait MakeBatch<P>: FnMut(i64, i64) -> Result<Batch<P>> {}
+impl<P, F: FnMut(i64, i64) -> Result<Batch<P>>> MakeBatch<P> for F {}
+
 /// The batches of `epoch`, counted from 0, in the order that the seed gives.
 pub(super) fn batches<'a, T: Task>(
     task: &'a T,
     plan: &FitPlan,
     epoch: usize,
-) -> Result<Prefetch<impl FnMut(i64, i64) -> Result<Batch<T::Part>> + use<'a, T>, Batch<T::Part>>> {
+) -> Result<Prefetch<impl MakeBatch<T::Part> + use<'a, T>, Batch<T::Part>>> {
     let order = Stream::new(plan.seed, Purpose::Shuffle, epoch as u64).permutation(task.records() as usize);
     let order = tensor::from_i64(&order).f_to_device(task.device())?;
     let mut geometry = Stream::new(plan.seed, Purpose::Augmentation, epoch as u64);
