@@ -59,7 +59,7 @@ fn has_none(report: &Value, words: &str) {
 #[cfg(unix)]
 fn is_private(work: &Work, name: &str) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(work.path(name)).unwrap().permissions().mode() & 0o077 == 0
+    std::fs::metadata(work.path(name)).unwrap().permissions().mode() & 0o777 == 0o600
 }
 
 #[test]
