@@ -68,7 +68,7 @@ impl Work {
     }
 
     /// A report of `out/` that names these files.
-    fn report(&self, name: &str, guarantee: Guarantee, inputs: &[FileRecord], outputs: &[FileRecord]) {
+    fn report(&self, name: &str, guarantee: &Guarantee, inputs: &[FileRecord], outputs: &[FileRecord]) {
         let mut report = Report::new();
         report.field("num_selected", 2).unwrap().field("class_distribution", json!({"3": 2})).unwrap();
         let inputs =
@@ -93,7 +93,7 @@ impl Work {
         let labels = self.put("out/labels.csv", "index,label,confidence\r\n0,3,0.5\r\n1,3,1\r\n");
         self.report(
             "out/selection_report.json",
-            Guarantee::none("a teacher read a shard"),
+            &Guarantee::none("a teacher read a shard"),
             &[pool],
             &[samples, labels],
         );
@@ -249,7 +249,7 @@ fn a_public_file_says_so_and_a_private_one_never_does() {
         (Guarantee::Void { reason: "test noise".into() }, "void, no claim of any kind: test noise"),
     ] {
         let pool = work.put("out/pool.pt", pt(&[1, 1, 4, 4], 0.5));
-        work.report("out/pool.json", guarantee, &[], &[pool]);
+        work.report("out/pool.json", &guarantee, &[], &[pool]);
         let run = work.inspect("out/pool.pt").ends_with(0);
         run.shows(&[words]);
         assert_eq!(run.stdout.contains("public"), words.starts_with("public"), "{}", run.stdout);
@@ -284,7 +284,7 @@ fn a_folder_is_told_by_what_is_in_it() {
     work.inspect("nets").ends_with(0).shows(&["1 trained teachers"]);
     let model = FileRecord::of(&work.path("nets/0/model.pth")).unwrap();
     let model = FileRecord { path: PathBuf::from("nets/0/model.pth"), ..model };
-    work.report("nets/training_report.json", Guarantee::none("a shard"), &[], &[model]);
+    work.report("nets/training_report.json", &Guarantee::none("a shard"), &[], &[model]);
     work.inspect("nets/0/model.pth").ends_with(0).shows(&["report   nets/training_report.json (same hash)"]);
 }
 
@@ -294,7 +294,7 @@ fn images_in_class_folders_are_checked_one_by_one() {
     let png = work.put("all_folders/3/000000.png", b"\x89PNG\r\n\x1a\n");
     let list = format!("file_name,index,label,teacher_id,sha256\r\n3/000000.png,0,3,7,{}\r\n", png.sha256);
     let list = work.put("all_folders/metadata.csv", list);
-    work.report("all_metadata.json", Guarantee::none("a shard"), &[], &[list]);
+    work.report("all_metadata.json", &Guarantee::none("a shard"), &[], &[list]);
     let run = work.inspect("all_folders").ends_with(0);
     run.shows(&[
         "images in class folders",
@@ -442,7 +442,7 @@ fn large_json_is_bounded() {
     let work = Work::new();
     let many = format!("[{}[0]]", "[0],".repeat(3_000_000));
     let record = work.put("out/a.pt", pt(&[2, 1, 8, 8], 0.5));
-    work.report("out/z_report.json", Guarantee::Public, &[], &[record]);
+    work.report("out/z_report.json", &Guarantee::Public, &[], &[record]);
     for name in ["out/b.json", "out/c.json", "out/d.json"] {
         work.put(name, &many);
     }
@@ -469,7 +469,7 @@ fn a_file_that_is_named_again_and_again_is_hashed_once() {
     let work = Work::new();
     let image = work.put("out/0/a.png", vec![7; 4 << 20]);
     let records = vec![image.clone(); 15_000];
-    work.report("out/any_report.json", Guarantee::Public, &records, &records);
+    work.report("out/any_report.json", &Guarantee::Public, &records, &records);
     work.inspect("out/any_report.json").ends_with(0).shows(&["... and 14940 more"]);
     let row = format!("0/a.png,0,{}\n", image.sha256);
     work.put("list/metadata.csv", format!("file_name,label,sha256\n{}", row.repeat(30_000)));
@@ -480,7 +480,7 @@ fn a_file_that_is_named_again_and_again_is_hashed_once() {
         "29999 rows of metadata.csv name an image that an earlier row names",
     ]);
     let many = vec![image; 100_001];
-    work.report("out/many_report.json", Guarantee::Public, &many, &[]);
+    work.report("out/many_report.json", &Guarantee::Public, &many, &[]);
     work.inspect("out/many_report.json")
         .ends_with(1)
         .shows(&["it names 100001 files; the last 1 were not looked for"]);
