@@ -7,9 +7,10 @@ use crate::{Error, Result};
 ///
 /// The values are the same in all contexts, but for the rounding of the kernels that serve [`Pass::Infer`] alone.
 pub enum Pass<'a> {
-    /// Results only. No gradients are recorded, and kernels for this case alone may be used.
+    /// Results only. No gradients are recorded, kernels for this case alone may be used, and activations replace their inputs
+    /// in memory.
     Infer,
-    /// libtorch records what it needs for gradients, and nothing of that is written over.
+    /// libtorch records what it needs for gradients. Nothing is written over.
     Train {
         /// Factors of the dropouts.
         dropout: DropoutMasks<'a>,
@@ -42,13 +43,11 @@ impl Pass<'_> {
         }
     }
 
-    /// `max(x, 0)`; in the memory of `x`, but for [`Pass::Record`]: a pre-activation that is on the tape must stay what it was. For other
-    /// gradients libtorch needs the result alone, and a copy would cost the steering of a batch about a twentieth of its time.
+    /// `max(x, 0)`; in the memory of `x` where nobody needs it any more.
     pub(crate) fn relu(&self, mut x: Tensor) -> Tensor {
-        let _guard = self.guard();
-        match self {
-            Pass::Record { .. } => x.relu(),
-            Pass::Infer | Pass::Train { .. } => x.relu_(),
+        match self.guard() {
+            Some(_guard) => x.relu_(),
+            None => x.relu(),
         }
     }
 
