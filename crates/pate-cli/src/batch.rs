@@ -14,7 +14,7 @@ use pate_core::label::{Labelled, label};
 use pate_core::label_filter::{self, FilterInputs, FilterPlan, Filtered};
 use pate_core::models::{Decoder, Program};
 use pate_core::progress::Progress;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tch::Tensor;
 
@@ -31,8 +31,7 @@ pub const COUNTS_NOTE: &str = "done and skipped, and the teachers' status, are t
                                counts what was there already as skipped, where one that never stopped made it";
 
 /// What became of a teacher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// What it lacked was made now.
     Done,
@@ -53,6 +52,12 @@ impl Status {
             Self::Empty => "empty",
             Self::Failed => "failed",
         }
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
