@@ -4,13 +4,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use artifact::{Access, AtomicFile};
+use pate_core::base::progress::Silent;
+use pate_core::base::rng::{Purpose, Stream};
+use pate_core::base::tensor;
 use pate_core::data::{ImageSpec, digits};
-use pate_core::label::Labelled;
 use pate_core::models::{self, UcStub, Vae};
-use pate_core::progress::Silent;
-use pate_core::rng::{Purpose, Stream};
-use pate_core::select::sort_by_confidence;
-use pate_core::{label, tensor};
+use pate_core::pate::label::{self, Labelled};
+use pate_core::pate::select::sort_by_confidence;
 use tch::Device;
 use tensorfile::{Array, View};
 

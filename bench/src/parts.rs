@@ -7,19 +7,21 @@ use std::time::Instant;
 use anyhow::Result;
 use artifact::Access;
 use dp_accounting::calibrate::{Accountant, DpSgd};
-use pate_core::augment::{Augmentation, Geometry};
+use pate_core::base::progress::Silent;
+use pate_core::base::{parallel, tensor};
 use pate_core::config::{OptimizerKind, StartKind};
+use pate_core::data::augment::{Augmentation, Geometry};
 use pate_core::data::{ImageSpec, Images, Labels, Normalisation, Privacy, RangeRule, Records, Shard};
-use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
+use pate_core::evaluate::distances;
 use pate_core::models::{Decoder, Program, Teacher, UcStub};
 use pate_core::nn::Schedule;
-use pate_core::progress::Silent;
-use pate_core::select::diversity;
-use pate_core::steer::{self, SteeringPlan};
+use pate_core::pate::generate::{self, LatentDraw, LatentPlan, LatentRng};
+use pate_core::pate::label;
+use pate_core::pate::select::diversity;
+use pate_core::pate::steer::{self, SteeringPlan};
 use pate_core::train::NoCheckpoint;
 use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
 use pate_core::train::vae::{self, GroupJob, VaePlan};
-use pate_core::{distance, label, parallel, tensor};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
@@ -178,7 +180,7 @@ pub(crate) fn diversity(run: &Run<'_>) -> Result<Measured> {
 pub(crate) fn memorisation(run: &Run<'_>) -> Result<Measured> {
     let pool = run.inputs.pool()?.flat();
     let shard_private = Shard::load(&run.inputs.file(SHARD), RangeRule::OWN)?.images.flat();
-    let (seconds, nearest) = run.timed(|| Ok(distance::nearest(&pool, &shard_private)?))?;
+    let (seconds, nearest) = run.timed(|| Ok(distances::nearest(&pool, &shard_private)?))?;
     outputs::floats(run.out, "nearest", &nearest)?;
     Ok((seconds, json!({ "rows": nearest.len(), "shard": shard_private.size()[0] })))
 }

@@ -51,8 +51,9 @@ fn same_answers(dir: &Dir, file: &str) -> Result<(), Failed> {
     let rule = RangeRule::OWN;
     let images = Images::load(&dir.path("pt/f32.pt"), rule)?;
     let _guard = tch::no_grad_guard();
-    let found =
-        pate_core::tensor::to_f32(&teacher.log_probs(images.tensor(), &mut pate_core::nn::Pass::Infer)?)?;
+    let found = pate_core::base::tensor::to_f32(
+        &teacher.log_probs(images.tensor(), &mut pate_core::nn::Pass::Infer)?,
+    )?;
     let expected = dir.json("pt/ucstub_expected_log_probs.json")?;
     let expected: Vec<f64> = serde_json::from_value::<Vec<Vec<f64>>>(expected["log_probs"].clone())?.concat();
     if found.len() != expected.len() {

@@ -1,11 +1,11 @@
 //! Latent steering without noise: the confidence at every step, the best step, the final latents.
 
 use libtest_mimic::{Failed, Trial};
+use pate_core::base::tensor;
 use pate_core::config::StartKind;
 use pate_core::data::{ImageSpec, Normalisation};
 use pate_core::models::{Decoder, Program, Teacher};
-use pate_core::steer::{SteeringPlan, steer};
-use pate_core::tensor;
+use pate_core::pate::steer::{SteeringPlan, steer};
 use serde_json::Value;
 use tch::Device;
 

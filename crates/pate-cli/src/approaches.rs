@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, StoredReport, layout};
-use pate_core::combine::{self, TeacherSet};
-use pate_core::compare::{self, Memorisation};
+use pate_core::base::rng::{Purpose, Stream};
 use pate_core::data::{
     ImageSpec, Images, LabelColumn, Labels, Normalisation, RangeRule, Shard, class_counts, read_labels_of,
 };
-use pate_core::distance;
-use pate_core::evaluate;
+use pate_core::evaluate::{self, Memorisation, distances};
 use pate_core::models::Classifier;
-use pate_core::rng::{Purpose, Stream};
+use pate_core::pate::combine::{self, TeacherSet};
 use picture::Sample;
 use serde::Serialize;
 use serde_json::Value;
@@ -248,7 +246,7 @@ fn some_rows(n: usize, most: usize, seed: u64, index: u64) -> Vec<i64> {
 }
 
 fn select(x: &Tensor, rows: &[i64]) -> Tensor {
-    x.index_select(0, &pate_core::tensor::from_i64(rows))
+    x.index_select(0, &pate_core::base::tensor::from_i64(rows))
 }
 
 impl Reference {
@@ -277,7 +275,7 @@ impl Reference {
             }
         }
         let real = Images::concat(&real)?;
-        let features = compare::features(&*network, &normalisation, &real, ctx.device, &ctx.watch())?;
+        let features = evaluate::features(&*network, &normalisation, &real, ctx.device, &ctx.watch())?;
         Ok(Self { shards, network, normalisation, features, near, seed: ctx.seed })
     }
 
@@ -291,9 +289,9 @@ impl Reference {
         let (a, b) = order.split_at(order.len() / 2);
         let (a, b) = (select(&self.features, a), select(&self.features, b));
         let most = |x: &Tensor| x.narrow(0, 0, x.size()[0].min(NEIGHBOURS as i64));
-        let [precision, recall] = compare::precision_recall(&most(&a), &most(&b), K)?;
+        let [precision, recall] = evaluate::precision_recall(&most(&a), &most(&b), K)?;
         Ok(RealAgainstReal {
-            frechet_distance: compare::frechet_distance(&a, &b)?,
+            frechet_distance: evaluate::frechet_distance(&a, &b)?,
             precision,
             recall,
             images: order.len() / 2,
@@ -342,8 +340,8 @@ impl Reference {
             )?;
             let own: Vec<Option<f32>> = rows.iter().map(|row| row.confidence).collect();
             let shard = &self.shards.images[at];
-            let spread = distance::mean_pairwise(&images.flat())?;
-            ratios.extend(evaluate::ratio(spread, distance::mean_pairwise(&shard.flat())?));
+            let spread = distances::mean_pairwise(&images.flat())?;
+            ratios.extend(evaluate::ratio(spread, distances::mean_pairwise(&shard.flat())?));
             let classes = self.shards.labels[at].as_ref().map(|labels| class_counts(labels.values()));
             l1s.extend(
                 classes.and_then(|classes| evaluate::histogram_l1(&class_counts(&set.labels), &classes)),
@@ -364,7 +362,7 @@ impl Reference {
             confidences.extend(own.into_iter().flatten().map(f64::from));
             num_samples += images.len();
             let some = images.select(&some_rows(images.len(), per_teacher, self.seed, 2 + id))?;
-            features.push(compare::features(
+            features.push(evaluate::features(
                 &*self.network,
                 &self.normalisation,
                 &some,
@@ -383,8 +381,8 @@ impl Reference {
             let all = select(&all, &some_rows(n, MOMENTS, self.seed, 1));
             let most = |x: &Tensor| x.narrow(0, 0, x.size()[0].min(NEIGHBOURS as i64));
             if n > K as usize && self.features.size()[0] > K {
-                frechet_distance = Some(compare::frechet_distance(&self.features, &all)?);
-                pair = Some(compare::precision_recall(&most(&self.features), &most(&all), K)?);
+                frechet_distance = Some(evaluate::frechet_distance(&self.features, &all)?);
+                pair = Some(evaluate::precision_recall(&most(&self.features), &most(&all), K)?);
             }
         }
         let mean = |all: &[f64]| (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64);
@@ -439,7 +437,7 @@ pub struct Shown {
 impl Shown {
     fn add(&mut self, images: &Images, row: i64, teacher_id: u64, shard: &Images) -> Result<()> {
         let sample = images.select(&[row])?;
-        let (nearest, distance) = compare::nearest_image(&sample.flat(), shard)?;
+        let (nearest, distance) = evaluate::nearest_image(&sample.flat(), shard)?;
         self.samples.push(sample);
         self.nearest.push(shard.select(&[nearest])?);
         self.captions.push((format!("t{teacher_id}"), format!("{distance:.2}")));

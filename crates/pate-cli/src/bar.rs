@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use pate_core::progress::Progress;
+use pate_core::base::progress::Progress;
 
 /// Progress on standard error: a bar on a terminal, else one line per note.
 pub(crate) struct Bar {

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, OutputLock, WorkId, layout};
+use pate_core::base::progress::Progress;
 use pate_core::data::{ImageSize, ImageSpec, Images, InPlace, numbered_folders};
-use pate_core::generate::LatentBank;
-use pate_core::generate::{self, LatentDraw, LatentPlan, LatentRng};
-use pate_core::label::{Labelled, label};
-use pate_core::label_filter::{self, FilterInputs, FilterPlan, Filtered};
 use pate_core::models::{Decoder, Program};
-use pate_core::progress::Progress;
+use pate_core::pate::generate::{self, LatentBank, LatentDraw, LatentPlan, LatentRng};
+use pate_core::pate::label::{Labelled, label};
+use pate_core::pate::label_filter::{self, FilterInputs, FilterPlan, Filtered};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tch::Tensor;

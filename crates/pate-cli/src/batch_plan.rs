@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use artifact::{check_space, free_bytes, layout, least_growth, readable};
 use pate_core::data::ImageSpec;
-use pate_core::label_filter::FilterPlan;
 use pate_core::models::UcStub;
+use pate_core::pate::label_filter::FilterPlan;
 use serde_json::{Value, json};
 
-use crate::Context;
 use crate::batch::{Batch, finished_here};
-use crate::teacher_run;
+use crate::{Context, teacher_run};
 
 /// Bytes of a sample's line in `labels.csv`, at most.
 const LABEL_LINE: u64 = 40;

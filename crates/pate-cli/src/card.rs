@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use artifact::{FileRecord, Guarantee};
-use pate_core::combine::MergeSummary;
+use pate_core::pate::combine::MergeSummary;
 use serde_json::Value;
 
 use crate::exports::Format;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use pate_core::base::progress::Silent;
 use pate_core::data::{Normalisation, Records};
 use pate_core::evaluate;
 use pate_core::models::UcStub;
-use pate_core::progress::Silent;
 use serde::Serialize;
 
 use crate::Context;

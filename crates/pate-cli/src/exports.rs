@@ -74,7 +74,7 @@ impl Export<'_> {
     pub fn write(&self, format: Format) -> Result<FileRecord> {
         let path = format.path(self.dir, self.name);
         let pixels = self.images.to_vec()?;
-        let shape = pate_core::tensor::shape_of(self.images.tensor());
+        let shape = pate_core::base::tensor::shape_of(self.images.tensor());
         let n = [self.labels.len()];
         match format {
             Format::Pt => Ok(self.images.save(&path, self.access)?),

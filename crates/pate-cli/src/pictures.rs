@@ -24,7 +24,7 @@ pub fn beside(path: &Path) -> String {
 /// Where the file cannot be written.
 pub fn grid(images: &Images, path: &Path, access: Access) -> Result<FileRecord> {
     let first = images.tensor().narrow(0, 0, GRID.min(images.tensor().size()[0]));
-    let pixels = pate_core::tensor::to_f32(&first)?;
+    let pixels = pate_core::base::tensor::to_f32(&first)?;
     let picture = picture::grid(&layout(images, &pixels), 8, 2)?;
     write(&picture, path, access)
 }
@@ -53,7 +53,7 @@ pub fn class_sheet(
         let n = members.len();
         match confidences {
             Some(confidences) => {
-                pate_core::select::sort_by_confidence(&mut members, confidences);
+                pate_core::pate::select::sort_by_confidence(&mut members, confidences);
                 members.truncate(per_class);
             }
             // Evenly over the rows, which stand by teacher.
@@ -70,8 +70,8 @@ pub fn class_sheet(
         rows.push((format!("{class} (n = {n})"), samples));
         chosen.extend(members.into_iter().map(|row| row as i64));
     }
-    let picked = images.tensor().index_select(0, &pate_core::tensor::from_i64(&chosen));
-    let pixels = pate_core::tensor::to_f32(&picked)?;
+    let picked = images.tensor().index_select(0, &pate_core::base::tensor::from_i64(&chosen));
+    let pixels = pate_core::base::tensor::to_f32(&picked)?;
     let picture = picture::class_sheet(title, &layout(images, &pixels), &rows)?;
     write(&picture, path, access)
 }

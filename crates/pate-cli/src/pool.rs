@@ -6,7 +6,7 @@ use anyhow::Result;
 use artifact::{FileRecord, Guarantee, Input, Report};
 use clap::Args;
 use pate_core::data::Images;
-use pate_core::generate::{LatentPlan, LatentRng};
+use pate_core::pate::generate::{LatentPlan, LatentRng};
 
 use crate::args::LoadedConfig;
 use crate::{Context, pictures};

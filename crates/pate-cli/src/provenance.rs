@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use artifact::{FileRecord, Guarantee, StoredReport, layout};
-use pate_core::combine::TeacherSet;
+use pate_core::pate::combine::TeacherSet;
 use serde_json::Value;
 
 use crate::teacher_run::REPORT;

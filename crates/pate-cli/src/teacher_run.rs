@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use artifact::{FINGERPRINT, FileRecord, Input, Report, WorkId, layout};
 use pate_core::config::{Config, StartKind};
 use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, SoftLabels, write_csv};
-use pate_core::label_filter::{FilterInputs, FilterPlan, Filtered};
 use pate_core::models::{Decoder, Program, Scores, Teacher};
+use pate_core::pate::label_filter::{FilterInputs, FilterPlan, Filtered};
 
 use serde_json::json;
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use artifact::{FINGERPRINT, Report, WorkId, layout};
+use pate_core::base::progress::{Progress, Silent};
 use pate_core::data::Records;
 use pate_core::evaluate::{self, ClassifierScore};
 use pate_core::models::{self, UcStub};
-use pate_core::progress::{Progress, Silent};
 use pate_core::train::NoCheckpoint;
 use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
 use serde_json::{Map, Value, json};

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use artifact::{Access, FINGERPRINT, FileRecord, Input, Report, WorkId, layout};
 use clap::Args;
+use pate_core::base::progress::Silent;
 use pate_core::data::{Images, Records, Shard, ShardIndices, Split};
-use pate_core::generate;
 use pate_core::models::{self, Vae};
-use pate_core::progress::Silent;
+use pate_core::pate::generate;
 use pate_core::train::vae::{TrainedVae, VaePlan};
 use serde_json::{Value, json};
 

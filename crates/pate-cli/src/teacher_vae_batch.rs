@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use artifact::{OutputLock, StoredReport, WorkId, layout};
-use pate_core::parallel;
-use pate_core::progress::Progress;
+use pate_core::base::parallel;
+use pate_core::base::progress::Progress;
 use pate_core::train::NoCheckpoint;
 use pate_core::train::vae::{self, GroupJob, TrainedVae, VaePlan};
 use serde::Serialize;

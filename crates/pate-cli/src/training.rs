@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use artifact::Report;
-use pate_core::augment::{Augmentation, Geometry, Warp};
 use pate_core::config::{AugmentationKind, Config, OptimizerKind, PreprocessingConfig, ScheduleKind};
 use pate_core::data::Normalisation;
+use pate_core::data::augment::{Augmentation, Geometry, Warp};
 use pate_core::nn::Schedule;
 use pate_core::train::classifier::ClassifierPlan;
 use pate_core::train::vae::{VaeEpoch, VaePlan};

@@ -16,10 +16,10 @@
 use std::fs;
 use std::path::Path;
 
-use pate_core::augment::{Warp, warp};
+use pate_core::base::rng::{Purpose, Stream};
+use pate_core::base::tensor;
+use pate_core::data::augment::{Warp, warp};
 use pate_core::data::{Records, digits};
-use pate_core::rng::{Purpose, Stream};
-use pate_core::tensor;
 use tch::{Kind, Tensor};
 use tensorfile::View;
 

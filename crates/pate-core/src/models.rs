@@ -14,8 +14,8 @@ use artifact::{Access, AtomicFile, FileRecord};
 use std::path::Path;
 use tensorfile::Array;
 
+use crate::base::tensor::HostTensors;
 use crate::nn::{self, Module};
-use crate::tensor::HostTensors;
 use crate::{Error, Result};
 
 /// Writes a network as `torch.save(state_dict)` would; `torch.load(..., weights_only=True)` reads it. What stands before all its

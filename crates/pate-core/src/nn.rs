@@ -5,13 +5,13 @@
 //! one shape. A network has one forward function for all contexts; the [`Pass`] that it is given says which one this is.
 //! Optimisers keep their state in the open, so that a run can be stored and several networks can share one.
 
+mod fast;
 mod layers;
 mod layout;
 mod optim;
 mod parameter;
 mod pass;
 mod source;
-mod winograd;
 
 pub use layers::{Conv2d, ConvTranspose2d, Layer, Linear};
 pub(crate) use layout::{flatten, stack_channels, unflatten, unstack_channels};

@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
+use pate_core::base::tensor::gradients;
 use pate_core::data::ImageSpec;
 use pate_core::models::{Classifier as _, UcStub, Vae};
 use pate_core::nn::{DropoutMasks, Layer, Module, Pass, Tape, parameters, trainable};
-use pate_core::tensor::gradients;
 use tch::{Device, Kind, Tensor};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);

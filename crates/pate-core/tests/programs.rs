@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
+use pate_core::base::progress::Silent;
 use pate_core::data::{ImageSpec, Images, Normalisation};
-use pate_core::label::label;
 use pate_core::models::{Program, Scores, Teacher};
-use pate_core::progress::Silent;
+use pate_core::pate::label::label;
 use tch::{CModule, Device, Kind, Tensor};
 
 const SPEC: ImageSpec = ImageSpec { channels: 1, height: 4, width: 4, classes: 4 };

@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
+use pate_core::base::tensor::{from_f32, from_i64, gradients, to_f32};
 use pate_core::data::{ImageSpec, Normalisation};
 use pate_core::models::{Classifier, Decoder, Program, Teacher, UcStub, Vae};
 use pate_core::nn::{self, Adam, Module, Optimizer, Pass, Sgd, trainable};
-use pate_core::tensor::{from_f32, from_i64, gradients, to_f32};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 

@@ -1,10 +1,10 @@
 use anyhow::{Result, bail};
 use clap::Args;
 use pate_core::config::Config;
-use pate_core::label_filter::FilterPlan;
-use pate_core::select::confidence::Thresholds;
-use pate_core::select::quota::Limits;
-use pate_core::steer::SteeringPlan;
+use pate_core::pate::label_filter::FilterPlan;
+use pate_core::pate::select::confidence::Thresholds;
+use pate_core::pate::select::quota::Limits;
+use pate_core::pate::steer::SteeringPlan;
 
 use super::parse_bool;
 

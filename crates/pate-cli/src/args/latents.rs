@@ -2,10 +2,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use pate_core::augment::Geometry;
 use pate_core::config::{AugmentationKind, GenerationConfig};
-use pate_core::generate::LatentBank;
-use pate_core::generate::{LatentPlan, LatentRng};
+use pate_core::data::augment::Geometry;
+use pate_core::pate::generate::{LatentBank, LatentPlan, LatentRng};
 
 use super::{parse_path, word};
 use crate::training;

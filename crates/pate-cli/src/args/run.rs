@@ -2,7 +2,7 @@ use std::thread::available_parallelism;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use pate_core::progress::Progress;
+use pate_core::base::progress::Progress;
 use tch::{Cuda, Device};
 
 /// How the step runs.

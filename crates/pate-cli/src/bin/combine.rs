@@ -16,8 +16,8 @@ use pate_cli::card::Card;
 use pate_cli::exports::{Export, Format};
 use pate_cli::provenance::Provenance;
 use pate_cli::{Context, Outcome, Step, pictures, teacher_run};
-use pate_core::combine::{self, MergePlan, Merged, TeacherSet};
 use pate_core::data::{class_counts, write_csv};
+use pate_core::pate::combine::{self, MergePlan, Merged, TeacherSet};
 
 /// Combine the synthetic data sets of all teachers
 ///
@@ -215,7 +215,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     let path = |what: &str| args.output.join(format!("{}_{what}", args.name));
     let (samples_path, labels_path, ids_path) =
         (path("samples.pt"), path(layout::LABELS), path("teacher_ids.csv"));
-    let shape = pate_core::tensor::shape_of(images.tensor());
+    let shape = pate_core::base::tensor::shape_of(images.tensor());
     let least = formats.iter().map(|format| {
         let values = shape.iter().skip(1).product();
         (format.path(&args.output, &args.name), format.least_bytes(labels.len(), values))

@@ -11,12 +11,11 @@ use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Guarantee, Input, Report, layout};
 use clap::Parser;
 use pate_cli::args::{ConfigArgs, RunArgs, ScaleArgs, ShardScaleArgs, check_ending, parse_path};
-use pate_cli::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
-use pate_cli::{Context, Outcome, Step, pictures, public_data};
+use pate_cli::public_data::{self, MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
+use pate_cli::{Context, Outcome, Step, pictures};
 use pate_core::config::EvaluationConfig;
 use pate_core::data::{Images, LabelColumn, LabelRow, Labels, Shard, Split, read_labels_of};
-use pate_core::distance;
-use pate_core::evaluate::{self, NearestDistances, SyntheticInputs, SyntheticScore};
+use pate_core::evaluate::{self, NearestDistances, SyntheticInputs, SyntheticScore, distances};
 use serde_json::{Value, json};
 
 /// Measure a synthetic data set: diversity, class proportions, nearest neighbours, resemblance to the shard
@@ -190,7 +189,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
     if let Some(shard) = &shard
         && !images.is_empty()
     {
-        let nearest = distance::nearest(&images.flat(), &shard.images.flat())?;
+        let nearest = distances::nearest(&images.flat(), &shard.images.flat())?;
         let marks = [("target".to_owned(), loaded.config.evaluation.min_nn_distance_target)];
         let path = out.with_extension("png");
         report.output(pictures::distances(

@@ -15,8 +15,8 @@ use pate_cli::args::{
 use pate_cli::pool::{self, DecoderOrigin, PoolOrigin};
 use pate_cli::{Context, Outcome, Step, pictures};
 use pate_core::data::ImageSize;
-use pate_core::generate::{self, LatentDraw};
 use pate_core::models::Decoder;
+use pate_core::pate::generate::{self, LatentDraw};
 
 /// Make pools of candidate images from random latents
 ///

@@ -13,7 +13,7 @@ use pate_cli::args::{ConfigArgs, FilterArgs, ProgramArgs, RunArgs, ScaleArgs, Sh
 use pate_cli::teacher_run::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, TeacherFiles};
 use pate_cli::{Context, Outcome, Step};
 use pate_core::data::Images;
-use pate_core::label_filter::label_filter;
+use pate_core::pate::label_filter::label_filter;
 
 /// Label candidates with one teacher and keep confident, diverse images that are no near-copies of its shard
 ///

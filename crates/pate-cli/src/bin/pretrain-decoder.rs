@@ -14,9 +14,9 @@ use pate_cli::args::{ConfigArgs, RunArgs, VaeArgs, parse_path};
 use pate_cli::checkpoint::{self, ResumeArgs};
 use pate_cli::public_data::{self, PublicDataArgs};
 use pate_cli::{Context, Outcome, Step, pictures, training};
-use pate_core::generate::{self, LatentBank};
+use pate_core::base::progress::Silent;
 use pate_core::models;
-use pate_core::progress::Silent;
+use pate_core::pate::generate::{self, LatentBank};
 use pate_core::train::vae;
 use serde_json::json;
 
@@ -139,7 +139,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         .field("decoder_hash", &decoder.sha256)?
         .field("training_history", &trained.history)?
         .field("training_seconds", seconds)?
-        .field("training_threads", pate_core::parallel::workers(ctx.device))?
+        .field("training_threads", pate_core::base::parallel::workers(ctx.device))?
         .field("use_augmentation", plan.augmentation.is_some())?
         .field("augmentation", plan.augmentation)?;
     if let Some(basis) = args.data.basis(&records) {

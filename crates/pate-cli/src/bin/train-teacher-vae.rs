@@ -97,7 +97,7 @@ fn command(args: &Args, ctx: &Context) -> Result<Outcome> {
         plan: &plan,
         trained: &trained,
         seconds: checkpoint.seconds_since(start),
-        threads: pate_core::parallel::workers(ctx.device),
+        threads: pate_core::base::parallel::workers(ctx.device),
         group: 1,
         work: &teacher_vae::work(args.teacher_id, &shard, &plan)?,
     };

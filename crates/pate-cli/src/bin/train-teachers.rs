@@ -14,12 +14,13 @@ use pate_cli::controls::{self, ControlArgs};
 use pate_cli::public_data::{self, MNIST_DIR, PrivateDataArgs, shard_indices};
 use pate_cli::teacher_training::{self, TeacherJob};
 use pate_cli::{Context, Outcome, Step, training};
+use pate_core::base::parallel;
 use pate_core::config::OptimizerKind;
 use pate_core::data::{Assignment, Records, ShardIndices, Split};
 use pate_core::evaluate::ClassifierScore;
+use pate_core::models;
 use pate_core::nn::Schedule;
 use pate_core::train::classifier::ClassifierPlan;
-use pate_core::{models, parallel};
 use serde_json::json;
 
 /// Train one classifier per private shard

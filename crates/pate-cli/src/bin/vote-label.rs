@@ -15,9 +15,9 @@ use pate_cli::batch::find_teachers;
 use pate_cli::checkpoint::Checkpoint;
 use pate_cli::{Context, Outcome, Step, training};
 use pate_core::data::{Images, LabelColumn, Normalisation, class_counts, read_labels_of, write_csv};
-use pate_core::label::label;
 use pate_core::models::Teacher;
-use pate_core::vote::{Aggregate, Ballot, panel_rows};
+use pate_core::pate::label::label;
+use pate_core::pate::vote::{Aggregate, Ballot, panel_rows};
 use serde_json::json;
 use tensorfile::View;
 

@@ -3,7 +3,8 @@ use std::path::Path;
 use tch::Tensor;
 
 use super::{ImageSpec, Images, Labels, Privacy, Records};
-use crate::{Error, Result, tensor};
+use crate::base::tensor;
+use crate::{Error, Result};
 
 const IMAGES: &[u8] = include_bytes!("../../../../data/digits/digits-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../../../../data/digits/digits-labels-idx1-ubyte.gz");

@@ -10,7 +10,8 @@ use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::{ImageSize, Images, Labels, Privacy, Records, Split};
-use crate::{Error, Result, tensor};
+use crate::base::tensor;
+use crate::{Error, Result};
 
 /// More classes than anybody has: a tree of folders that is something else.
 const MAX_CLASSES: usize = 10_000;

@@ -8,7 +8,8 @@ use tch::{Device, Kind, Tensor};
 use tensorfile::{Array, DType, View};
 
 use super::{ImageSpec, Labels};
-use crate::{Error, Result, tensor};
+use crate::base::tensor;
+use crate::{Error, Result};
 
 /// Images `[n, c, h, w]`, float32, on the CPU until moved; every value is finite.
 ///

@@ -4,7 +4,8 @@ use artifact::{Access, AtomicFile, FileRecord};
 use tch::Tensor;
 use tensorfile::Array;
 
-use crate::{Error, Result, tensor};
+use crate::base::tensor;
+use crate::{Error, Result};
 
 /// One class per record, each in `0..classes`.
 #[derive(Clone, Debug, PartialEq, Eq)]

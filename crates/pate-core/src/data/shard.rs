@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tensorfile::{Array, View};
 
 use super::{Images, RangeRule, Records};
-use crate::rng::{Purpose, Stream};
+use crate::base::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
 /// More records than any shard has; sums of fewer counts stay exact as floats, too.

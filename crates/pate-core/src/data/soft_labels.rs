@@ -4,7 +4,8 @@ use artifact::{Access, AtomicFile, FileRecord};
 use tch::Tensor;
 use tensorfile::View;
 
-use crate::{Error, Result, tensor};
+use crate::base::tensor;
+use crate::{Error, Result};
 
 /// A probability of every class for every record.
 #[derive(Clone, Debug, PartialEq)]

@@ -27,7 +27,7 @@ pub trait Classifier: Module {
     }
 
     /// Factors of its dropouts for `n` images of `spec`, in the order of their use, drawn from libtorch's generator as libtorch's
-    /// own dropout draws them (see [`crate::rng::TorchGenerator`]): 0 for what is dropped, `1 / (1 - p)` for the rest. None: a network
+    /// own dropout draws them (see [`crate::base::rng::TorchGenerator`]): 0 for what is dropped, `1 / (1 - p)` for the rest. None: a network
     /// without dropout.
     ///
     /// # Shapes

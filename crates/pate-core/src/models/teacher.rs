@@ -6,10 +6,11 @@ use tch::{CModule, Device, Kind, TchError, Tensor};
 use tensorfile::Format;
 
 use super::{Classifier, UcStub};
+use crate::base::rng::{Purpose, Stream};
+use crate::base::tensor;
 use crate::data::{ImageSpec, Normalisation};
 use crate::nn::Pass;
-use crate::rng::{Purpose, Stream};
-use crate::{Error, Result, tensor};
+use crate::{Error, Result};
 
 /// What a TorchScript program gives for an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -4,10 +4,11 @@ use tch::{Device, Kind, Tensor};
 use tensorfile::Array;
 
 use super::{Classifier, missing, read_tensors, shape_in};
+use crate::base::rng::{Purpose, Stream};
+use crate::base::tensor;
 use crate::data::ImageSpec;
 use crate::nn::{Conv2d, Linear, Module, Parameter, Pass, Source};
-use crate::rng::{Purpose, Stream};
-use crate::{Error, Result, tensor};
+use crate::{Error, Result};
 
 /// The classifier of teachers and students.
 ///

@@ -4,9 +4,9 @@ use tch::{Device, Tensor};
 use tensorfile::Array;
 
 use super::{missing, read_tensors, shape_in};
+use crate::base::rng::{Purpose, Stream};
 use crate::data::{ImageSize, ImageSpec};
 use crate::nn::{self, Conv2d, ConvTranspose2d, Linear, Module, Parameter, Pass, Source};
-use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
 /// Images to the mean and log-variance of their latents.

@@ -5,8 +5,9 @@ use tch::{Device, Tensor};
 use tensorfile::Array;
 
 use super::{Module, Parameter};
-use crate::rng::Stream;
-use crate::{Error, Result, tensor};
+use crate::base::rng::Stream;
+use crate::base::tensor;
+use crate::{Error, Result};
 
 /// Where the weights of a network come from while it is built.
 pub struct Source<'a> {

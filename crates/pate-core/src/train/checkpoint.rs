@@ -5,8 +5,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::Tensor;
 
+use crate::base::tensor;
 use crate::nn::{self, Module, Parameter};
-use crate::{Error, Result, tensor};
+use crate::{Error, Result};
 
 /// An array by name: its shape and its values, row-major.
 pub type NamedArray = (String, Vec<usize>, Vec<f32>);

@@ -5,16 +5,17 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
 
-use crate::augment::Augmentation;
+use crate::base::progress::Progress;
+use crate::base::rng::{Purpose, Stream};
+use crate::base::tensor;
 use crate::config::OptimizerKind;
+use crate::data::augment::Augmentation;
 use crate::data::{ImageSpec, Labels, Normalisation, Records, SoftLabels};
 use crate::models::Classifier;
 use crate::nn::{self, Adam, DropoutMasks, Module, Optimizer, Pass, Schedule, Sgd, Tape};
-use crate::progress::Progress;
-use crate::rng::{Purpose, Stream};
 use crate::train::checkpoint::CheckpointStore;
 use crate::train::fit::{self, Descent, FitPlan, Learner, Loss, Part, Task};
-use crate::{Error, Result, tensor};
+use crate::{Error, Result};
 
 /// Images classified at once in validation; their activations then stay in the processor's cache.
 const VALIDATION_BATCH: usize = 64;
@@ -306,7 +307,7 @@ impl<N: Classifier + Clone> Task for ClassifierTask<'_, N> {
         }
         let measure = |records| {
             let (normalisation, device) = (&self.plan.normalisation, self.device());
-            let silent = &crate::progress::Silent;
+            let silent = &crate::base::progress::Silent;
             crate::evaluate::classifier(
                 &self.network,
                 normalisation,

@@ -9,10 +9,11 @@ use tch::{Device, Kind, Tensor};
 use super::checkpoint::{Checkpoint, CheckpointStore};
 use super::prefetch::Prefetch;
 use super::workers::{self, Pool};
+use crate::base::progress::Progress;
+use crate::base::rng::{Purpose, Stream, TorchGenerator};
+use crate::base::{parallel, tensor};
 use crate::nn::{self, Module, Optimizer, Pass, Schedule, Tape};
-use crate::progress::Progress;
-use crate::rng::{Purpose, Stream, TorchGenerator};
-use crate::{Error, Result, parallel, tensor};
+use crate::{Error, Result};
 
 /// What is learnt, seen from the thread that leads the training.
 pub(super) trait Task {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::Result;
-use crate::rng::TorchGenerator;
+use crate::base::rng::TorchGenerator;
 
 /// Records of an epoch of which all batches are made before the first one is computed.
 const SMALL: i64 = 1024;

@@ -6,15 +6,16 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
 
-use crate::augment::{self, Augmentation};
+use crate::base::progress::Progress;
+use crate::base::rng::Stream;
+use crate::base::tensor;
+use crate::data::augment::{self, Augmentation};
 use crate::data::{Images, Normalisation};
 use crate::models::{GroupedVae, Vae};
 use crate::nn::{Adam, DropoutMasks, Module, Optimizer as _, Pass, Schedule, Tape};
-use crate::progress::Progress;
-use crate::rng::Stream;
 use crate::train::checkpoint::CheckpointStore;
 use crate::train::fit::{self, Batch, Descent, FitPlan, Learner, Loss, Part, Task};
-use crate::{Error, Result, tensor};
+use crate::{Error, Result};
 
 /// Standard deviation of the pixel noise of augmentation.
 const NOISE: f64 = 0.03;
@@ -336,9 +337,9 @@ impl Learner for VaeLearner<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::progress::Silent;
+    use crate::base::rng::Purpose;
     use crate::nn;
-    use crate::progress::Silent;
-    use crate::rng::Purpose;
     use crate::train::NoCheckpoint;
 
     fn plan(seed: u64) -> VaePlan {

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tch::{Device, Tensor};
 
-use crate::parallel::OneThread;
+use crate::base::parallel::OneThread;
 use crate::{Error, Result};
 
 /// Maximum rows of a part: their activations stay in the processor's cache.

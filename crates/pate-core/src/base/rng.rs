@@ -14,7 +14,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_distr::{Distribution as _, StandardNormal, StandardUniform};
 use tch::Tensor;
 
-use crate::{Result, tensor};
+use crate::Result;
+use crate::base::tensor;
 
 /// What a stream is for. The name is part of the stream's key: renaming one changes results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 
 use tch::Tensor;
 
+use crate::Result;
+use crate::base::progress::Progress;
+use crate::base::{parallel, tensor};
 use crate::data::Images;
 use crate::models::Teacher;
 use crate::nn::Pass;
-use crate::progress::Progress;
-use crate::{Result, parallel, tensor};
 
 /// What a teacher says about images, one entry per image.
 #[derive(Clone, Debug, Default, PartialEq)]

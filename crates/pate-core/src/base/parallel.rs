@@ -8,7 +8,7 @@ use std::sync::mpsc;
 
 use tch::Device;
 
-use crate::progress::Progress;
+use crate::base::progress::Progress;
 use crate::{Error, Result};
 
 /// Holds libtorch to one thread, and gives the others back when it is dropped.
@@ -144,7 +144,7 @@ pub fn jobs<W: Send, T: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Silent;
+    use crate::base::progress::Silent;
 
     fn ranges(workers: usize, rows: i64, batch: i64) -> Vec<(i64, i64, i64)> {
         let mut taken = Vec::new();

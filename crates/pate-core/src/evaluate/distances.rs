@@ -8,8 +8,9 @@
 
 use tch::{Kind, Tensor};
 
-use crate::parallel::OneThread;
-use crate::{Error, Result, tensor};
+use crate::base::parallel::OneThread;
+use crate::base::tensor;
+use crate::{Error, Result};
 
 /// Rows of a block: 1,024 x 1,024 float32 are 4 MB.
 const BLOCK: i64 = 1024;
@@ -121,7 +122,7 @@ pub fn mean_pairwise(a: &Tensor) -> Result<Option<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::{Purpose, Stream};
+    use crate::base::rng::{Purpose, Stream};
 
     fn images(n: i64, index: u64) -> Tensor {
         Stream::new(1, Purpose::Latents, index).normal_tensor(&[n, 20]).unwrap()

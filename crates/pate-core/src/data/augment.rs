@@ -3,8 +3,9 @@
 use serde::{Serialize, Serializer};
 use tch::{Kind, Tensor};
 
-use crate::rng::Stream;
-use crate::{Result, tensor};
+use crate::Result;
+use crate::base::rng::Stream;
+use crate::base::tensor;
 
 /// A kind of change, drawn anew for every image.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -253,7 +254,7 @@ pub fn pixel_noise(images: &Tensor, sigma: f64) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Purpose;
+    use crate::base::rng::Purpose;
     use tch::Device;
 
     fn stream() -> Stream {

@@ -39,7 +39,7 @@ const KERNEL: [f32; 18] = [
 ];
 
 /// Whether [`pooled`] can take images of `height` and `width`: whole tiles, whole pairs of columns.
-pub(super) fn takes(height: i64, width: i64) -> bool {
+pub(in crate::nn) fn takes(height: i64, width: i64) -> bool {
     height > 2 && width > 2 && (height - 2) % ROWS == 0 && (width - 2) % 2 == 0
 }
 
@@ -49,7 +49,7 @@ pub(super) fn takes(height: i64, width: i64) -> bool {
 /// # Shapes
 /// `x` `[n, n_in, h, w]`, channels-last, of a size that [`takes`] accepts; `weight` `[n_out, n_in, 3, 3]`; to
 /// `[n, n_out, (h - 2) / 2, (w - 2) / 2]`, channels-last.
-pub(super) fn pooled(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+pub(in crate::nn) fn pooled(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let float = (Kind::Float, Device::Cpu);
     let pixels = x.permute([0, 2, 3, 1]); // [n, h, w, n_in], rows whole in memory
     let (size, n_out) = (pixels.size(), weight.size()[0]);

@@ -3,7 +3,9 @@
 use tch::Tensor;
 
 use super::{Selection, Verdict};
-use crate::{Result, distance, tensor};
+use crate::Result;
+use crate::base::tensor;
+use crate::evaluate::distances;
 
 /// Keeps candidates whose Euclidean distance to the nearest private image is at least `min_distance`.
 ///
@@ -22,7 +24,7 @@ pub fn filter(
 ) -> Result<()> {
     let kept: Vec<i64> = selection.kept().iter().map(|&c| c as i64).collect();
     let rows = candidates.f_index_select(0, &tensor::from_i64(&kept))?;
-    let nearest = distance::nearest(&rows, shard_private)?;
+    let nearest = distances::nearest(&rows, shard_private)?;
     selection.retain(Verdict::Memorisation, |position, _| f64::from(nearest[position]) >= min_distance);
     Ok(())
 }

@@ -7,14 +7,15 @@ pub use latent_bank::LatentBank;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use crate::augment::Augmentation;
+use crate::base::parallel::{self, OneThread};
+use crate::base::progress::{Progress, Silent};
+use crate::base::rng::{Purpose, Stream, TorchGenerator};
+use crate::base::tensor;
+use crate::data::augment::Augmentation;
 use crate::data::{Images, Normalisation};
 use crate::models::{Decoder, Vae};
 use crate::nn::Pass;
-use crate::parallel::OneThread;
-use crate::progress::{Progress, Silent};
-use crate::rng::{Purpose, Stream, TorchGenerator};
-use crate::{Error, Result, parallel, tensor};
+use crate::{Error, Result};
 
 /// Latents per batch. Part of the result: mixing is by batch, and so are the streams.
 pub const BATCH: i64 = 256;

@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tch::Tensor;
 
+use crate::base::progress::Progress;
+use crate::base::tensor;
 use crate::data::Images;
-use crate::label::{Labelled, label};
+use crate::evaluate::distances;
 use crate::models::{Decoder, Teacher};
-use crate::progress::Progress;
-use crate::select::confidence::{self, Thresholds};
-use crate::select::quota::{self, Limits};
-use crate::select::{Selection, Verdict, diversity, memorisation, sort_by_confidence, target};
-use crate::steer::{PoolStarts, SteeringPlan, make_missing};
-use crate::{Error, Result, distance, tensor};
+use crate::pate::label::{Labelled, label};
+use crate::pate::select::confidence::{self, Thresholds};
+use crate::pate::select::quota::{self, Limits};
+use crate::pate::select::{Selection, Verdict, diversity, memorisation, sort_by_confidence, target};
+use crate::pate::steer::{PoolStarts, SteeringPlan, make_missing};
+use crate::{Error, Result};
 
 /// Settings of the filters, all resolved.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -254,7 +256,7 @@ pub fn filter(
         let (teacher, seed) = (inputs.teacher, plan.seed);
         let made = make_missing(decoder, teacher, &missing, steering_plan, starts.as_ref(), seed, progress)?;
         progress.finish();
-        let answers = label(inputs.teacher, &made.images, plan.batch_size, &crate::progress::Silent)?;
+        let answers = label(inputs.teacher, &made.images, plan.batch_size, &crate::base::progress::Silent)?;
         let flat = made.images.flat();
         let mut steered = Selection::all(made.images.len());
         let least = plan.thresholds.rare as f32;
@@ -442,9 +444,9 @@ fn summarise(
     }
     let avg_confidence_per_class =
         confidence_sums.iter().map(|(class, sum)| (*class, sum / class_distribution[class] as f64)).collect();
-    let average_pairwise_distance = distance::mean_pairwise(&rows.pixels)?;
+    let average_pairwise_distance = distances::mean_pairwise(&rows.pixels)?;
     let shard_distance = match inputs.shard_private {
-        Some(shard) => distance::mean_pairwise(&shard.flat())?,
+        Some(shard) => distances::mean_pairwise(&shard.flat())?,
         None => None,
     };
     let diversity_ratio = crate::evaluate::ratio(average_pairwise_distance, shard_distance);

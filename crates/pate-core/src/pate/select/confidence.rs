@@ -1,7 +1,7 @@
 //! Keep what the teacher is sure about.
 
 use super::{Selection, Verdict};
-use crate::label::Labelled;
+use crate::pate::label::Labelled;
 use serde::Serialize;
 
 /// Thresholds by class.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use artifact::layout;
 use serde::Serialize;
 
+use crate::base::rng::{Purpose, Stream};
 use crate::data::{Images, LabelColumn, RangeRule, SoftLabels, numbered_folders, read_label_csv};
-use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
 /// A teacher's folder as `label-filter` leaves it.
@@ -157,7 +157,7 @@ pub fn merge(
     sets: &[TeacherSet],
     classes: i64,
     plan: MergePlan,
-    progress: &dyn crate::progress::Progress,
+    progress: &dyn crate::base::progress::Progress,
 ) -> Result<Merged> {
     if !(0.0..=1.0).contains(&plan.min_agreement) {
         return Err(Error::invalid(format!(
@@ -233,9 +233,9 @@ pub fn merge(
             plan.min_votes, plan.min_agreement
         )));
     }
-    let all = crate::tensor::from_f32(&pixels, &[distinct as i64, c, h, w])?;
+    let all = crate::base::tensor::from_f32(&pixels, &[distinct as i64, c, h, w])?;
     Ok(Merged {
-        images: Images::trusted(all.f_index_select(0, &crate::tensor::from_i64(&kept))?),
+        images: Images::trusted(all.f_index_select(0, &crate::base::tensor::from_i64(&kept))?),
         soft_labels: SoftLabels::new(Path::new("merged soft labels"), means, classes)?,
         owners: kept.iter().map(|&at| owners[at as usize]).collect(),
         summary: MergeSummary {
@@ -296,7 +296,7 @@ impl TeacherSet {
 pub fn gather(
     sets: &[TeacherSet],
     chosen: &[usize],
-    progress: &dyn crate::progress::Progress,
+    progress: &dyn crate::base::progress::Progress,
 ) -> Result<Images> {
     let mut place: Vec<Vec<(usize, usize)>> = vec![Vec::new(); sets.len()];
     let mut starts = Vec::with_capacity(sets.len());
@@ -342,7 +342,7 @@ pub fn gather(
     }
     let (_, [c, h, w]) =
         shape.ok_or_else(|| Error::invalid("no teacher has any samples; there is nothing to combine"))?;
-    Ok(Images::trusted(crate::tensor::from_f32(&gathered, &[chosen.len() as i64, c, h, w])?))
+    Ok(Images::trusted(crate::base::tensor::from_f32(&gathered, &[chosen.len() as i64, c, h, w])?))
 }
 
 /// Soft labels of the chosen rows, from `soft_labels.pt` beside every teacher's samples.
@@ -366,12 +366,12 @@ const DISTANCE_ROWS: usize = 10_000;
 /// Where libtorch refuses.
 pub fn mean_distance(images: &Images, seed: u64) -> Result<Option<f64>> {
     if images.len() <= DISTANCE_ROWS {
-        return crate::distance::mean_pairwise(&images.flat());
+        return crate::evaluate::distances::mean_pairwise(&images.flat());
     }
     let mut rows = Stream::new(seed, Purpose::Combine, 1).permutation(images.len());
     rows.truncate(DISTANCE_ROWS);
-    let sample = images.flat().f_index_select(0, &crate::tensor::from_i64(&rows))?;
-    crate::distance::mean_pairwise(&sample)
+    let sample = images.flat().f_index_select(0, &crate::base::tensor::from_i64(&rows))?;
+    crate::evaluate::distances::mean_pairwise(&sample)
 }
 
 #[cfg(test)]
@@ -408,7 +408,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let pixels: Vec<f32> = rows.iter().flat_map(|(grey, _)| [*grey; 4]).collect();
         let images =
-            Images::trusted(crate::tensor::from_f32(&pixels, &[rows.len() as i64, 1, 2, 2]).unwrap());
+            Images::trusted(crate::base::tensor::from_f32(&pixels, &[rows.len() as i64, 1, 2, 2]).unwrap());
         let samples_path = folder.join("synthetic_samples.pt");
         images.save(&samples_path, artifact::Access::Private).unwrap();
         let shares = rows.iter().flat_map(|(_, shares)| *shares).collect();
@@ -427,7 +427,7 @@ mod tests {
             teacher(dir.path(), 7, &[(0.25, [0.55, 0.45]), (0.5, [0.7, 0.3])]),
         ];
         let run = |soft, min_agreement, min_votes| {
-            merge(&sets, 2, MergePlan { soft, min_agreement, min_votes }, &crate::progress::Silent)
+            merge(&sets, 2, MergePlan { soft, min_agreement, min_votes }, &crate::base::progress::Silent)
         };
         let merged = run(false, 0.0, 1).unwrap();
         assert_eq!(merged.images.to_vec().unwrap()[..12], [[0.5; 4], [0.25; 4], [0.75; 4]].concat());

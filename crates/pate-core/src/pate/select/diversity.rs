@@ -2,9 +2,10 @@
 
 use tch::Tensor;
 
-use crate::distance;
-use crate::parallel::OneThread;
-use crate::{Result, tensor};
+use crate::Result;
+use crate::base::parallel::OneThread;
+use crate::base::tensor;
+use crate::evaluate::distances;
 
 /// Samples decided at once; their distances to the kept ones are one matrix product.
 const BLOCK: i64 = 256;
@@ -31,14 +32,14 @@ pub fn greedy(rows: &Tensor, min_distance: f64) -> Result<Vec<bool>> {
         // Against everything kept from earlier blocks...
         let mut alive = vec![true; n_block as usize];
         if n_kept > 0 {
-            let nearest = distance::squared(&block, &kept_rows.f_narrow(0, 0, n_kept)?);
+            let nearest = distances::squared(&block, &kept_rows.f_narrow(0, 0, n_kept)?);
             let nearest = tensor::to_f32(&nearest.f_amin([-1i64].as_slice(), false)?)?;
             for (alive, d) in alive.iter_mut().zip(nearest) {
                 *alive = d >= limit;
             }
         }
         // ...then one by one within the block.
-        let own = tensor::to_f32(&distance::squared(&block, &block))?;
+        let own = tensor::to_f32(&distances::squared(&block, &block))?;
         let mut chosen: Vec<i64> = Vec::new();
         for i in 0..n_block as usize {
             let row = &own[i * n_block as usize..][..n_block as usize];
@@ -58,7 +59,7 @@ pub fn greedy(rows: &Tensor, min_distance: f64) -> Result<Vec<bool>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::{Purpose, Stream};
+    use crate::base::rng::{Purpose, Stream};
 
     #[test]
     fn blocks_agree_with_one_at_a_time() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Selection, Verdict, sort_by_confidence};
-use crate::label::Labelled;
+use crate::pate::label::Labelled;
 use crate::{Error, Result};
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 //! Papernot et al., "Semi-supervised Knowledge Transfer for Deep Learning from Private Training Data" (2017), section 2.1.
 
 use crate::data::SoftLabels;
-use crate::label::Labelled;
+use crate::pate::label::Labelled;
 use crate::{Error, Result};
 use serde::Serialize;
 

@@ -6,13 +6,14 @@ use artifact::{Access, AtomicFile, FileRecord};
 use tch::{Device, Kind, Tensor};
 use tensorfile::View;
 
-use crate::augment::Augmentation;
+use crate::base::rng::{Purpose, Stream};
+use crate::base::tensor;
+use crate::data::augment::Augmentation;
 use crate::data::{Images, Normalisation};
-use crate::generate::Draw;
 use crate::models::Encoder;
 use crate::nn::Pass;
-use crate::rng::{Purpose, Stream};
-use crate::{Error, Result, tensor};
+use crate::pate::generate::Draw;
+use crate::{Error, Result};
 
 /// Means and log-variances of latents, one row per encoded image.
 ///

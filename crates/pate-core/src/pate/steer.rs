@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
+use crate::Result;
+use crate::base::progress::{Progress, Silent};
+use crate::base::rng::{Purpose, Stream};
+use crate::base::{parallel, tensor};
 use crate::config::StartKind;
 use crate::data::Images;
-use crate::generate::decode;
 use crate::models::{Decoder, Teacher};
 use crate::nn::{Adam, Optimizer as _, Pass};
-use crate::progress::{Progress, Silent};
-use crate::rng::{Purpose, Stream};
-use crate::{Result, parallel, tensor};
+use crate::pate::generate::decode;
 
 /// How latents are steered.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

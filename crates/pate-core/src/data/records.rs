@@ -1,0 +1,88 @@
+use std::path::{Path, PathBuf};
+
+use artifact::FileRecord;
+
+use super::{ImageSpec, Images, Labels};
+use crate::base::tensor;
+use crate::{Error, Result};
+
+/// Whether data may leave the place where it is without a mechanism.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// Anybody may have it.
+    Public,
+    /// About people who did not agree to its publication.
+    Private,
+}
+
+/// Images with their labels. A clone has the same images in memory.
+#[derive(Clone)]
+pub struct Records {
+    /// `[n, c, h, w]` in `[0, 1]`.
+    pub images: Images,
+    /// One class per image.
+    pub labels: Labels,
+    /// Where it came from, for messages and reports.
+    pub name: String,
+    /// May it be shown?
+    pub privacy: Privacy,
+    /// Names of the classes, by number; empty where the numbers are the names.
+    pub class_names: Vec<String>,
+    /// Files that it was read from.
+    pub files: Vec<PathBuf>,
+    /// For a folder of images, in place of all its files: the folder, their size, and a hash of the list of their hashes.
+    pub listing: Option<FileRecord>,
+}
+
+impl Records {
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The file or folder that its images came from, for messages.
+    pub fn source(&self) -> &Path {
+        let listed = self.listing.as_ref().map(|record| record.path.as_path());
+        self.files.first().map(PathBuf::as_path).or(listed).unwrap_or(Path::new("the embedded images"))
+    }
+
+    /// Shape and classes.
+    pub fn spec(&self) -> ImageSpec {
+        self.images.spec(self.labels.classes())
+    }
+
+    /// What it was read from, with hashes, for reports.
+    ///
+    /// # Errors
+    /// A file that is not there any more.
+    pub fn inputs(&self) -> Result<Vec<FileRecord>> {
+        let files = self.files.iter().map(|path| FileRecord::of(path));
+        Ok(files.chain(self.listing.clone().map(Ok)).collect::<Result<_, artifact::Error>>()?)
+    }
+
+    /// The records at `rows`, in that order.
+    ///
+    /// # Errors
+    /// A row that does not exist.
+    pub fn select(&self, rows: &[i64]) -> Result<Self> {
+        let n = self.len() as i64;
+        if let Some(row) = rows.iter().find(|&&r| r < 0 || r >= n) {
+            return Err(Error::invalid(format!("{} has {n} records; there is no record {row}", self.name)));
+        }
+        let index = tensor::from_i64(rows);
+        Ok(Self {
+            images: Images::trusted(self.images.tensor().f_index_select(0, &index)?),
+            labels: self.labels.select(rows),
+            name: self.name.clone(),
+            privacy: self.privacy,
+            class_names: self.class_names.clone(),
+            files: self.files.clone(),
+            listing: self.listing.clone(),
+        })
+    }
+}
