@@ -17,7 +17,7 @@ use pate_core::models::{Decoder, Program, Teacher, UcStub};
 use pate_core::nn::Schedule;
 use pate_core::pate::generate::{self, LatentDraw, LatentPlan, LatentRng};
 use pate_core::pate::label;
-use pate_core::pate::select::diversity;
+use pate_core::pate::select::{Pixels, diversity};
 use pate_core::pate::steer::{self, SteeringPlan};
 use pate_core::train::NoCheckpoint;
 use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
@@ -171,7 +171,10 @@ pub(crate) fn steering(run: &Run<'_>) -> Result<Measured> {
 
 pub(crate) fn diversity(run: &Run<'_>) -> Result<Measured> {
     let rows = run.inputs.images("survivors.pt")?.flat();
-    let (seconds, keep) = run.timed(|| Ok(diversity::greedy(&rows, run.inputs.settings.min_distance)?))?;
+    let order: Vec<usize> = (0..rows.size()[0] as usize).collect();
+    let rows = Pixels::new(rows);
+    let (seconds, keep) =
+        run.timed(|| Ok(diversity::greedy(&rows, &order, run.inputs.settings.min_distance)?))?;
     let kept: Vec<i64> = (0..).zip(&keep).filter(|&(_, &keep)| keep).map(|(row, _)| row).collect();
     outputs::integers(run.out, "kept", &kept)?;
     Ok((seconds, json!({ "rows": keep.len(), "kept": kept.len() })))

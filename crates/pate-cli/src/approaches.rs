@@ -240,7 +240,7 @@ pub struct RealAgainstReal {
 
 /// Some rows of `n`, at most `most`, in a seeded order.
 fn some_rows(n: usize, most: usize, seed: u64, index: u64) -> Vec<i64> {
-    let mut rows = Stream::new(seed, Purpose::Combine, index).permutation(n);
+    let mut rows = Stream::new(seed, Purpose::Comparison, index).permutation(n);
     rows.truncate(most);
     rows
 }

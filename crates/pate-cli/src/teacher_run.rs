@@ -223,7 +223,7 @@ pub fn save(
     let samples_path = dir.join(SAMPLES);
     let labels_path = dir.join(LABELS);
     let samples = filtered.images.save(&samples_path, access)?;
-    let rows = filtered.labels.iter().zip(&filtered.confidences).enumerate();
+    let rows = filtered.answers.labels.iter().zip(&filtered.answers.confidences).enumerate();
     let labels = write_csv(
         &labels_path,
         access,
@@ -259,7 +259,8 @@ pub fn save(
     report.output(samples).output(labels);
     let soft_path = dir.join(SOFT_LABELS);
     if extras.soft_labels {
-        let soft = SoftLabels::new(&soft_path, filtered.probabilities.clone(), teacher.teacher.classes())?;
+        let soft =
+            SoftLabels::new(&soft_path, filtered.answers.probabilities.clone(), teacher.teacher.classes())?;
         report.output(soft.save(&soft_path, access)?);
     } else {
         // Those of an earlier run would be of other samples.
@@ -274,8 +275,8 @@ pub fn save(
         report.output(pictures::class_sheet(
             title,
             &filtered.images,
-            &filtered.labels,
-            Some(&filtered.confidences),
+            &filtered.answers.labels,
+            Some(&filtered.answers.confidences),
             12,
             &path,
             access,

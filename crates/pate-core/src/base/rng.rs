@@ -44,6 +44,8 @@ pub enum Purpose {
     Assignment,
     /// Rows of a combined data set.
     Combine,
+    /// Rows that stand for a data set where data sets are compared; the index is the set's.
+    Comparison,
     /// Images that tell what a program gives.
     Probe,
 }
@@ -63,6 +65,7 @@ impl Purpose {
             Self::Torch => "torch",
             Self::Assignment => "assignment",
             Self::Combine => "combine",
+            Self::Comparison => "comparison",
             Self::Probe => "probe",
         }
     }

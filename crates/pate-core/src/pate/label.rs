@@ -27,6 +27,21 @@ impl Labelled {
         self.confidences.extend(more.confidences);
         self.probabilities.extend(more.probabilities);
     }
+
+    /// The answers for the images at `rows`, which must exist, in that order.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let classes = self.probabilities.len() / self.labels.len().max(1);
+        Self {
+            labels: rows.iter().map(|&row| self.labels[row]).collect(),
+            confidences: rows.iter().map(|&row| self.confidences[row]).collect(),
+            probabilities: rows
+                .iter()
+                .flat_map(|&row| &self.probabilities[row * classes..(row + 1) * classes])
+                .copied()
+                .collect(),
+        }
+    }
 }
 
 /// Images that one processor core takes at once.

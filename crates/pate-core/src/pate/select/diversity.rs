@@ -2,36 +2,55 @@
 
 use tch::Tensor;
 
+use super::{Pixels, Selection, Verdict, sort_by_confidence};
 use crate::Result;
 use crate::base::parallel::OneThread;
 use crate::base::tensor;
 use crate::evaluate::distances;
+use crate::pate::label::Labelled;
 
 /// Samples decided at once; their distances to the kept ones are one matrix product.
 const BLOCK: i64 = 256;
 
-/// Greedy choice: a row is kept if its distance to every row kept before it is at least `min_distance`.
-///
-/// Returns one flag per row. Rows come most confident first.
-///
-/// # Shapes
-/// `rows` `[n, d]`, values in `[0, 1]`.
+/// Drops what lies too near to a more confident sample; the kept then stand most confident first, the lower row first among equals.
 ///
 /// # Errors
-/// Where `rows` is no matrix.
-pub fn greedy(rows: &Tensor, min_distance: f64) -> Result<Vec<bool>> {
+/// Where the pixels are no matrix.
+pub fn filter(
+    selection: &mut Selection,
+    labelled: &Labelled,
+    pixels: &Pixels,
+    min_distance: f64,
+) -> Result<()> {
+    let mut order = selection.kept().to_vec();
+    sort_by_confidence(&mut order, &labelled.confidences);
+    let keep = greedy(pixels, &order, min_distance)?;
+    let kept = order.iter().zip(keep).filter(|&(_, keep)| keep).map(|(&row, _)| row).collect();
+    selection.reorder(Verdict::Diversity, kept);
+    Ok(())
+}
+
+/// Greedy choice: a row of `order` is kept if its distance to every row kept before it is at least `min_distance`.
+///
+/// Returns one flag per entry of `order`.
+///
+/// # Shapes
+/// `pixels` `[n, d]`, values in `[0, 1]`.
+///
+/// # Errors
+/// Where `pixels` is no matrix.
+pub fn greedy(pixels: &Pixels, order: &[usize], min_distance: f64) -> Result<Vec<bool>> {
     let _guard = tch::no_grad_guard();
     let _threads = OneThread::hold();
-    let n = rows.size()[0];
     let limit = (min_distance * min_distance) as f32;
-    let mut keep = vec![false; n as usize];
-    let kept_rows = rows.f_empty_like()?;
+    let mut keep = vec![false; order.len()];
+    let mut kept_rows: Option<Tensor> = None;
     let mut n_kept = 0;
-    tensor::batches(n, BLOCK, |first, n_block| {
-        let block = rows.f_narrow(0, first, n_block)?;
+    tensor::batches(order.len() as i64, BLOCK, |first, n_block| {
+        let block = pixels.gather(&order[first as usize..(first + n_block) as usize])?;
         // Against everything kept from earlier blocks...
         let mut alive = vec![true; n_block as usize];
-        if n_kept > 0 {
+        if let Some(kept_rows) = &kept_rows {
             let nearest = distances::squared(&block, &kept_rows.f_narrow(0, 0, n_kept)?);
             let nearest = tensor::to_f32(&nearest.f_amin([-1i64].as_slice(), false)?)?;
             for (alive, d) in alive.iter_mut().zip(nearest) {
@@ -49,6 +68,9 @@ pub fn greedy(rows: &Tensor, min_distance: f64) -> Result<Vec<bool>> {
             }
         }
         let added = block.f_index_select(0, &tensor::from_i64(&chosen).f_to_device(block.device())?)?;
+        let room = [order.len() as i64, block.size()[1]];
+        let kept_rows =
+            kept_rows.get_or_insert_with(|| block.new_empty(room, (block.kind(), block.device())));
         kept_rows.f_narrow(0, n_kept, chosen.len() as i64)?.f_copy_(&added)?;
         n_kept += chosen.len() as i64;
         Ok(())
@@ -76,7 +98,8 @@ mod tests {
                 kept.push(i);
             }
         }
-        let flags = greedy(&rows, min_distance).unwrap();
+        let order: Vec<usize> = (0..900).collect();
+        let flags = greedy(&Pixels::new(rows), &order, min_distance).unwrap();
         let found: Vec<usize> = (0..900).filter(|&i| flags[i]).collect();
         assert!(kept.len() > 100 && kept.len() < 800, "{}", kept.len());
         assert_eq!(found, kept);

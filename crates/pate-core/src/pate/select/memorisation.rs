@@ -2,9 +2,8 @@
 
 use tch::Tensor;
 
-use super::{Selection, Verdict};
+use super::{Pixels, Selection, Verdict};
 use crate::Result;
-use crate::base::tensor;
 use crate::evaluate::distances;
 
 /// Keeps candidates whose Euclidean distance to the nearest private image is at least `min_distance`.
@@ -12,19 +11,17 @@ use crate::evaluate::distances;
 /// A heuristic against copies, no guarantee; it reads the shard.
 ///
 /// # Shapes
-/// `candidates` `[n, d]`, `shard_private` `[m, d]`, values in `[0, 1]`.
+/// `pixels` `[n, d]`, `shard_private` `[m, d]`, values in `[0, 1]`.
 ///
 /// # Errors
 /// Different image sizes, or an empty shard.
 pub fn filter(
     selection: &mut Selection,
-    candidates: &Tensor,
+    pixels: &Pixels,
     shard_private: &Tensor,
     min_distance: f64,
 ) -> Result<()> {
-    let kept: Vec<i64> = selection.kept().iter().map(|&c| c as i64).collect();
-    let rows = candidates.f_index_select(0, &tensor::from_i64(&kept))?;
-    let nearest = distances::nearest(&rows, shard_private)?;
+    let nearest = distances::nearest(&pixels.gather(selection.kept())?, shard_private)?;
     selection.retain(Verdict::Memorisation, |position, _| f64::from(nearest[position]) >= min_distance);
     Ok(())
 }

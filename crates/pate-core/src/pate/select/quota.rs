@@ -131,6 +131,6 @@ mod tests {
         let limits = Limits { max_per_class: Some(2), ..FREE };
         filter(&mut selection, &labelled, 2, &BTreeMap::new(), &limits);
         assert_eq!(selection.kept(), [3, 1, 2, 4]);
-        assert_eq!(selection.count(Verdict::Quota), 1);
+        assert_eq!(selection.count(0..5, Verdict::Quota), 1);
     }
 }

@@ -1,0 +1,28 @@
+use serde::Serialize;
+
+use crate::pate::select::confidence::Thresholds;
+use crate::pate::select::quota::Limits;
+use crate::pate::steer::SteeringPlan;
+
+/// Settings of the filters, all resolved.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FilterPlan {
+    /// Confidence by class.
+    pub thresholds: Thresholds,
+    /// Least distance to the shard; `None` or no shard: not checked.
+    pub min_memorisation_distance: Option<f64>,
+    /// Follow the shard's class proportions?
+    pub quota: bool,
+    /// Limits by class.
+    pub limits: Limits,
+    /// Least distance between two samples; `None`: not checked.
+    pub min_diversity_distance: Option<f64>,
+    /// Keep at most so many, the most confident.
+    pub target_samples: Option<usize>,
+    /// Steering for classes below the minimum; `None`: off.
+    pub steering: Option<SteeringPlan>,
+    /// Images labelled at once.
+    pub batch_size: usize,
+    /// Effective seed of steering.
+    pub seed: u64,
+}
