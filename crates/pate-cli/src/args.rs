@@ -1,17 +1,25 @@
-//! Argument groups: one per theme, so that a flag means the same in every binary.
+//! Groups of flags: one per theme, so that a flag means the same in every step.
 
 mod config;
+mod controls;
+mod data;
+mod decoder;
 mod filters;
 mod latents;
 mod reading;
-mod run;
+mod resume;
+mod shards;
 mod training;
 mod values;
 
 pub use config::{ConfigArgs, LoadedConfig};
+pub use controls::ControlArgs;
+pub use data::{MNIST_DIR, OrientationArg, PrivateDataArgs, PrivateDataset, PublicDataArgs, SHARD_INDICES};
+pub use decoder::DecoderOrigin;
 pub use filters::FilterArgs;
 pub use latents::{LatentArgs, RngArg};
 pub use reading::{ProgramArgs, ScaleArgs, ShardScaleArgs};
-pub use run::RunArgs;
+pub use resume::ResumeArgs;
+pub use shards::IndexArgs;
 pub use training::{SgdArgs, VaeArgs};
 pub use values::{check_ending, for_teacher, has_id, parse_bool, parse_path, word};

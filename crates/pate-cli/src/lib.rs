@@ -1,30 +1,20 @@
-//! What the binaries share: argument groups, the run context, progress, exit codes, and the writing of artefacts.
+//! The steps of the pipeline and what they share. A binary is five lines over a step of [`steps`].
 //!
-//! A binary parses its arguments into a plain struct, resolves them with the configuration into the settings of
-//! `pate-core`, calls it once, and saves what comes back. [`run`] does everything around that.
+//! Rooms, and a room uses only those above it in this list (`cargo xtask tidy` holds them to it):
+//!
+//! - [`run`]: from a command line to an exit code: the context of a run, its progress, its help;
+//! - [`args`]: groups of flags, one per theme, so that a flag means the same in every step;
+//! - [`settings`]: flags and configuration joined into the plans of `pate-core`;
+//! - [`files`]: what lies on disk: pools, data sets, teachers' folders, pictures, exports, the data card;
+//! - [`resume`]: work that goes on after a stop: checkpoints, and the loop over teachers;
+//! - [`steps`]: the steps, by family. No family uses another.
 
-pub mod approaches;
 pub mod args;
-mod bar;
-pub mod batch;
-pub mod batch_plan;
-pub mod card;
-pub mod checkpoint;
-mod context;
-pub mod controls;
-mod exit;
-pub mod exports;
-pub mod markdown;
-pub mod pictures;
-pub mod pool;
-pub mod provenance;
-pub mod public_data;
-pub mod teacher_run;
-pub mod teacher_training;
-pub mod teacher_vae;
-pub mod teacher_vae_batch;
-pub mod training;
+pub mod files;
+pub mod resume;
+pub mod run;
+pub mod settings;
+pub mod steps;
 
-pub use bar::StopOnly;
-pub use context::{Context, Step, run};
-pub use exit::Outcome;
+pub use run::run;
+pub use steps::STEPS;

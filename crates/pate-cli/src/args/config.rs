@@ -6,7 +6,7 @@ use clap::Args;
 use pate_core::config::{Config, DEFAULT_PATH};
 
 use super::parse_path;
-use crate::Context;
+use crate::run::Context;
 
 /// Where settings come from. Command line beats file beats built-in default.
 #[derive(Args, Clone, Debug)]

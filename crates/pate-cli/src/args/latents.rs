@@ -3,11 +3,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use pate_core::config::{AugmentationKind, GenerationConfig};
-use pate_core::data::augment::Geometry;
-use pate_core::pate::generate::{LatentBank, LatentPlan, LatentRng};
+use pate_core::pate::generate::{LatentBank, LatentRng};
 
 use super::{parse_path, word};
-use crate::training;
 
 /// How latents are drawn.
 #[derive(Args, Clone, Debug)]
@@ -23,15 +21,15 @@ pub struct LatentArgs {
 
     /// Share of a batch that mixes two latents, 0 to 1 [config: generation.latent_mixing_ratio]
     #[arg(long, value_name = "SHARE")]
-    latent_mixing: Option<f64>,
+    pub(crate) latent_mixing: Option<f64>,
 
     /// Standard deviation of the noise on latents [config: generation.latent_noise_scale]
     #[arg(long, value_name = "SIGMA")]
-    latent_noise: Option<f64>,
+    pub(crate) latent_noise: Option<f64>,
 
     /// Changes to decoded candidates before anybody labels them [config: generation.augmentation]
     #[arg(long, value_parser = word::<AugmentationKind>(), value_name = "KIND")]
-    augmentation: Option<AugmentationKind>,
+    pub(crate) augmentation: Option<AugmentationKind>,
 
     /// Draw latents from the posteriors of public images in this file (pretrain-decoder's latents.pt) in place of N(0, 1):
     /// fewer candidates that are no character [default: N(0, 1)]
@@ -77,24 +75,6 @@ impl LatentArgs {
             RngArg::Chacha => LatentRng::ChaCha,
             RngArg::Torch => LatentRng::Torch,
         }
-    }
-
-    /// The plan.
-    ///
-    /// # Errors
-    /// A share outside 0 to 1, or noise below 0.
-    pub fn plan(&self, config: &GenerationConfig) -> Result<LatentPlan> {
-        let mixing_ratio = self.latent_mixing.unwrap_or(config.latent_mixing_ratio);
-        let noise_scale = self.latent_noise.unwrap_or(config.latent_noise_scale);
-        if !(0.0..=1.0).contains(&mixing_ratio) {
-            bail!("--latent-mixing is {mixing_ratio}; it is a share from 0 to 1");
-        }
-        if !(noise_scale >= 0.0 && noise_scale.is_finite()) {
-            bail!("--latent-noise is {noise_scale}; it is a standard deviation, at least 0");
-        }
-        let kind = self.augmentation.unwrap_or(config.augmentation);
-        let augmentation = training::augmentation(kind, config.augmentation_strength, Geometry::DECODER);
-        Ok(LatentPlan { mixing_ratio, noise_scale, augmentation })
     }
 
     /// Checks the number of latents that was asked for against the decoder's.

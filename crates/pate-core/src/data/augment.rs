@@ -6,6 +6,7 @@ use tch::{Kind, Tensor};
 use crate::Result;
 use crate::base::rng::Stream;
 use crate::base::tensor;
+use crate::config::AugmentationKind;
 
 /// A kind of change, drawn anew for every image.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -18,6 +19,16 @@ pub enum Augmentation {
 }
 
 impl Augmentation {
+    /// The augmentation of a kind; `basic` differs by step.
+    pub fn of(kind: AugmentationKind, strength: f64, basic: Geometry) -> Option<Self> {
+        match kind {
+            AugmentationKind::None => None,
+            AugmentationKind::Basic => Some(Self::Basic(basic)),
+            AugmentationKind::Warp => Some(Self::Warp(Warp::new(strength, false))),
+            AugmentationKind::Handwriting => Some(Self::Warp(Warp::new(strength, true))),
+        }
+    }
+
     /// Changes `images`.
     ///
     /// # Shapes

@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use anyhow::bail;
 use artifact::{Access, AtomicFile, FileRecord, WorkId, layout};
-use clap::Args;
 use pate_core::train::{self, CheckpointStore};
 use serde_json::{Value, json};
 use tensorfile::{Array, View};
 
-use crate::{Context, training};
+use crate::run::Context;
+use crate::settings;
 
 /// A file that holds the state of one piece of work, and what the work is.
 ///
@@ -123,23 +123,13 @@ impl Checkpoint {
 
     /// Seconds that a training of [`ResumeArgs::checkpoint`] took, where all of it was done since `start`.
     pub fn seconds_since(&self, start: Instant) -> Option<f64> {
-        (!self.found).then(|| training::to_milliseconds(start.elapsed().as_secs_f64()))
+        (!self.found).then(|| settings::to_milliseconds(start.elapsed().as_secs_f64()))
     }
 
     /// Removes the file, once the work is done.
     pub fn remove(&self) {
         let _ = std::fs::remove_file(&self.path);
     }
-}
-
-/// Whether a training must go on.
-#[derive(Args, Clone, Copy, Debug)]
-#[command(next_help_heading = "Output")]
-pub struct ResumeArgs {
-    /// Refuse to start anew: go on from the checkpoint of a stopped training with the same inputs and settings. Without
-    /// this, it goes on where there is one
-    #[arg(long)]
-    resume: bool,
 }
 
 /// File that a training keeps its state in until it is done.

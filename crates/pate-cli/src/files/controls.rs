@@ -4,28 +4,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use clap::Args;
 use pate_core::base::progress::Silent;
 use pate_core::data::{Normalisation, Records};
 use pate_core::evaluate;
 use pate_core::models::UcStub;
 use serde::Serialize;
 
-use crate::Context;
 use crate::args::parse_path;
-
-/// Students to compare with.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Controls")]
-pub struct ControlArgs {
-    /// Weights of a student of the public data set and its own labels (train-student --public-control)
-    #[arg(long, value_name = "FILE", value_parser = parse_path)]
-    public_control_model: Option<PathBuf>,
-
-    /// Weights of a student of the same samples under that control's labels (train-student --relabel-with)
-    #[arg(long, value_name = "FILE", value_parser = parse_path)]
-    relabelled_control_model: Option<PathBuf>,
-}
+use crate::run::Context;
 
 /// A control's result on the same images.
 #[derive(Clone, Debug, Serialize)]

@@ -12,9 +12,11 @@ use pate_core::pate::generate;
 use pate_core::train::vae::{TrainedVae, VaePlan};
 use serde_json::{Value, json};
 
-use crate::args::{LoadedConfig, ShardScaleArgs, parse_path};
-use crate::public_data::{MNIST_DIR, SHARD_INDICES, mnist, shard_indices};
-use crate::{Context, pictures, training};
+use crate::args::{LoadedConfig, MNIST_DIR, SHARD_INDICES, ShardScaleArgs, parse_path};
+use crate::files::data_sets::{mnist, shard_indices};
+use crate::files::pictures;
+use crate::run::Context;
+use crate::settings;
 
 /// The report of a teacher's VAE. It is written last: where it is, all is.
 pub const REPORT: &str = layout::TRAINING_REPORT;
@@ -22,87 +24,6 @@ pub const REPORT: &str = layout::TRAINING_REPORT;
 /// All files of a teacher's folder that are written there.
 pub const OUTPUTS: [&str; 6] =
     [layout::DECODER, layout::VAE, layout::TRAINING_CURVES, "reconstructions.png", "samples.png", REPORT];
-
-/// Where shards come from that no file of their own holds.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Private data")]
-pub struct IndexArgs {
-    /// Rows of MNIST's training set by teacher, JSON
-    #[arg(long, value_name = "FILE", value_parser = parse_path, default_value = SHARD_INDICES)]
-    pub shard_indices: PathBuf,
-    /// Folder of MNIST, for --shard-indices
-    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR)]
-    pub mnist_data_dir: PathBuf,
-    #[command(flatten)]
-    pub(crate) scale: ShardScaleArgs,
-}
-
-/// Shards by row numbers in MNIST's training set. A clone has the same images in memory.
-#[derive(Clone)]
-pub struct IndexedShards {
-    records: Records,
-    indices: ShardIndices,
-    path: PathBuf,
-    files: Vec<FileRecord>,
-}
-
-impl IndexArgs {
-    /// On which scale shards are.
-    pub fn scale(&self) -> ShardScaleArgs {
-        self.scale
-    }
-
-    /// Reads MNIST and the indices.
-    ///
-    /// # Errors
-    /// A missing or damaged file, rows that do not exist.
-    pub fn load(&self) -> Result<IndexedShards> {
-        let records = mnist(&self.mnist_data_dir, Split::Train, self.scale.shard_scale)?;
-        let indices = shard_indices(&self.shard_indices, records.len())?;
-        let mut files = vec![FileRecord::of(&self.shard_indices)?];
-        files.extend(records.inputs()?);
-        Ok(IndexedShards { records, indices, path: self.shard_indices.clone(), files })
-    }
-}
-
-impl IndexedShards {
-    /// One teacher's shard.
-    ///
-    /// # Errors
-    /// A teacher that has none.
-    pub fn shard(&self, teacher_id: u64) -> Result<TeacherShard> {
-        let images = self.records.select(self.indices.rows(&self.path, teacher_id)?)?.images;
-        Ok(TeacherShard { images, files: self.files.clone() })
-    }
-}
-
-/// A teacher's private images.
-pub struct TeacherShard {
-    /// `[n, channels, height, width]`.
-    pub images: Images,
-    /// The files that they came from; the first one is what the report calls their source.
-    pub files: Vec<FileRecord>,
-}
-
-impl TeacherShard {
-    /// Reads `shard.pt`.
-    ///
-    /// # Errors
-    /// A file that cannot be used.
-    pub fn load(path: &Path, scale: ShardScaleArgs) -> Result<Self> {
-        let images = Shard::load(path, scale.rule()).context("cannot use the shard")?.images;
-        Ok(Self { images, files: vec![FileRecord::of(path)?] })
-    }
-
-    /// Checks that a VAE can take the images.
-    ///
-    /// # Errors
-    /// Names the file, and what fits.
-    pub fn check(&self) -> Result<()> {
-        let source = self.files.first().map_or(Path::new("the shard"), |file| &file.path);
-        Ok(Vae::check_images(source, self.images.spec(1))?)
-    }
-}
 
 /// A teacher's VAE and how it came about.
 pub struct TeacherVae<'a> {
@@ -151,13 +72,13 @@ impl TeacherVae<'_> {
         let full = models::save(network, &full_path, access)?;
         let plan = self.plan;
         report.field("teacher_id", self.teacher_id)?;
-        training::describe_vae_plan(&mut report, plan)?;
+        settings::describe_vae_plan(&mut report, plan)?;
         report
             .field("seed", plan.seed)?
             .field("shard_size", self.shard.images.len())?
             .field("shard_source", self.shard.files.first().map(|file| &file.path))?
             .field("use_augmentation", plan.augmentation.is_some())?;
-        training::describe_vae_losses(&mut report, &self.trained.history)?;
+        settings::describe_vae_losses(&mut report, &self.trained.history)?;
         report
             .field("decoder_path", &decoder_path)?
             .field("full_vae_path", &full_path)?

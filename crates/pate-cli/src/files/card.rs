@@ -9,9 +9,9 @@ use artifact::{FileRecord, Guarantee};
 use pate_core::pate::combine::MergeSummary;
 use serde_json::Value;
 
-use crate::exports::Format;
-use crate::markdown;
-use crate::provenance::{Decoder, Provenance};
+use crate::files::exports::Format;
+use crate::files::markdown;
+use crate::files::provenance::{Decoder, Provenance};
 
 /// What the card tells.
 pub struct Card<'a> {

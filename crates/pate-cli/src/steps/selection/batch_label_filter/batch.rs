@@ -17,48 +17,15 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use crate::Context;
-use crate::args::{FilterArgs, LatentArgs, LoadedConfig, ScaleArgs, ShardScaleArgs, for_teacher, has_id};
-use crate::pool::{self, DecoderOrigin, PoolOrigin};
-use crate::teacher_run::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, TeacherFiles};
+use crate::args::{
+    DecoderOrigin, FilterArgs, LatentArgs, LoadedConfig, ScaleArgs, ShardScaleArgs, for_teacher, has_id,
+};
+use crate::files::pool::{self, PoolOrigin};
+use crate::run::Context;
+use crate::steps::selection::one_teacher::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, TeacherFiles};
 
 /// The batch's report.
 pub const REPORT: &str = layout::BATCH_REPORT;
-
-/// What a batch's report says of its counts.
-pub const COUNTS_NOTE: &str = "done and skipped, and the teachers' status, are those of this run alone: one that went on after a stop \
-                               counts what was there already as skipped, where one that never stopped made it";
-
-/// What became of a teacher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// What it lacked was made now.
-    Done,
-    /// All of it was there already.
-    Skipped,
-    /// No candidate passed.
-    Empty,
-    /// It could not be done.
-    Failed,
-}
-
-impl Status {
-    /// The word for it in tables and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Skipped => "skipped",
-            Self::Empty => "empty",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl Serialize for Status {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
 
 /// A line of the batch's report.
 #[derive(Clone, Debug, Serialize)]
@@ -132,57 +99,6 @@ pub struct Batch<'a> {
     pub config: &'a LoadedConfig,
 }
 
-/// The teachers of a folder.
-pub struct Teachers {
-    /// Their `<id>/model.pth`, by id.
-    pub models: BTreeMap<u64, PathBuf>,
-    /// Folders of teachers without a model, and what they hold in its place.
-    pub without_model: Vec<String>,
-}
-
-impl Teachers {
-    /// Says which folders are left out, for want of a model.
-    pub fn say_what_is_left_out(&self, ctx: &Context) {
-        for left_out in &self.without_model {
-            ctx.say(&format!("left out, for it has no model.pth: {left_out}"));
-        }
-    }
-}
-
-/// The `<id>/model.pth` in `dir`, from `start_id` on, at most `limit`. An id may be spelt with zeros before it.
-///
-/// # Errors
-/// A folder that cannot be read or holds no teacher, two folders of one id, a model whose name has other letters.
-pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<Teachers> {
-    let mut teachers = Teachers { models: BTreeMap::new(), without_model: Vec::new() };
-    let folders = numbered_folders(dir, "").context("cannot use the teachers' folder")?;
-    for (id, folder) in folders.into_iter().filter(|(id, _)| *id >= start_id) {
-        let model = folder.join(layout::MODEL);
-        if model.is_file() {
-            teachers.models.insert(id, model);
-            continue;
-        }
-        let found = InPlace::of(&folder, layout::MODEL);
-        if matches!(found, InPlace::OtherCase(_)) {
-            let problem = format!("there is no model.pth in it: {found}");
-            return Err(pate_core::Error::content(&folder, problem, "give the model that name").into());
-        }
-        teachers.without_model.push(format!("{}: {found}", folder.display()));
-    }
-    if teachers.models.is_empty() {
-        let problem = match teachers.without_model.first() {
-            Some(first) => format!("none of its folders has a model.pth ({first})"),
-            None => format!("there is no <id>/model.pth in it with an id of {start_id} or more"),
-        };
-        let cure = "train teachers with train-teachers, or give --teachers-dir";
-        return Err(pate_core::Error::content(dir, problem, cure).into());
-    }
-    if let Some(limit) = limit {
-        teachers.models = teachers.models.into_iter().take(limit).collect();
-    }
-    Ok(teachers)
-}
-
 /// What is loaded once for all teachers.
 pub(crate) struct Shared {
     /// The pool made last, under its seed and round, for the next teacher of the same group.
@@ -234,7 +150,7 @@ impl Batch<'_> {
             let names: Vec<String> = ids.iter().take(MOST_POOLS).flat_map(name).collect();
             artifact::claim(CANDIDATES_DIR, dir, &names)?;
         }
-        let mut names = teacher_run::in_folders(ids, &teacher_run::OUTPUTS);
+        let mut names = in_folders(ids, &one_teacher::OUTPUTS);
         names.push(REPORT.to_owned());
         ctx.lock("--output-dir", &self.output_dir, &names)
     }
@@ -284,7 +200,7 @@ impl Batch<'_> {
     pub(crate) fn shared(&self) -> Result<Shared> {
         let pool = match &self.candidates {
             Some(path) if !has_id(path) => {
-                Some((path.clone(), teacher_run::load_pool(path, self.scale)?, FileRecord::of(path)?))
+                Some((path.clone(), one_teacher::load_pool(path, self.scale)?, FileRecord::of(path)?))
             }
             _ => None,
         };
@@ -323,7 +239,7 @@ impl Batch<'_> {
         let own_pool = match self.own_pool(teacher_id) {
             Some(path) => {
                 let record = FileRecord::of(&path)?;
-                Some((teacher_run::load_pool(&path, self.scale)?, record))
+                Some((one_teacher::load_pool(&path, self.scale)?, record))
             }
             None => None,
         };
@@ -336,7 +252,7 @@ impl Batch<'_> {
             (Some((.., record)), _) | (None, Some((_, record))) => json!(record.sha256),
             (None, None) => self.made_pool_identity(self.pool_seed(teacher_id, ctx), &files, spec)?,
         };
-        let work = teacher_run::work(
+        let work = one_teacher::work(
             &filters.plan,
             config,
             filters.soft_labels,
@@ -392,7 +308,7 @@ impl Batch<'_> {
             soft_labels: filters.soft_labels,
             picture: self.pictures,
         };
-        teacher_run::save(&filtered, &teacher, &dir, extras, ctx)?;
+        one_teacher::save(&filtered, &teacher, &dir, extras, ctx)?;
         Ok(result_of(teacher_id, &filtered))
     }
 
@@ -584,12 +500,12 @@ pub(crate) fn finished_here(
     pictures: bool,
 ) -> Option<TeacherResult> {
     finished(teacher_id, dir, work)
-        .filter(|result| !pictures || result.was_empty || dir.join(teacher_run::PICTURE).is_file())
+        .filter(|result| !pictures || result.was_empty || dir.join(layout::SELECTION_PICTURE).is_file())
 }
 
 /// The result of an earlier run, where it is whole.
 fn finished(teacher_id: u64, dir: &Path, work: &WorkId) -> Option<TeacherResult> {
-    let report = work.finished(&dir.join(teacher_run::REPORT))?.fields;
+    let report = work.finished(&dir.join(layout::SELECTION_REPORT))?.fields;
     let count = |name: &str| report.get(name)?.as_u64().map(|n| n as usize);
     let num_selected = count("num_selected")?;
     Some(TeacherResult {

@@ -9,11 +9,12 @@ use pate_core::config::{Config, StartKind};
 use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, SoftLabels, write_csv};
 use pate_core::models::{Decoder, Program, Scores, Teacher};
 use pate_core::pate::label_filter::{FilterInputs, FilterPlan, Filtered};
-
 use serde_json::json;
 
 use crate::args::{LoadedConfig, ScaleArgs};
-use crate::{Context, pictures, training};
+use crate::files::pictures;
+use crate::run::Context;
+use crate::settings;
 
 /// The files of one teacher.
 pub struct TeacherFiles {
@@ -74,18 +75,6 @@ pub const PICTURE: &str = layout::SELECTION_PICTURE;
 /// All files of a teacher's folder that are written there.
 pub const OUTPUTS: [&str; 5] = [SAMPLES, LABELS, SOFT_LABELS, REPORT, PICTURE];
 
-/// [`OUTPUTS`], or other names, in the `teacher_<id>` folders of these teachers, for [`Context::lock`].
-pub fn in_folders(ids: &[u64], names: &[&str]) -> Vec<String> {
-    let of = |folder: String| names.iter().map(move |name| format!("{folder}/{name}"));
-    if ids.len() > MOST_CLAIMED {
-        return of("teacher_*".to_owned()).collect();
-    }
-    ids.iter().flat_map(|&id| of(layout::teacher(id))).collect()
-}
-
-/// More teachers than these have their outputs claimed by a pattern.
-const MOST_CLAIMED: usize = 1000;
-
 impl LoadedTeacher {
     /// Loads the files; images must have the shape of `spec`.
     ///
@@ -98,7 +87,7 @@ impl LoadedTeacher {
         spec: ImageSpec,
         ctx: &Context,
     ) -> Result<Self> {
-        let normalisation = training::normalisation(&config.preprocessing)?;
+        let normalisation = settings::normalisation(&config.preprocessing)?;
         let teacher = Teacher::load(&files.model, spec, normalisation, files.program, ctx.device)
             .context("cannot use the teacher")?;
         let classes = teacher.classes();

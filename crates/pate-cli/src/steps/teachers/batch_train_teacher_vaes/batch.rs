@@ -14,10 +14,13 @@ use pate_core::train::vae::{self, GroupJob, TrainedVae, VaePlan};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::args::{LoadedConfig, VaeArgs};
-use crate::batch::Status;
-use crate::teacher_vae::{self, IndexArgs, IndexedShards, TeacherShard, TeacherVae};
-use crate::{Context, teacher_run, training};
+use crate::args::{IndexArgs, LoadedConfig, VaeArgs};
+use crate::files::{IndexedShards, TeacherShard};
+use crate::resume::Status;
+use crate::run::Context;
+use crate::settings;
+use crate::steps::selection::one_teacher;
+use crate::steps::teachers::teacher_vae::{self, TeacherVae};
 
 /// A line of the batch's report.
 #[derive(Clone, Debug, Serialize)]
@@ -84,7 +87,7 @@ impl VaeBatch<'_> {
             input_file::note(&path);
         });
         let ids: Vec<u64> = self.ids.clone().take(MOST_NOTED).collect();
-        ctx.lock_file("--out-dir", report, &teacher_run::in_folders(&ids, &teacher_vae::OUTPUTS))
+        ctx.lock_file("--out-dir", report, &in_folders(&ids, &teacher_vae::OUTPUTS))
     }
 
     /// Trains every teacher.
@@ -201,7 +204,7 @@ impl VaeBatch<'_> {
                     Ok(trained) => Work::Trained {
                         ready,
                         trained: Box::new(trained),
-                        seconds: training::to_milliseconds(seconds / group as f64),
+                        seconds: settings::to_milliseconds(seconds / group as f64),
                         group,
                     },
                     Err(pate_core::Error::Stopped) => return Err(pate_core::Error::Stopped),
@@ -228,8 +231,8 @@ impl VaeBatch<'_> {
         };
         shard.check()?;
         let (config, n) = (&self.config.config, shard.images.len());
-        let plan = training::teacher_vae_plan(&self.training, config, seed.wrapping_add(teacher_id), n);
-        let asked = training::teacher_vae_batch(&self.training, config);
+        let plan = settings::teacher_vae_plan(&self.training, config, seed.wrapping_add(teacher_id), n);
+        let asked = settings::teacher_vae_batch(&self.training, config);
         let lock = OutputLock::acquire(&dir, program)?;
         let work = teacher_vae::work(teacher_id, &shard, &plan)?;
         if !self.force

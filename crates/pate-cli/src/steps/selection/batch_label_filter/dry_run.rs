@@ -10,8 +10,9 @@ use pate_core::models::UcStub;
 use pate_core::pate::label_filter::FilterPlan;
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, finished_here};
-use crate::{Context, teacher_run};
+use super::batch::{Batch, finished_here};
+use crate::run::Context;
+use crate::steps::selection::one_teacher;
 
 /// Bytes of a sample's line in `labels.csv`, at most.
 const LABEL_LINE: u64 = 40;
@@ -85,7 +86,7 @@ impl Batch<'_> {
             teachers.iter().filter(|(_, intent)| *intent == Intent::Make).map(|(id, _)| *id).collect();
         let makes_pools = self.candidates.is_none();
         let first_pool = made.first().and_then(|id| self.own_pool(*id));
-        let first_pool = first_pool.map(|path| teacher_run::load_pool(&path, self.scale)).transpose()?;
+        let first_pool = first_pool.map(|path| one_teacher::load_pool(&path, self.scale)).transpose()?;
         let pool = shared.pool.as_ref().map(|(_, pool, _)| pool).or(first_pool.as_ref());
         let candidates = match pool {
             Some(pool) => pool.len(),
@@ -184,7 +185,7 @@ impl Batch<'_> {
             (None, None) => self.made_pool_identity(self.pool_seed(id, ctx), &files, self.drawn(&files)?)?,
         };
         let inputs = files.records(&plan)?;
-        let work = teacher_run::work(
+        let work = one_teacher::work(
             &plan,
             &self.config.config,
             filters.soft_labels,

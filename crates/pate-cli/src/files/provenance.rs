@@ -7,7 +7,7 @@ use artifact::{FileRecord, Guarantee, StoredReport, layout};
 use pate_core::pate::combine::TeacherSet;
 use serde_json::Value;
 
-use crate::teacher_run::REPORT;
+use crate::steps::selection::layout::SELECTION_REPORT;
 
 /// Fields of a teacher's report that add up.
 const COUNTS: [&str; 7] = [

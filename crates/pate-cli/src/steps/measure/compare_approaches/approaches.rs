@@ -19,8 +19,9 @@ use serde_json::Value;
 use tch::Tensor;
 
 use crate::args::ShardScaleArgs;
-use crate::provenance::Provenance;
-use crate::{Context, markdown};
+use crate::files::markdown;
+use crate::files::provenance::Provenance;
+use crate::run::Context;
 
 /// Images of a side whose moments make a Frechet distance, at most.
 const MOMENTS: usize = 10_000;

@@ -1,0 +1,6 @@
+//! Work that goes on after a stop.
+
+pub mod checkpoint;
+mod each_teacher;
+
+pub use each_teacher::{COUNTS_NOTE, Status};

@@ -1,0 +1,102 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, Parser};
+use clap_complete::Shell;
+use shell::{Exit, complain};
+
+use super::help::command;
+use super::{Context, Outcome, RunArgs, outcome};
+
+/// A step of the pipeline: its command line, and what it does.
+pub trait Step: Parser {
+    /// The seed where none is given.
+    const DEFAULT_SEED: u64 = 42;
+
+    /// Flags of shared groups, by their id, and the key of the configuration that each beats; a flag of one step alone has
+    /// `[config: section.key]` in its help instead. The help shows the key and its built-in value.
+    const KEYS: &[(&str, &str)] = &[];
+
+    /// Defaults, by id, that the flags' own help cannot have because other steps have others.
+    const DEFAULTS: &[(&str, &str)] = &[];
+
+    /// Whether a run reads nothing private where its report is public. Where one may, a public report says neither the command line, which
+    /// names private files, nor the time, which private work takes a part of.
+    const PUBLIC_WHERE_ITS_REPORT_IS: bool = false;
+
+    /// The group that every binary has.
+    fn run_args(&self) -> &RunArgs;
+
+    /// Does the step: opens the inputs, calls the method, writes the outputs.
+    ///
+    /// # Errors
+    /// Whatever keeps it from its end; the kind of the error decides the exit code.
+    fn run(&self, ctx: &Context) -> Result<Outcome>;
+}
+
+/// Parses the arguments, sets up the run, does the step, prints the error if there is one, and gives the exit code.
+pub fn run<S: Step>() -> ExitCode {
+    shell::start();
+    artifact::keep_inputs();
+    let args = match parse::<S>() {
+        Asked::Step(args) => args,
+        Asked::Completions(script) => return shell::print(&script, Exit::Done),
+    };
+    let verbose = args.run_args().verbose;
+    let result = Context::new::<S>(args.run_args()).and_then(|context| args.run(&context));
+    match result {
+        Ok(Outcome::Done) => Exit::Done.into(),
+        Ok(Outcome::No(reason)) => {
+            complain(&format!("result: {reason}"));
+            Exit::No.into()
+        }
+        Err(error) => {
+            // What was under way when it stopped is no fault of that.
+            match error.downcast_ref::<pate_core::Error>() {
+                Some(stopped @ pate_core::Error::Stopped) => complain(&format!("error: {stopped}")),
+                _ => complain(&format!("error: {error:#}")),
+            }
+            if verbose && let Some(pate_core::Error::Torch { full, .. }) = error.downcast_ref() {
+                full.lines().for_each(complain);
+            }
+            outcome::code(&error).into()
+        }
+    }
+}
+
+/// What a command line asks for.
+enum Asked<A> {
+    Step(A),
+    Completions(Vec<u8>),
+}
+
+/// [`Parser::parse`], with this step's defaults in the help, and shell completions where they are asked for.
+fn parse<A: Step>() -> Asked<A> {
+    let mut command = command::<A>();
+    let matches = command.get_matches_mut();
+    name_inputs(&command, &matches);
+    if let Some(&shell) = matches.get_one::<Shell>("completions") {
+        return Asked::Completions(shell::completions(&mut command, shell));
+    }
+    Asked::Step(A::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit()))
+}
+
+/// Every path that was given on the command line and is no output is an input: no output takes its place.
+fn name_inputs(command: &Command, matches: &ArgMatches) {
+    for arg in command.get_arguments().filter(|arg| arg.get_help_heading() != Some(OUTPUT)) {
+        let id = arg.get_id().as_str();
+        if matches.value_source(id) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        let flag = format!("--{}", arg.get_long().unwrap_or(id));
+        // An argument of another type names no file by itself.
+        for path in matches.try_get_many::<PathBuf>(id).ok().flatten().into_iter().flatten() {
+            artifact::name_input(&flag, path);
+        }
+    }
+}
+
+/// The help's heading over flags that name outputs.
+const OUTPUT: &str = "Output";

@@ -1,0 +1,25 @@
+//! Flags and configuration joined into the plans of `pate-core`: a flag beats a key, and a key the built-in value.
+
+mod classifier;
+mod filters;
+mod latents;
+mod vae;
+
+pub use classifier::{student_plan, teacher_plan};
+pub use filters::ResolvedFilters;
+pub use vae::{
+    TEACHER_VAE_DEFAULTS, TEACHER_VAE_KEYS, decoder_plan, describe_vae_losses, describe_vae_plan,
+    teacher_vae_batch, teacher_vae_plan,
+};
+
+use anyhow::Result;
+use pate_core::config::PreprocessingConfig;
+use pate_core::data::Normalisation;
+
+/// What networks see.
+///
+/// # Errors
+/// Means and deviations that do not fit each other.
+pub fn normalisation(config: &PreprocessingConfig) -> Result<Normalisation> {
+    Ok(Normalisation::new(&config.normalize_mean, &config.normalize_std)?)
+}
