@@ -10,7 +10,7 @@ use pate_core::evaluate;
 use pate_core::models::UcStub;
 use serde::Serialize;
 
-use crate::args::parse_path;
+use crate::args::ControlArgs;
 use crate::run::Context;
 
 /// A control's result on the same images.

@@ -1,61 +1,14 @@
-//! Which data set a step reads, public or private.
+//! Data sets that a step reads, public or private, and what its report says of them.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use artifact::{Input, Report};
-use clap::{Args, ValueEnum};
 use pate_core::data::{
-    Dataset, ImageSize, Orientation, Privacy, Records, Scale, ShardIndices, Split, Wanted, folders,
-    has_splits,
+    Dataset, ImageSize, Orientation, Privacy, Records, Scale, ShardIndices, Split, Wanted, folders, has_splits,
 };
 
-use crate::args::{ScaleArgs, parse_path};
-
-/// The public data set of a step.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Public data")]
-pub struct PublicDataArgs {
-    /// Folder of the data set: torchvision's layout, or the IDX files straight in it [default: EMNIST, KMNIST,
-    /// FashionMNIST or MNIST in wp3_d3.2_saferlearn/src/input-data; the digits need none]
-    #[arg(long, value_name = "DIR", value_parser = parse_path)]
-    data_root: Option<PathBuf>,
-
-    /// emnist, kmnist, fashion-mnist, mnist, digits (inside the program, so that nothing need be fetched), or public
-    /// images of your own in --data-root: idx (files named as MNIST's) or folders (<class>/*.png)
-    #[arg(long, value_name = "NAME", default_value_t = Dataset::Emnist)]
-    dataset: Dataset,
-
-    /// The same as --dataset kmnist
-    #[arg(long, conflicts_with = "dataset")]
-    use_kmnist: bool,
-
-    /// EMNIST's files hold every image transposed: upright turns them back, raw keeps them
-    #[arg(long, value_enum, default_value_t = OrientationArg::Upright)]
-    orientation: OrientationArg,
-
-    /// With --dataset folders: size that every image is brought to, one number of pixels or HEIGHTxWIDTH [default: the
-    /// images' own, which must all be the same]
-    #[arg(long, value_name = "SIZE")]
-    image_size: Option<ImageSize>,
-
-    #[command(flatten)]
-    pub(crate) scale: ScaleArgs,
-
-    /// The data set is private: what is made from it gets no guarantee and is readable by you alone. MNIST counts as
-    /// private, any other as public
-    #[arg(long)]
-    private_data: bool,
-}
-
-/// Names of orientations on command lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OrientationArg {
-    /// As people write.
-    Upright,
-    /// As they stand in the files.
-    Raw,
-}
+use crate::args::{OrientationArg, PrivateDataArgs, PrivateDataset, PublicDataArgs, ScaleArgs};
 
 impl PublicDataArgs {
     /// Which one.
@@ -144,32 +97,6 @@ fn refuse_size(size: Option<ImageSize>) -> Result<()> {
     }
 }
 
-/// The private data set of a step; its folder is the step's own argument.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Private data")]
-pub struct PrivateDataArgs {
-    /// What the data folder holds: mnist, or folders (<class>/*.png, or train/<class>/*.png and test/<class>/*.png)
-    #[arg(long, value_name = "NAME", value_enum, default_value_t = PrivateDataset::Mnist, hide_possible_values = true)]
-    dataset: PrivateDataset,
-
-    /// With --dataset folders: size that every image is brought to, one number of pixels or HEIGHTxWIDTH [default: the
-    /// images' own, which must all be the same]
-    #[arg(long, value_name = "SIZE")]
-    image_size: Option<ImageSize>,
-
-    #[command(flatten)]
-    scale: ScaleArgs,
-}
-
-/// Names of private data sets on command lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PrivateDataset {
-    /// MNIST.
-    Mnist,
-    /// A folder of images per class.
-    Folders,
-}
-
 impl PrivateDataArgs {
     /// Whether the data are folders of images.
     pub fn is_folders(&self) -> bool {
@@ -228,12 +155,6 @@ pub fn describe(report: &mut Report, records: &Records) -> Result<()> {
     }
     Ok(())
 }
-
-/// MNIST's folder where a PATE repository keeps it.
-pub const MNIST_DIR: &str = "wp3_d3.2_saferlearn/src/input-data/MNIST";
-
-/// `shard_indices.json` where a PATE repository keeps it.
-pub const SHARD_INDICES: &str = "wp3_d3.2_saferlearn/shard_indices.json";
 
 /// Shard indices, all of whose rows are among `n_records` records.
 ///

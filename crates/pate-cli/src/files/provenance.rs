@@ -7,8 +7,6 @@ use artifact::{FileRecord, Guarantee, StoredReport, layout};
 use pate_core::pate::combine::TeacherSet;
 use serde_json::Value;
 
-use crate::steps::selection::layout::SELECTION_REPORT;
-
 /// Fields of a teacher's report that add up.
 const COUNTS: [&str; 7] = [
     "num_generated",
@@ -61,7 +59,7 @@ impl Provenance {
     pub fn of(sets: &[TeacherSet], samples: &[FileRecord]) -> Self {
         let mut all = Self::default();
         for (set, record) in sets.iter().zip(samples) {
-            let path = set.samples_path.with_file_name(REPORT);
+            let path = set.samples_path.with_file_name(layout::SELECTION_REPORT);
             let report = StoredReport::read(&path).ok().flatten();
             let report = report.filter(|report| report.outputs.iter().any(|o| o.sha256 == record.sha256));
             match report {

@@ -12,8 +12,8 @@ use pate_core::train::{self, CheckpointStore};
 use serde_json::{Value, json};
 use tensorfile::{Array, View};
 
-use crate::run::Context;
-use crate::settings;
+use crate::args::ResumeArgs;
+use crate::run::{Context, to_milliseconds};
 
 /// A file that holds the state of one piece of work, and what the work is.
 ///
@@ -123,7 +123,7 @@ impl Checkpoint {
 
     /// Seconds that a training of [`ResumeArgs::checkpoint`] took, where all of it was done since `start`.
     pub fn seconds_since(&self, start: Instant) -> Option<f64> {
-        (!self.found).then(|| settings::to_milliseconds(start.elapsed().as_secs_f64()))
+        (!self.found).then(|| to_milliseconds(start.elapsed().as_secs_f64()))
     }
 
     /// Removes the file, once the work is done.

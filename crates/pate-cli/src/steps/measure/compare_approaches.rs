@@ -19,7 +19,7 @@ use pate_core::nn::Schedule;
 use pate_core::train::NoCheckpoint;
 use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
 
-use self::approaches::{self, Approach, Measured, Reference, Shards};
+use self::approaches::{Approach, Measured, Reference, Shards};
 use crate::args::{ConfigArgs, ShardScaleArgs, parse_path};
 use crate::files::{markdown, pictures};
 use crate::run::{Context, Outcome, RunArgs, Step};

@@ -13,7 +13,6 @@ use clap::Parser;
 use pate_core::data::{class_counts, write_csv};
 use pate_core::pate::combine::{self, MergePlan, Merged, TeacherSet};
 
-use super::one_teacher;
 use crate::args::parse_path;
 use crate::files::card::Card;
 use crate::files::exports::{Export, Format};

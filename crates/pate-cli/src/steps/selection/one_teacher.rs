@@ -17,7 +17,7 @@ use crate::run::Context;
 use crate::settings;
 
 /// The files of one teacher.
-pub struct TeacherFiles {
+pub(super) struct TeacherFiles {
     /// Its classifier.
     pub model: PathBuf,
     /// Its private images.
@@ -37,7 +37,7 @@ impl TeacherFiles {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn records(&self, plan: &FilterPlan) -> Result<Vec<FileRecord>> {
+    pub(super) fn records(&self, plan: &FilterPlan) -> Result<Vec<FileRecord>> {
         let decoder = self.decoder.as_ref().filter(|_| plan.steering.is_some());
         let named = [Some(&self.model), self.shard.as_ref(), self.metadata.as_ref(), decoder];
         Ok(named.into_iter().flatten().map(|path| FileRecord::of(path)).collect::<Result<_, _>>()?)
@@ -45,7 +45,7 @@ impl TeacherFiles {
 }
 
 /// A teacher ready to work.
-pub struct LoadedTeacher {
+pub(super) struct LoadedTeacher {
     teacher: Teacher,
     shard_private: Option<Images>,
     shard_counts: Option<BTreeMap<i64, u64>>,
@@ -55,32 +55,32 @@ pub struct LoadedTeacher {
 }
 
 /// Why nothing that a teacher had a hand in has a guarantee.
-pub const REASON: &str = "the teacher was trained on a private shard, and the memorisation check, the quota and the selection read it, \
+pub(super) const REASON: &str = "the teacher was trained on a private shard, and the memorisation check, the quota and the selection read it, \
     none of it through a privacy mechanism";
 
 /// For the shape of a pool: how many classes there are, the teacher's file tells.
-pub const ANY_CLASSES: i64 = 1;
+pub(super) const ANY_CLASSES: i64 = 1;
 
 /// Files that a teacher's folder holds when it is complete.
-pub const SAMPLES: &str = layout::SAMPLES;
+pub(super) const SAMPLES: &str = layout::SAMPLES;
 /// Labels of the samples.
-pub const LABELS: &str = layout::LABELS;
+pub(super) const LABELS: &str = layout::LABELS;
 /// Probabilities of all classes, where they are asked for.
-pub const SOFT_LABELS: &str = layout::SOFT_LABELS;
+pub(super) const SOFT_LABELS: &str = layout::SOFT_LABELS;
 /// The teacher's report.
-pub const REPORT: &str = layout::SELECTION_REPORT;
+pub(super) const REPORT: &str = layout::SELECTION_REPORT;
 /// The samples by class, for a look.
-pub const PICTURE: &str = layout::SELECTION_PICTURE;
+pub(super) const PICTURE: &str = layout::SELECTION_PICTURE;
 
 /// All files of a teacher's folder that are written there.
-pub const OUTPUTS: [&str; 5] = [SAMPLES, LABELS, SOFT_LABELS, REPORT, PICTURE];
+pub(super) const OUTPUTS: [&str; 5] = [SAMPLES, LABELS, SOFT_LABELS, REPORT, PICTURE];
 
 impl LoadedTeacher {
     /// Loads the files; images must have the shape of `spec`.
     ///
     /// # Errors
     /// A file that is missing, damaged or of another shape.
-    pub fn load(
+    pub(super) fn load(
         files: &TeacherFiles,
         config: &Config,
         plan: &FilterPlan,
@@ -131,7 +131,7 @@ impl LoadedTeacher {
     }
 
     /// What the filters may read.
-    pub fn filter_inputs(&self) -> FilterInputs<'_> {
+    pub(super) fn filter_inputs(&self) -> FilterInputs<'_> {
         FilterInputs {
             teacher: &self.teacher,
             shard_private: self.shard_private.as_ref(),
@@ -142,12 +142,12 @@ impl LoadedTeacher {
     }
 
     /// The files that were read, with hashes.
-    pub fn inputs(&self) -> &[FileRecord] {
+    pub(super) fn inputs(&self) -> &[FileRecord] {
         &self.inputs
     }
 
     /// What is switched off for want of a file, or of the pool's latents, for the user.
-    pub fn switched_off(&self, plan: &FilterPlan, latents: bool) -> Vec<String> {
+    pub(super) fn switched_off(&self, plan: &FilterPlan, latents: bool) -> Vec<String> {
         let mut off: Vec<String> = Vec::new();
         let classes = self.teacher.classes();
         for class in plan.thresholds.rare_classes.iter().filter(|class| **class >= classes) {
@@ -176,7 +176,7 @@ impl LoadedTeacher {
 }
 
 /// What goes into a teacher's report besides the summary.
-pub struct ReportExtras<'a> {
+pub(super) struct ReportExtras<'a> {
     /// The pool, as named.
     pub pool: Vec<FileRecord>,
     /// Path or paths of the pool, as the original's field has it.
@@ -199,7 +199,7 @@ pub struct ReportExtras<'a> {
 ///
 /// # Errors
 /// Where a file cannot be written.
-pub fn save(
+pub(super) fn save(
     filtered: &Filtered,
     teacher: &LoadedTeacher,
     dir: &Path,
@@ -278,7 +278,7 @@ pub fn save(
 ///
 /// # Errors
 /// Names the file, and what is wrong with it.
-pub fn load_pool(path: &Path, scale: ScaleArgs) -> Result<Images> {
+pub(super) fn load_pool(path: &Path, scale: ScaleArgs) -> Result<Images> {
     Images::load(path, scale.rule()).context("cannot use the candidates")
 }
 
@@ -286,7 +286,7 @@ pub fn load_pool(path: &Path, scale: ScaleArgs) -> Result<Images> {
 ///
 /// # Errors
 /// None in practice: all settings serialise.
-pub fn work(
+pub(super) fn work(
     plan: &FilterPlan,
     config: &Config,
     soft_labels: bool,

@@ -227,7 +227,7 @@ const REASON: &str = "labels are exact counts of the answers of teachers that we
 
 /// One vote: who is asked about what.
 struct Vote<'a> {
-    args: &'a Args,
+    args: &'a VoteLabel,
     images: &'a Images,
     normalisation: Normalisation,
     models: &'a [FileRecord],

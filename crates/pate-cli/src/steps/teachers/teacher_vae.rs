@@ -1,32 +1,30 @@
 //! One teacher's VAE, from its shard to files: what `train-teacher-vae` does once and `batch-train-teacher-vaes` for many.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use artifact::{Access, FINGERPRINT, FileRecord, Input, Report, WorkId, layout};
-use clap::Args;
 use pate_core::base::progress::Silent;
-use pate_core::data::{Images, Records, Shard, ShardIndices, Split};
-use pate_core::models::{self, Vae};
+use pate_core::models::{self};
 use pate_core::pate::generate;
 use pate_core::train::vae::{TrainedVae, VaePlan};
 use serde_json::{Value, json};
 
-use crate::args::{LoadedConfig, MNIST_DIR, SHARD_INDICES, ShardScaleArgs, parse_path};
-use crate::files::data_sets::{mnist, shard_indices};
+use crate::args::{LoadedConfig, ShardScaleArgs};
+use crate::files::TeacherShard;
 use crate::files::pictures;
 use crate::run::Context;
 use crate::settings;
 
 /// The report of a teacher's VAE. It is written last: where it is, all is.
-pub const REPORT: &str = layout::TRAINING_REPORT;
+pub(super) const REPORT: &str = layout::TRAINING_REPORT;
 
 /// All files of a teacher's folder that are written there.
-pub const OUTPUTS: [&str; 6] =
+pub(super) const OUTPUTS: [&str; 6] =
     [layout::DECODER, layout::VAE, layout::TRAINING_CURVES, "reconstructions.png", "samples.png", REPORT];
 
 /// A teacher's VAE and how it came about.
-pub struct TeacherVae<'a> {
+pub(super) struct TeacherVae<'a> {
     /// Which teacher.
     pub teacher_id: u64,
     /// What it learnt from.
@@ -46,13 +44,13 @@ pub struct TeacherVae<'a> {
 }
 
 /// Why a teacher's VAE, and all that it draws, has no guarantee.
-pub const REASON: &str = "the VAE was trained on a private shard without a privacy mechanism";
+pub(super) const REASON: &str = "the VAE was trained on a private shard without a privacy mechanism";
 
 /// What decides a teacher's VAE.
 ///
 /// # Errors
 /// Where the images cannot be read back.
-pub fn work(teacher_id: u64, shard: &TeacherShard, plan: &VaePlan) -> Result<WorkId> {
+pub(super) fn work(teacher_id: u64, shard: &TeacherShard, plan: &VaePlan) -> Result<WorkId> {
     let settings = json!({ "teacher_id": teacher_id, "plan": plan, "images": shard.images.tensor().size() });
     Ok(WorkId::new(&settings, [shard.images.sha256()?.as_str()])?)
 }
@@ -62,7 +60,7 @@ impl TeacherVae<'_> {
     ///
     /// # Errors
     /// Where a file cannot be written.
-    pub fn save(&self, dir: &Path, config: &LoadedConfig, ctx: &Context) -> Result<FileRecord> {
+    pub(super) fn save(&self, dir: &Path, config: &LoadedConfig, ctx: &Context) -> Result<FileRecord> {
         let mut report = Report::new();
         report.reads_private(REASON);
         let access = report.access();
@@ -114,6 +112,6 @@ impl TeacherVae<'_> {
 }
 
 /// The settings of a run with a checkpoint.
-pub fn settings(teacher_id: u64, plan: &VaePlan, scale: ShardScaleArgs) -> Value {
+pub(super) fn settings(teacher_id: u64, plan: &VaePlan, scale: ShardScaleArgs) -> Value {
     json!({ "plan": plan, "teacher_id": teacher_id, "scale": scale.rule() })
 }

@@ -19,7 +19,7 @@ use pate_core::nn::Schedule;
 use pate_core::train::classifier::ClassifierPlan;
 use serde_json::json;
 
-use self::job::{self, TeacherJob};
+use self::job::TeacherJob;
 use crate::args::{ConfigArgs, ControlArgs, MNIST_DIR, PrivateDataArgs, SgdArgs, parse_path, word};
 use crate::files::controls;
 use crate::files::data_sets::{self, shard_indices};

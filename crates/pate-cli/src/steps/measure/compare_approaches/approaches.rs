@@ -36,7 +36,7 @@ const SHOWN: usize = 12;
 
 /// A run folder to compare.
 #[derive(Clone, Debug)]
-pub struct Approach {
+pub(super) struct Approach {
     /// What the table calls it.
     pub name: String,
     /// Holds `teachers/teacher_<id>/` (or those folders themselves) and `student/evaluation_report.json`.
@@ -66,7 +66,7 @@ impl Approach {
     ///
     /// # Errors
     /// A folder that cannot be read, or none in it.
-    pub fn teachers(&self, classes: i64) -> Result<BTreeMap<u64, TeacherSet>> {
+    pub(super) fn teachers(&self, classes: i64) -> Result<BTreeMap<u64, TeacherSet>> {
         let dir = self.teachers_dir();
         let found = combine::find(&dir, 0, None, classes)
             .with_context(|| format!("cannot use the run folder of \"{}\"", self.name))?;
@@ -106,7 +106,7 @@ impl Approach {
 
 /// A student's test, from its report.
 #[derive(Clone, Debug, Serialize)]
-pub struct Student {
+pub(super) struct Student {
     /// Per cent right.
     pub overall_accuracy: f64,
     /// 95% Wilson interval.
@@ -119,7 +119,7 @@ pub struct Student {
 
 /// A control's test.
 #[derive(Clone, Debug, Serialize)]
-pub struct StrongestControl {
+pub(super) struct StrongestControl {
     /// Which one.
     pub name: String,
     /// Per cent right.
@@ -128,7 +128,7 @@ pub struct StrongestControl {
 
 /// What was measured of an approach. What could not be is null.
 #[derive(Clone, Debug, Serialize)]
-pub struct Measured {
+pub(super) struct Measured {
     /// What the table calls it.
     pub name: String,
     /// Its folder.
@@ -166,7 +166,7 @@ pub struct Measured {
 }
 
 /// The private shards of the teachers that are compared.
-pub struct Shards {
+pub(super) struct Shards {
     ids: Vec<u64>,
     images: Vec<Images>,
     labels: Vec<Option<Labels>>,
@@ -179,7 +179,7 @@ impl Shards {
     ///
     /// # Errors
     /// No ids, a shard that is missing, damaged, or of another shape than the first.
-    pub fn load(base: &Path, ids: &[u64], classes: i64, scale: ShardScaleArgs) -> Result<Self> {
+    pub(super) fn load(base: &Path, ids: &[u64], classes: i64, scale: ShardScaleArgs) -> Result<Self> {
         let (mut all, mut labels, mut files) = (Vec::<Images>::new(), Vec::new(), Vec::new());
         for id in ids {
             let dir = base.join(layout::teacher(*id));
@@ -205,18 +205,18 @@ impl Shards {
     }
 
     /// Shape of the images, and the number of classes.
-    pub fn spec(&self) -> ImageSpec {
+    pub(super) fn spec(&self) -> ImageSpec {
         self.images[0].spec(self.classes)
     }
 
     /// The files that were read.
-    pub fn files(&self) -> &[FileRecord] {
+    pub(super) fn files(&self) -> &[FileRecord] {
         &self.files
     }
 }
 
 /// The private shards, and what measures resemblance to them.
-pub struct Reference {
+pub(super) struct Reference {
     /// The shards.
     pub shards: Shards,
     network: Box<dyn Classifier>,
@@ -228,7 +228,7 @@ pub struct Reference {
 
 /// Numbers of the private images beside each other: what an approach could reach.
 #[derive(Clone, Debug, Serialize)]
-pub struct RealAgainstReal {
+pub(super) struct RealAgainstReal {
     /// Frechet distance of two halves.
     pub frechet_distance: f64,
     /// One half with respect to the other.
@@ -255,7 +255,7 @@ impl Reference {
     ///
     /// # Errors
     /// A network for images of another shape, or a stop.
-    pub fn new(
+    pub(super) fn new(
         shards: Shards,
         network: Box<dyn Classifier>,
         normalisation: Normalisation,
@@ -284,7 +284,7 @@ impl Reference {
     ///
     /// # Errors
     /// Too few images.
-    pub fn real_against_real(&self) -> Result<RealAgainstReal> {
+    pub(super) fn real_against_real(&self) -> Result<RealAgainstReal> {
         let n = self.features.size()[0];
         let order = some_rows(n as usize, n as usize, self.seed, 1);
         let (a, b) = order.split_at(order.len() / 2);
@@ -303,7 +303,7 @@ impl Reference {
     ///
     /// # Errors
     /// Samples that are damaged or of another shape, or a stop.
-    pub fn measure(
+    pub(super) fn measure(
         &self,
         approach: &Approach,
         sets: &BTreeMap<u64, TeacherSet>,
@@ -429,7 +429,7 @@ fn training_data(provenance: &Provenance) -> Vec<(String, Option<[u64; 2]>)> {
 
 /// A sample of some teachers each, and the nearest image of its shard.
 #[derive(Default)]
-pub struct Shown {
+pub(super) struct Shown {
     samples: Vec<Images>,
     nearest: Vec<Images>,
     captions: Vec<(String, String)>,
@@ -447,13 +447,13 @@ impl Shown {
 }
 
 /// A named row of a picture.
-pub type Row = (String, Vec<Sample>);
+pub(super) type Row = (String, Vec<Sample>);
 
 /// The images of all approaches, and two rows of them for each: samples, and what they are nearest to.
 ///
 /// # Errors
 /// No sample anywhere.
-pub fn sheet(all: &[(&str, Shown)]) -> Result<(Images, Vec<Row>)> {
+pub(super) fn sheet(all: &[(&str, Shown)]) -> Result<(Images, Vec<Row>)> {
     let mut images = Vec::new();
     let mut rows = Vec::new();
     let mut next = 0;
@@ -486,7 +486,7 @@ fn memory(of: impl Fn(&Memorisation) -> String) -> impl Fn(&Measured) -> String 
 }
 
 /// The comparison as a Markdown table, approaches side by side.
-pub fn table(all: &[Measured], real: &RealAgainstReal) -> String {
+pub(super) fn table(all: &[Measured], real: &RealAgainstReal) -> String {
     let number = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| "not measured".to_owned(), |v| format!("{v:.digits$}"))
     };

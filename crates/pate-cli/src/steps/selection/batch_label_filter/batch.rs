@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, OutputLock, WorkId, layout};
 use pate_core::base::progress::Progress;
-use pate_core::data::{ImageSize, ImageSpec, Images, InPlace, numbered_folders};
+use pate_core::data::{ImageSize, ImageSpec, Images};
 use pate_core::models::{Decoder, Program};
 use pate_core::pate::generate::{self, LatentBank, LatentDraw, LatentPlan, LatentRng};
 use pate_core::pate::label::{Labelled, label};
@@ -20,16 +20,18 @@ use tch::Tensor;
 use crate::args::{
     DecoderOrigin, FilterArgs, LatentArgs, LoadedConfig, ScaleArgs, ShardScaleArgs, for_teacher, has_id,
 };
+use crate::files::in_folders;
 use crate::files::pool::{self, PoolOrigin};
+use crate::resume::Status;
 use crate::run::Context;
 use crate::steps::selection::one_teacher::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, TeacherFiles};
 
 /// The batch's report.
-pub const REPORT: &str = layout::BATCH_REPORT;
+pub(super) const REPORT: &str = layout::BATCH_REPORT;
 
 /// A line of the batch's report.
 #[derive(Clone, Debug, Serialize)]
-pub struct TeacherResult {
+pub(super) struct TeacherResult {
     /// Which teacher.
     pub teacher_id: u64,
     /// What became of it.
@@ -48,13 +50,13 @@ pub struct TeacherResult {
 
 impl TeacherResult {
     /// Whether the batch's exit code should tell.
-    pub fn is_failed_or_empty(&self) -> bool {
+    pub(super) fn is_failed_or_empty(&self) -> bool {
         matches!(self.status, Status::Failed | Status::Empty) || self.was_empty
     }
 }
 
 /// Settings of a batch.
-pub struct Batch<'a> {
+pub(super) struct Batch<'a> {
     /// One pool for all, or one per teacher by `{id}`; `None`: pools are made.
     pub candidates: Option<PathBuf>,
     /// For pools and steering; may hold `{id}`.
@@ -120,7 +122,7 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// Values out of range.
-    pub fn check(&self, seed: u64) -> Result<()> {
+    pub(super) fn check(&self, seed: u64) -> Result<()> {
         self.filters.resolve(&self.config.config, seed)?;
         if self.rng == LatentRng::Torch && self.config.config.generation.generate_until_target_per_class {
             bail!("--rng torch makes one pool; set generation.generate_until_target_per_class to false");
@@ -132,7 +134,7 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// See [`Context::lock`].
-    pub fn lock(&self, ids: &[u64], ctx: &Context) -> Result<OutputLock> {
+    pub(super) fn lock(&self, ids: &[u64], ctx: &Context) -> Result<OutputLock> {
         for &id in ids {
             let files = self.files(id, true);
             let optional = [files.shard, files.metadata, files.decoder, self.own_pool(id)];
@@ -159,7 +161,7 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// A shared pool that cannot be used, or a stop.
-    pub fn run(&self, ids: &[u64], ctx: &Context) -> Result<Vec<TeacherResult>> {
+    pub(super) fn run(&self, ids: &[u64], ctx: &Context) -> Result<Vec<TeacherResult>> {
         let shared = self.shared()?;
         artifact::check_claims()?;
         let progress = ctx.progress();
@@ -520,7 +522,7 @@ fn finished(teacher_id: u64, dir: &Path, work: &WorkId) -> Option<TeacherResult>
 }
 
 /// The batch as a table.
-pub fn table(results: &[TeacherResult]) -> String {
+pub(super) fn table(results: &[TeacherResult]) -> String {
     let mut text = format!(
         "{:>8}  {:<8} {:>10} {:>8} {:>11}",
         "teacher", "status", "candidates", "samples", "confidence"

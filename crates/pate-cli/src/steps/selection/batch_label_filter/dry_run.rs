@@ -23,7 +23,7 @@ const PICTURE_BYTES: u64 = 100_000;
 
 /// What would become of a teacher.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Intent {
+pub(super) enum Intent {
     /// Its results are there, made from these inputs with these settings.
     Skip,
     /// Its samples would be made.
@@ -33,7 +33,7 @@ pub enum Intent {
 }
 
 /// What a batch would do.
-pub struct BatchPlan {
+pub(super) struct BatchPlan {
     /// Every teacher, by id.
     pub teachers: Vec<(u64, Intent)>,
     /// Candidates of a pool: the one for all, or that of the first teacher to be made.
@@ -71,7 +71,7 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// Settings that cannot be used, or a pool for all teachers that is not there.
-    pub fn plan(&self, ids: &[u64], ctx: &Context) -> Result<BatchPlan> {
+    pub(super) fn plan(&self, ids: &[u64], ctx: &Context) -> Result<BatchPlan> {
         let shared = self.shared()?;
         let filters = self.filters.resolve(&self.config.config, ctx.seed)?;
         let mut teachers = Vec::with_capacity(ids.len());
@@ -125,7 +125,7 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// Both figures, and what to do.
-    pub fn check_room(&self, ids: &[u64], ctx: &Context) -> Result<()> {
+    pub(super) fn check_room(&self, ids: &[u64], ctx: &Context) -> Result<()> {
         let Some(dir) = self.candidates_dir.as_ref().filter(|_| self.candidates.is_none()) else {
             return Ok(());
         };
@@ -140,7 +140,7 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// Both figures, and what to do.
-    pub fn check_planned_room(&self, plan: &BatchPlan) -> Result<()> {
+    pub(super) fn check_planned_room(&self, plan: &BatchPlan) -> Result<()> {
         let Some(dir) = &self.candidates_dir else { return Ok(()) };
         let cure = "give --discard-candidates, since seed and decoder make pools again, or --candidates-dir on another disk";
         Ok(check_space(dir, plan.pools_least, free_bytes(dir), cure)?)
@@ -210,7 +210,7 @@ fn classes_of(model: &Path) -> u64 {
 
 impl BatchPlan {
     /// Teachers whose files are not all there.
-    pub fn n_missing(&self) -> usize {
+    pub(super) fn n_missing(&self) -> usize {
         self.teachers.iter().filter(|(_, intent)| matches!(intent, Intent::Missing(_))).count()
     }
 
@@ -221,7 +221,7 @@ impl BatchPlan {
     }
 
     /// The plan as text. `free` is of the folder for results, and of that for pools where there is one.
-    pub fn text(&self, output: &Path, pools: Option<&Path>) -> String {
+    pub(super) fn text(&self, output: &Path, pools: Option<&Path>) -> String {
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "{name:<21}{value}");

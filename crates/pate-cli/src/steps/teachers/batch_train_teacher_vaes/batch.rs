@@ -15,16 +15,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::{IndexArgs, LoadedConfig, VaeArgs};
+use crate::files::in_folders;
 use crate::files::{IndexedShards, TeacherShard};
 use crate::resume::Status;
-use crate::run::Context;
+use crate::run::{Context, to_milliseconds};
 use crate::settings;
-use crate::steps::selection::one_teacher;
 use crate::steps::teachers::teacher_vae::{self, TeacherVae};
 
 /// A line of the batch's report.
 #[derive(Clone, Debug, Serialize)]
-pub struct VaeResult {
+pub(super) struct VaeResult {
     /// Which teacher.
     pub teacher_id: u64,
     /// What became of it.
@@ -40,7 +40,7 @@ pub struct VaeResult {
 }
 
 /// Settings of a batch.
-pub struct VaeBatch<'a> {
+pub(super) struct VaeBatch<'a> {
     /// Which teachers.
     pub ids: Range<u64>,
     /// `teacher_<id>/shard.pt`.
@@ -82,7 +82,7 @@ impl VaeBatch<'_> {
     ///
     /// # Errors
     /// See [`Context::lock_file`].
-    pub fn lock(&self, report: &Path, ctx: &Context) -> Result<OutputLock> {
+    pub(super) fn lock(&self, report: &Path, ctx: &Context) -> Result<OutputLock> {
         self.ids.clone().take(MOST_NOTED).filter_map(|id| self.shard_path(id)).for_each(|path| {
             input_file::note(&path);
         });
@@ -94,7 +94,7 @@ impl VaeBatch<'_> {
     ///
     /// # Errors
     /// A folder of shards that is not there, indices that cannot be used where a shard needs them, or a stop.
-    pub fn run(&self, ctx: &Context) -> Result<Vec<VaeResult>> {
+    pub(super) fn run(&self, ctx: &Context) -> Result<Vec<VaeResult>> {
         if let Some(base) = self.shard_base.as_ref().filter(|base| !base.is_dir()) {
             return Err(pate_core::Error::content(
                 base,
@@ -204,7 +204,7 @@ impl VaeBatch<'_> {
                     Ok(trained) => Work::Trained {
                         ready,
                         trained: Box::new(trained),
-                        seconds: settings::to_milliseconds(seconds / group as f64),
+                        seconds: to_milliseconds(seconds / group as f64),
                         group,
                     },
                     Err(pate_core::Error::Stopped) => return Err(pate_core::Error::Stopped),
@@ -327,7 +327,7 @@ impl Work {
 }
 
 /// The batch as a table.
-pub fn table(results: &[VaeResult]) -> String {
+pub(super) fn table(results: &[VaeResult]) -> String {
     let mut text =
         format!("{:>8}  {:<8} {:>8} {:>10} {:>9}", "teacher", "status", "images", "loss", "seconds");
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));

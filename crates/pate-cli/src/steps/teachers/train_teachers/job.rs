@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use tch::Device;
 
 /// A teacher to train.
-pub struct TeacherJob<'a> {
+pub(super) struct TeacherJob<'a> {
     /// Its number.
     pub teacher_id: u64,
     /// `<output-dir>/<id>/model.pth`.
@@ -30,7 +30,7 @@ pub struct TeacherJob<'a> {
 }
 
 /// The report beside a teacher's weights.
-pub const REPORT: &str = layout::TRAINING_REPORT;
+pub(super) const REPORT: &str = layout::TRAINING_REPORT;
 
 /// Images tested at once.
 const TEST_BATCH: usize = 64;
@@ -40,7 +40,7 @@ impl TeacherJob<'_> {
     ///
     /// # Errors
     /// Where training fails or a file cannot be written.
-    pub fn run(
+    pub(super) fn run(
         &self,
         train: &Records,
         test_set: Option<&Records>,
@@ -91,4 +91,4 @@ impl TeacherJob<'_> {
 }
 
 /// Why teachers have no guarantee.
-pub const REASON: &str = "teachers are trained on private shards without a privacy mechanism";
+pub(super) const REASON: &str = "teachers are trained on private shards without a privacy mechanism";
