@@ -144,11 +144,11 @@ evaluate-student:
 
 # What a budget of DP-SGD buys: the noise for an epsilon, after so many steps at a sampling rate.
 privacy-budget epsilon="1" q="0.01" steps="10000" delta="0.00001":
-    cargo run --quiet --release --package privacy-budget -- calibrate --epsilon {{epsilon}} --delta {{delta}} --q {{q}} --steps {{steps}}
+    cargo run --quiet --release --package tools --bin privacy-budget -- calibrate --epsilon {{epsilon}} --delta {{delta}} --q {{q}} --steps {{steps}}
 
 # Say what the combined samples are, and whether they are still what their report says
 inspect path="runs/pipeline/combined":
-    cargo run --quiet --release --package inspect -- {{path}}
+    cargo run --quiet --release --package tools --bin inspect -- {{path}}
 
 # Write shell completions of all programs into completions/
 completions:

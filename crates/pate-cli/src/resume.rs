@@ -3,4 +3,6 @@
 pub mod checkpoint;
 mod each_teacher;
 
-pub use each_teacher::{COUNTS_NOTE, Status};
+pub use each_teacher::{
+    COUNTS_NOTE, Details, OnFailure, Status, TeacherLine, cell, count, each_teacher, table,
+};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use artifact::{Input, Report};
 use pate_core::data::{
-    Dataset, ImageSize, Orientation, Privacy, Records, Scale, ShardIndices, Split, Wanted, folders, has_splits,
+    Dataset, ImageSize, Orientation, Privacy, Records, Scale, ShardIndices, Split, Wanted, folders,
+    has_splits,
 };
 
 use crate::args::{OrientationArg, PrivateDataArgs, PrivateDataset, PublicDataArgs, ScaleArgs};

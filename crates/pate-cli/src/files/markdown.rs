@@ -1,6 +1,6 @@
 //! Text that no program of this project wrote, inside Markdown: names off a command line, reasons and data sets out of reports.
 
-use shell::one_line;
+use program::one_line;
 
 /// Longer texts are cut.
 const LONGEST: usize = 2000;

@@ -33,10 +33,8 @@ pub struct RunArgs {
     #[arg(short, long)]
     pub verbose: bool,
 
-    /// Print the completions of this program for a shell, and do nothing else
-    // Read before the struct is filled, since other flags may be required.
-    #[arg(long, value_name = "SHELL", exclusive = true)]
-    completions: Option<clap_complete::Shell>,
+    #[command(flatten)]
+    completions: program::CompletionsArgs,
 }
 
 impl RunArgs {

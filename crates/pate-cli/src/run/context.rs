@@ -33,7 +33,7 @@ pub struct Context {
 impl Context {
     pub(super) fn new<A: Step>(args: &RunArgs) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        shell::listen(Arc::clone(&stop), artifact::abandon).context("cannot listen to Ctrl-C")?;
+        program::listen(Arc::clone(&stop), artifact::abandon).context("cannot listen to Ctrl-C")?;
         let bar = Bar::new(args.quiet, stop);
         let device = args.device(&bar)?;
         let threads = args.threads();

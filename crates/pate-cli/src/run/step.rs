@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Parser};
-use clap_complete::Shell;
-use shell::{Exit, complain};
+use pate_core::Error;
+use program::{Exit, complain};
 
 use super::help::command;
 use super::{Context, Outcome, RunArgs, outcome};
@@ -38,12 +38,15 @@ pub trait Step: Parser {
 
 /// Parses the arguments, sets up the run, does the step, prints the error if there is one, and gives the exit code.
 pub fn run<S: Step>() -> ExitCode {
-    shell::start();
+    program::start();
     artifact::keep_inputs();
-    let args = match parse::<S>() {
-        Asked::Step(args) => args,
-        Asked::Completions(script) => return shell::print(&script, Exit::Done),
+    let mut command = command::<S>();
+    let matches = match program::matches(&mut command) {
+        Ok(matches) => matches,
+        Err(done) => return done,
     };
+    name_inputs(&command, &matches);
+    let args = S::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
     let verbose = args.run_args().verbose;
     let result = Context::new::<S>(args.run_args()).and_then(|context| args.run(&context));
     match result {
@@ -54,33 +57,20 @@ pub fn run<S: Step>() -> ExitCode {
         }
         Err(error) => {
             // What was under way when it stopped is no fault of that.
-            match error.downcast_ref::<pate_core::Error>() {
-                Some(stopped @ pate_core::Error::Stopped) => complain(&format!("error: {stopped}")),
-                _ => complain(&format!("error: {error:#}")),
-            }
-            if verbose && let Some(pate_core::Error::Torch { full, .. }) = error.downcast_ref() {
+            let stopped = error.downcast_ref::<Error>().filter(|error| matches!(error, Error::Stopped));
+            let code = match stopped {
+                Some(stopped) => {
+                    complain(&format!("error: {stopped}"));
+                    Exit::Stopped.into()
+                }
+                None => program::fail(&error, outcome::exit_of),
+            };
+            if verbose && let Some(Error::Torch { full, .. }) = error.downcast_ref() {
                 full.lines().for_each(complain);
             }
-            outcome::code(&error).into()
+            code
         }
     }
-}
-
-/// What a command line asks for.
-enum Asked<A> {
-    Step(A),
-    Completions(Vec<u8>),
-}
-
-/// [`Parser::parse`], with this step's defaults in the help, and shell completions where they are asked for.
-fn parse<A: Step>() -> Asked<A> {
-    let mut command = command::<A>();
-    let matches = command.get_matches_mut();
-    name_inputs(&command, &matches);
-    if let Some(&shell) = matches.get_one::<Shell>("completions") {
-        return Asked::Completions(shell::completions(&mut command, shell));
-    }
-    Asked::Step(A::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit()))
 }
 
 /// Every path that was given on the command line and is no output is an input: no output takes its place.

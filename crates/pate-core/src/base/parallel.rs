@@ -115,13 +115,13 @@ pub fn batches<W: Send, T: Send>(
 ///
 /// # Errors
 /// As [`batches`].
-pub fn jobs<W: Send, T: Send>(
+pub fn jobs<W: Send, T: Send, E: From<Error>>(
     count: usize,
     mut workers: Vec<W>,
     progress: &dyn Progress,
     body: impl Fn(&mut W, usize) -> Result<T> + Sync,
-    mut take: impl FnMut(usize, T) -> Result<()>,
-) -> Result<()> {
+    mut take: impl FnMut(usize, T) -> Result<(), E>,
+) -> Result<(), E> {
     match &mut workers[..] {
         [worker, rest @ ..] if rest.is_empty() || count < 2 => {
             for job in 0..count {
@@ -130,14 +130,24 @@ pub fn jobs<W: Send, T: Send>(
             }
             Ok(())
         }
-        _ => batches(
-            count as i64,
-            1,
-            workers,
-            progress,
-            |worker, job, _| body(worker, job as usize),
-            |job, _, result| take(job as usize, result),
-        ),
+        _ => {
+            let mut failed = None;
+            let taken = batches(
+                count as i64,
+                1,
+                workers,
+                progress,
+                |worker, job, _| body(worker, job as usize),
+                |job, _, result| {
+                    take(job as usize, result).map_err(|error| {
+                        // Any error ends the batches; the caller's own is given back below.
+                        failed = Some(error);
+                        Error::Stopped
+                    })
+                },
+            );
+            taken.map_err(|error| failed.unwrap_or_else(|| error.into()))
+        }
     }
 }
 
@@ -212,7 +222,7 @@ mod tests {
             let mut seen = Vec::new();
             let threads = tch::get_num_threads();
             let body = |(): &mut (), job: usize| Ok((job * 3, tch::get_num_threads()));
-            jobs(7, vec![(); workers], &Silent, body, |job, value| {
+            jobs::<_, _, Error>(7, vec![(); workers], &Silent, body, |job, value| {
                 seen.push((job, value.0));
                 assert_eq!(value.1, if workers == 1 { threads } else { 1 });
                 Ok(())

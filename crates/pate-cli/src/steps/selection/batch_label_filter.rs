@@ -13,14 +13,14 @@ use artifact::{FileRecord, Report, layout};
 use clap::Parser;
 use pate_core::data::ImageSize;
 
-use self::batch::{Batch, REPORT, table};
+use self::batch::{Batch, REPORT, is_failed_or_empty};
 use super::one_teacher;
 use crate::args::{
     ConfigArgs, DecoderOrigin, FilterArgs, LatentArgs, ProgramArgs, ScaleArgs, ShardScaleArgs, parse_bool,
     parse_path,
 };
 use crate::files::find_teachers;
-use crate::resume::{COUNTS_NOTE, Status};
+use crate::resume::{COUNTS_NOTE, Status, count, table};
 use crate::run::{Context, Outcome, RunArgs, Step};
 
 /// Label and filter for many teachers
@@ -162,23 +162,23 @@ impl Step for BatchLabelFilter {
         }
         batch.check_room(&ids, ctx)?;
         let _lock = batch.lock(&ids, ctx)?;
-        let results = batch.run(&ids, ctx)?;
+        let lines = batch.run(&ids, ctx)?;
 
         let mut report = Report::new();
         report.reads_private(one_teacher::REASON);
-        let count = |status: Status| results.iter().filter(|r| r.status == status).count();
+        let count = |status| count(&lines, status);
         report
-            .field("num_teachers", results.len())?
+            .field("num_teachers", lines.len())?
             .field("folders_without_model", &teachers.without_model)?
             .field("done", count(Status::Done))?
             .field("skipped", count(Status::Skipped))?
             .field("empty", count(Status::Empty))?
             .field("failed", count(Status::Failed))?
-            .field("total_samples", results.iter().map(|r| r.num_selected).sum::<usize>())?
-            .field("teachers", &results)?;
+            .field("total_samples", lines.iter().map(|line| line.details.num_selected).sum::<usize>())?
+            .field("teachers", &lines)?;
         loaded.describe(&mut report)?;
-        for result in &results {
-            let dir = self.output_dir.join(layout::teacher(result.teacher_id));
+        for line in &lines {
+            let dir = self.output_dir.join(layout::teacher(line.teacher_id));
             for path in [dir.join(layout::SAMPLES), dir.join(layout::LABELS)] {
                 if path.is_file() {
                     report.output(FileRecord::of_output(&path)?);
@@ -187,10 +187,10 @@ impl Step for BatchLabelFilter {
         }
         report.field("counts_note", COUNTS_NOTE)?;
         ctx.write_report(&report, &self.output_dir.join(REPORT))?;
-        ctx.print(&table(&results))?;
-        let bad = results.iter().filter(|r| r.is_failed_or_empty()).count();
+        ctx.print(&table(&lines))?;
+        let bad = lines.iter().filter(|line| is_failed_or_empty(line)).count();
         if bad > 0 {
-            return Ok(Outcome::No(format!("{bad} of {} teachers failed or came out empty", results.len())));
+            return Ok(Outcome::No(format!("{bad} of {} teachers failed or came out empty", lines.len())));
         }
         Ok(Outcome::Done)
     }

@@ -12,10 +12,10 @@ use artifact::{FileRecord, Report, layout};
 use clap::Parser;
 use tch::Device;
 
-use self::batch::{VaeBatch, table};
+use self::batch::VaeBatch;
 use super::teacher_vae;
 use crate::args::{ConfigArgs, IndexArgs, VaeArgs, parse_path};
-use crate::resume::{COUNTS_NOTE, Status};
+use crate::resume::{COUNTS_NOTE, Status, count, table};
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings;
 
@@ -94,12 +94,12 @@ impl Step for BatchTrainTeacherVaes {
         };
         let report_path = self.out_dir.join(format!("batch_report_{}-{}.json", self.start_id, end - 1));
         let _lock = batch.lock(&report_path, ctx)?;
-        let results = batch.run(ctx)?;
+        let lines = batch.run(ctx)?;
         let mut report = Report::new();
         report.reads_private(teacher_vae::REASON);
-        let count = |status: Status| results.iter().filter(|r| r.status == status).count();
+        let count = |status| count(&lines, status);
         report
-            .field("num_teachers", results.len())?
+            .field("num_teachers", lines.len())?
             .field("start_id", self.start_id)?
             .field("done", count(Status::Done))?
             .field("skipped", count(Status::Skipped))?
@@ -107,19 +107,19 @@ impl Step for BatchTrainTeacherVaes {
             .field("group_size", batch.group_size)?
             .field("seed", ctx.seed)?
             .field("counts_note", COUNTS_NOTE)?
-            .field("teachers", &results)?;
+            .field("teachers", &lines)?;
         loaded.describe(&mut report)?;
-        for result in results.iter().filter(|result| result.status != Status::Failed) {
-            let dir = self.out_dir.join(layout::teacher(result.teacher_id));
+        for line in lines.iter().filter(|line| line.status != Status::Failed) {
+            let dir = self.out_dir.join(layout::teacher(line.teacher_id));
             for name in [layout::DECODER, layout::VAE] {
                 report.output(FileRecord::of_output(&dir.join(name))?);
             }
         }
         ctx.write_report(&report, &report_path)?;
-        ctx.print(&table(&results))?;
+        ctx.print(&table(&lines))?;
         match count(Status::Failed) {
             0 => Ok(Outcome::Done),
-            n => Ok(Outcome::No(format!("{n} of {} teachers failed", results.len()))),
+            n => Ok(Outcome::No(format!("{n} of {} teachers failed", lines.len()))),
         }
     }
 }

@@ -13,16 +13,16 @@ use clap::Parser;
 use pate_core::base::parallel;
 use pate_core::config::OptimizerKind;
 use pate_core::data::{Assignment, Records, ShardIndices, Split};
-use pate_core::evaluate::ClassifierScore;
 use pate_core::models;
 use pate_core::nn::Schedule;
 use pate_core::train::classifier::ClassifierPlan;
 use serde_json::json;
 
-use self::job::TeacherJob;
+use self::job::{TeacherJob, Trained};
 use crate::args::{ConfigArgs, ControlArgs, MNIST_DIR, PrivateDataArgs, SgdArgs, parse_path, word};
 use crate::files::controls;
 use crate::files::data_sets::{self, shard_indices};
+use crate::resume::{OnFailure, TeacherLine, each_teacher};
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings;
 
@@ -152,64 +152,44 @@ impl Step for TrainTeachers {
         let mut report = Report::new();
         report.reads_private(job::REASON);
         let envelope = ctx.envelope_of(report.guarantee());
-        let mut entries = Vec::new();
-        let mut accuracies = Vec::new();
-        let progress = ctx.progress();
-        progress.start("teacher", n_models);
         let indices_path = self.shard_indices.as_ref().unwrap_or(&self.save_shards);
         let paths = |teacher_id: u64| self.output_dir.join(teacher_id.to_string()).join(layout::MODEL);
+        let ids: Vec<u64> = (self.start_id..end_id).collect();
+        let each: Vec<&[u64]> = ids.chunks(1).collect();
         // Every core trains another teacher: the parts of one teacher's small batches would wait for each other.
-        let n_workers = parallel::workers(ctx.device).min(n_models as usize);
+        let n_workers = parallel::workers(ctx.device).min(ids.len());
         let workers = (0..n_workers).map(|_| (train.clone(), test.clone())).collect();
         let (device, seed, watch) = (ctx.device, ctx.seed, ctx.watch());
-        let job = |(train, test): &mut (Records, Option<Records>), at: usize| {
-            let teacher_id = self.start_id + at as u64;
-            let work = || {
-                let rows = indices.rows(indices_path, teacher_id)?;
-                let plan = ClassifierPlan { seed: seed.wrapping_add(teacher_id), ..plan.clone() };
-                let path = &paths(teacher_id);
-                let (force, envelope) = (self.force, &envelope);
-                let job = TeacherJob { teacher_id, path, rows, plan: &plan, force, envelope };
-                let (score, kept) = job.run(train, test.as_ref(), device, &watch)?;
-                Ok((score, kept, rows.len()))
-            };
-            Ok(work())
+        let train_one = |train: &Records, test: Option<&Records>, teacher_id: u64| {
+            let rows = indices.rows(indices_path, teacher_id)?;
+            let plan = ClassifierPlan { seed: seed.wrapping_add(teacher_id), ..plan.clone() };
+            let path = &paths(teacher_id);
+            TeacherJob { teacher_id, path, rows, plan: &plan, force: self.force, envelope: &envelope }
+                .run(train, test, device, &watch)
         };
-        let mut failed: Option<anyhow::Error> = None;
-        parallel::jobs(n_models as usize, workers, &watch, job, |at, trained: Result<_>| {
-            let teacher_id = self.start_id + at as u64;
-            let (score, kept, shard_size) = match trained {
-                Ok(trained) => trained,
-                Err(error) => {
-                    failed = Some(error);
-                    // The first failure ends the run; what it was, the caller tells.
-                    return Err(pate_core::Error::Stopped);
-                }
-            };
-            let score: Option<ClassifierScore> = score;
-            let note = match &score {
-                Some(score) => {
-                    format!("teacher {teacher_id}: {:.2}% of the test images", score.overall_accuracy)
-                }
-                None => format!("teacher {teacher_id}: not tested"),
-            };
-            progress.advance(1, &if kept { format!("{note} (kept)") } else { note });
-            accuracies.extend(score.as_ref().map(|score| score.overall_accuracy));
-            entries.push(json!({
-                "teacher_id": teacher_id,
-                "shard_size": shard_size,
-                "test_accuracy": score.as_ref().map(|score| score.overall_accuracy),
-                "test_loss": score.as_ref().map(|score| score.average_loss),
-                "seed": seed.wrapping_add(teacher_id),
-                "model_path": paths(teacher_id),
-            }));
-            Ok(())
-        })
-        .map_err(|error| failed.take().unwrap_or_else(|| error.into()))?;
+        let make = |(train, test): &mut (Records, Option<Records>), ids: &[u64]| {
+            Ok(ids.iter().map(|&id| (id, train_one(train, test.as_ref(), id))).collect())
+        };
+        // Teachers of one run belong together: one that cannot be trained ends it.
+        let lines = each_teacher(&each, workers, OnFailure::End, ctx, make, |id, (status, details)| {
+            Ok(TeacherLine::new(id, status, details))
+        })?;
+        let accuracies: Vec<f64> = lines.iter().filter_map(|line| line.details.test_accuracy).collect();
+        let entry = |line: &TeacherLine<Trained>| {
+            let (id, trained) = (line.teacher_id, &line.details);
+            json!({
+                "teacher_id": id,
+                "shard_size": trained.shard_size,
+                "test_accuracy": trained.test_accuracy,
+                "test_loss": trained.test_loss,
+                "seed": seed.wrapping_add(id),
+                "model_path": paths(id),
+            })
+        };
+        let entries: Vec<_> = lines.iter().map(entry).collect();
         for teacher_id in self.start_id..end_id {
             report.output(FileRecord::of_output(&paths(teacher_id))?);
         }
-        progress.finish();
         let mean = (!accuracies.is_empty()).then(|| accuracies.iter().sum::<f64>() / accuracies.len() as f64);
         let controls = match &test {
             Some(test) => self.controls.measure(test, &plan.normalisation, ctx)?,

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -13,7 +12,7 @@ use pate_core::models::{Decoder, Program};
 use pate_core::pate::generate::{self, LatentBank, LatentDraw, LatentPlan, LatentRng};
 use pate_core::pate::label::{Labelled, label};
 use pate_core::pate::label_filter::{self, FilterInputs, FilterPlan, Filtered};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tch::Tensor;
 
@@ -22,20 +21,16 @@ use crate::args::{
 };
 use crate::files::in_folders;
 use crate::files::pool::{self, PoolOrigin};
-use crate::resume::Status;
+use crate::resume::{Details, OnFailure, Status, TeacherLine, cell, each_teacher};
 use crate::run::Context;
 use crate::steps::selection::one_teacher::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, TeacherFiles};
 
 /// The batch's report.
 pub(super) const REPORT: &str = layout::BATCH_REPORT;
 
-/// A line of the batch's report.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct TeacherResult {
-    /// Which teacher.
-    pub teacher_id: u64,
-    /// What became of it.
-    pub status: Status,
+/// What the report says of a teacher.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Selected {
     /// Candidates.
     pub num_generated: usize,
     /// Samples.
@@ -44,15 +39,27 @@ pub(super) struct TeacherResult {
     pub average_confidence: Option<f64>,
     /// Whether it was empty in an earlier run, when skipped.
     pub was_empty: bool,
-    /// Why it failed or is empty.
-    pub reason: Option<String>,
 }
 
-impl TeacherResult {
-    /// Whether the batch's exit code should tell.
-    pub(super) fn is_failed_or_empty(&self) -> bool {
-        matches!(self.status, Status::Failed | Status::Empty) || self.was_empty
+impl Details for Selected {
+    const COLUMNS: &[&str] = &["candidates", "samples", "confidence"];
+
+    fn cells(&self) -> Vec<String> {
+        let confidence = cell(self.average_confidence, |c| format!("{c:.4}"));
+        vec![self.num_generated.to_string(), self.num_selected.to_string(), confidence]
     }
+
+    fn note(&self) -> String {
+        format!("{} samples", self.num_selected)
+    }
+}
+
+/// A teacher's line.
+pub(super) type Line = TeacherLine<Selected>;
+
+/// Whether the batch's exit code should tell.
+pub(super) fn is_failed_or_empty(line: &Line) -> bool {
+    matches!(line.status, Status::Failed | Status::Empty) || line.details.was_empty
 }
 
 /// Settings of a batch.
@@ -161,42 +168,16 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// A shared pool that cannot be used, or a stop.
-    pub(super) fn run(&self, ids: &[u64], ctx: &Context) -> Result<Vec<TeacherResult>> {
+    pub(super) fn run(&self, ids: &[u64], ctx: &Context) -> Result<Vec<Line>> {
         let shared = self.shared()?;
         artifact::check_claims()?;
-        let progress = ctx.progress();
-        progress.start("teacher", ids.len() as u64);
-        let mut results = Vec::with_capacity(ids.len());
         let mut told = BTreeSet::new();
-        for &teacher_id in ids {
-            progress.check()?;
-            let result = match self.teacher(teacher_id, &shared, &mut told, ctx) {
-                Ok(result) => result,
-                Err(error) if matches!(error.downcast_ref(), Some(pate_core::Error::Stopped)) => {
-                    return Err(error);
-                }
-                Err(error) => TeacherResult {
-                    teacher_id,
-                    status: Status::Failed,
-                    num_generated: 0,
-                    num_selected: 0,
-                    average_confidence: None,
-                    was_empty: false,
-                    reason: Some(format!("{error:#}")),
-                },
-            };
-            let note = match &result.reason {
-                Some(reason) => format!("teacher {teacher_id}: {}: {reason}", result.status.name()),
-                None => format!("teacher {teacher_id}: {} samples", result.num_selected),
-            };
-            if result.status == Status::Failed {
-                ctx.say(&format!("error: {note}"));
-            }
-            progress.advance(1, &note);
-            results.push(result);
-        }
-        progress.finish();
-        Ok(results)
+        let each: Vec<&[u64]> = ids.chunks(1).collect();
+        // One after the other, each on all cores: pools are made and labelled in parallel within a teacher.
+        let make = |(): &mut (), ids: &[u64]| Ok(ids.iter().map(|&id| (id, Ok(()))).collect());
+        each_teacher(&each, vec![()], OnFailure::GoOn, ctx, make, |id, ()| {
+            self.teacher(id, &shared, &mut told, ctx)
+        })
     }
 
     pub(crate) fn shared(&self) -> Result<Shared> {
@@ -232,7 +213,7 @@ impl Batch<'_> {
         shared: &Shared,
         told: &mut BTreeSet<String>,
         ctx: &Context,
-    ) -> Result<TeacherResult> {
+    ) -> Result<Line> {
         let seed = ctx.seed.wrapping_add(teacher_id);
         let config = &self.config.config;
         let filters = self.filters.resolve(config, seed)?;
@@ -311,7 +292,7 @@ impl Batch<'_> {
             picture: self.pictures,
         };
         one_teacher::save(&filtered, &teacher, &dir, extras, ctx)?;
-        Ok(result_of(teacher_id, &filtered))
+        Ok(line_of(teacher_id, &filtered))
     }
 
     /// Seed of a teacher's pool: teachers of one group of `generation.teachers_per_pool` have that of its first id.
@@ -480,64 +461,36 @@ fn has_minimum(labelled: &Labelled, plan: &FilterPlan, classes: i64) -> bool {
     counts.iter().all(|&n: &u64| n >= min)
 }
 
-fn result_of(teacher_id: u64, filtered: &Filtered) -> TeacherResult {
+fn line_of(teacher_id: u64, filtered: &Filtered) -> Line {
     let summary = &filtered.summary;
-    let empty = summary.num_selected == 0;
-    TeacherResult {
-        teacher_id,
-        status: if empty { Status::Empty } else { Status::Done },
+    let details = Selected {
         num_generated: summary.num_generated,
         num_selected: summary.num_selected,
         average_confidence: summary.statistics.average_confidence,
         was_empty: false,
-        reason: empty.then(|| summary.emptied_by().to_owned()),
+    };
+    if summary.num_selected > 0 {
+        return Line::new(teacher_id, Status::Done, details);
     }
+    Line { reason: Some(summary.emptied_by().to_owned()), ..Line::new(teacher_id, Status::Empty, details) }
 }
 
-/// The result of an earlier run with all that this one would write.
-pub(crate) fn finished_here(
-    teacher_id: u64,
-    dir: &Path,
-    work: &WorkId,
-    pictures: bool,
-) -> Option<TeacherResult> {
+/// The line of an earlier run with all that this one would write.
+pub(super) fn finished_here(teacher_id: u64, dir: &Path, work: &WorkId, pictures: bool) -> Option<Line> {
     finished(teacher_id, dir, work)
-        .filter(|result| !pictures || result.was_empty || dir.join(layout::SELECTION_PICTURE).is_file())
+        .filter(|line| !pictures || line.details.was_empty || dir.join(layout::SELECTION_PICTURE).is_file())
 }
 
-/// The result of an earlier run, where it is whole.
-fn finished(teacher_id: u64, dir: &Path, work: &WorkId) -> Option<TeacherResult> {
+/// The line of an earlier run, where its files are whole.
+fn finished(teacher_id: u64, dir: &Path, work: &WorkId) -> Option<Line> {
     let report = work.finished(&dir.join(layout::SELECTION_REPORT))?.fields;
     let count = |name: &str| report.get(name)?.as_u64().map(|n| n as usize);
     let num_selected = count("num_selected")?;
-    Some(TeacherResult {
-        teacher_id,
-        status: Status::Skipped,
+    let details = Selected {
         num_generated: count("num_generated")?,
         num_selected,
         average_confidence: report.get("statistics").and_then(|all| all["average_confidence"].as_f64()),
         was_empty: num_selected == 0,
-        reason: None,
-    })
-}
-
-/// The batch as a table.
-pub(super) fn table(results: &[TeacherResult]) -> String {
-    let mut text = format!(
-        "{:>8}  {:<8} {:>10} {:>8} {:>11}",
-        "teacher", "status", "candidates", "samples", "confidence"
-    );
-    for r in results {
-        let confidence = r.average_confidence.map_or_else(|| "-".to_owned(), |c| format!("{c:.4}"));
-        let status = r.status.name();
-        let _ = write!(
-            text,
-            "\n{:>8}  {status:<8} {:>10} {:>8} {confidence:>11}",
-            r.teacher_id, r.num_generated, r.num_selected
-        );
-        if let Some(reason) = &r.reason {
-            let _ = write!(text, "  {reason}");
-        }
-    }
-    text
+    };
+    Some(Line::new(teacher_id, Status::Skipped, details))
 }

@@ -23,7 +23,7 @@ const PICTURE_BYTES: u64 = 100_000;
 
 /// What would become of a teacher.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Intent {
+pub(super) enum Planned {
     /// Its results are there, made from these inputs with these settings.
     Skip,
     /// Its samples would be made.
@@ -35,7 +35,7 @@ pub(super) enum Intent {
 /// What a batch would do.
 pub(super) struct BatchPlan {
     /// Every teacher, by id.
-    pub teachers: Vec<(u64, Intent)>,
+    pub teachers: Vec<(u64, Planned)>,
     /// Candidates of a pool: the one for all, or that of the first teacher to be made.
     pub candidates: usize,
     /// Pools that would be made at most for one teacher.
@@ -79,11 +79,11 @@ impl Batch<'_> {
             ctx.progress().check()?;
             teachers.push((
                 id,
-                self.intent(id, shared.pool.as_ref().map(|(.., record)| record.sha256.as_str()), ctx)?,
+                self.planned(id, shared.pool.as_ref().map(|(.., record)| record.sha256.as_str()), ctx)?,
             ));
         }
         let made: Vec<u64> =
-            teachers.iter().filter(|(_, intent)| *intent == Intent::Make).map(|(id, _)| *id).collect();
+            teachers.iter().filter(|(_, planned)| *planned == Planned::Make).map(|(id, _)| *id).collect();
         let makes_pools = self.candidates.is_none();
         let first_pool = made.first().and_then(|id| self.own_pool(*id));
         let first_pool = first_pool.map(|path| one_teacher::load_pool(&path, self.scale)).transpose()?;
@@ -163,7 +163,7 @@ impl Batch<'_> {
         (self.pool_size as u64).saturating_mul(4).saturating_mul(self.drawn_values(ids))
     }
 
-    fn intent(&self, id: u64, shared_pool: Option<&str>, ctx: &Context) -> Result<Intent> {
+    fn planned(&self, id: u64, shared_pool: Option<&str>, ctx: &Context) -> Result<Planned> {
         let seed = ctx.seed.wrapping_add(id);
         let filters = self.filters.resolve(&self.config.config, seed)?;
         let plan = filters.plan;
@@ -174,10 +174,10 @@ impl Batch<'_> {
         let absent: Vec<PathBuf> =
             named.into_iter().chain([decoder]).flatten().filter(|path| !path.is_file()).cloned().collect();
         if !absent.is_empty() {
-            return Ok(Intent::Missing(absent));
+            return Ok(Planned::Missing(absent));
         }
         if self.force {
-            return Ok(Intent::Make);
+            return Ok(Planned::Make);
         }
         let identity: Value = match (shared_pool, &own_pool) {
             (Some(hash), _) => json!(hash),
@@ -195,7 +195,7 @@ impl Batch<'_> {
         )?;
         let dir = self.output_dir.join(layout::teacher(id));
         let done = finished_here(id, &dir, &work, self.pictures).is_some();
-        Ok(if done { Intent::Skip } else { Intent::Make })
+        Ok(if done { Planned::Skip } else { Planned::Make })
     }
 }
 
@@ -211,12 +211,12 @@ fn classes_of(model: &Path) -> u64 {
 impl BatchPlan {
     /// Teachers whose files are not all there.
     pub(super) fn n_missing(&self) -> usize {
-        self.teachers.iter().filter(|(_, intent)| matches!(intent, Intent::Missing(_))).count()
+        self.teachers.iter().filter(|(_, planned)| matches!(planned, Planned::Missing(_))).count()
     }
 
-    fn ids(&self, wanted: &Intent) -> String {
+    fn ids(&self, wanted: &Planned) -> String {
         let ids: Vec<u64> =
-            self.teachers.iter().filter(|(_, intent)| intent == wanted).map(|(id, _)| *id).collect();
+            self.teachers.iter().filter(|(_, planned)| planned == wanted).map(|(id, _)| *id).collect();
         if ids.is_empty() { "none".to_owned() } else { format!("{} ({})", ids.len(), ranges(&ids)) }
     }
 
@@ -228,19 +228,19 @@ impl BatchPlan {
         };
         let all: Vec<u64> = self.teachers.iter().map(|(id, _)| *id).collect();
         line("teachers found", format!("{} ({})", all.len(), ranges(&all)));
-        line("complete, skipped", self.ids(&Intent::Skip));
-        line("to be made", self.ids(&Intent::Make));
+        line("complete, skipped", self.ids(&Planned::Skip));
+        line("to be made", self.ids(&Planned::Make));
         line(
             "inputs missing",
             if self.n_missing() == 0 { "none".to_owned() } else { self.n_missing().to_string() },
         );
-        for (id, intent) in &self.teachers {
-            if let Intent::Missing(files) = intent {
+        for (id, planned) in &self.teachers {
+            if let Planned::Missing(files) = planned {
                 let files: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
                 line(&format!("  teacher {id}"), files.join(", "));
             }
         }
-        let made = self.teachers.iter().filter(|(_, intent)| *intent == Intent::Make).count();
+        let made = self.teachers.iter().filter(|(_, planned)| *planned == Planned::Make).count();
         let rounds =
             if self.rounds > 1 { format!(", in up to {} pools", self.rounds) } else { String::new() };
         let all = (self.candidates as u64).saturating_mul((made * self.rounds) as u64);

@@ -1,6 +1,5 @@
 //! The loop of `batch-train-teacher-vaes`. A teacher is the unit of work: idempotent, resumable, independent of the others.
 
-use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,28 +14,34 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::{IndexArgs, LoadedConfig, VaeArgs};
-use crate::files::in_folders;
-use crate::files::{IndexedShards, TeacherShard};
-use crate::resume::Status;
+use crate::files::{IndexedShards, TeacherShard, in_folders};
+use crate::resume::{Details, OnFailure, Status, TeacherLine, cell, each_teacher};
 use crate::run::{Context, to_milliseconds};
 use crate::settings;
 use crate::steps::teachers::teacher_vae::{self, TeacherVae};
 
-/// A line of the batch's report.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct VaeResult {
-    /// Which teacher.
-    pub teacher_id: u64,
-    /// What became of it.
-    pub status: Status,
+/// What the report says of a teacher.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Fitted {
     /// Images of its shard.
     pub shard_size: Option<u64>,
     /// Loss of the last epoch, per image.
     pub final_loss: Option<f64>,
     /// Seconds of its training.
     pub training_seconds: Option<f64>,
-    /// Why it failed.
-    pub reason: Option<String>,
+}
+
+impl Details for Fitted {
+    const COLUMNS: &[&str] = &["images", "loss", "seconds"];
+
+    fn cells(&self) -> Vec<String> {
+        let number = |value| cell(value, |v: f64| format!("{v:.2}"));
+        vec![cell(self.shard_size, |n| n.to_string()), number(self.final_loss), number(self.training_seconds)]
+    }
+
+    fn note(&self) -> String {
+        format!("loss {:.2}", self.final_loss.unwrap_or(f64::NAN))
+    }
 }
 
 /// Settings of a batch.
@@ -65,16 +70,16 @@ struct Ready {
     shard: TeacherShard,
     plan: VaePlan,
     work: WorkId,
-    lock: OutputLock,
+    /// Held until the teacher's files are written.
+    _lock: OutputLock,
     /// The batch size that was asked for, where the shard is smaller.
     lowered_from: Option<usize>,
 }
 
-/// What a thread gives back.
+/// What a thread gives back of a teacher.
 enum Work {
     Trained { ready: Box<Ready>, trained: Box<TrainedVae>, seconds: f64, group: usize },
-    Skipped { teacher_id: u64, report: Box<StoredReport> },
-    Failed { teacher_id: u64, reason: String },
+    Finished(Box<StoredReport>),
 }
 
 impl VaeBatch<'_> {
@@ -94,7 +99,7 @@ impl VaeBatch<'_> {
     ///
     /// # Errors
     /// A folder of shards that is not there, indices that cannot be used where a shard needs them, or a stop.
-    pub(super) fn run(&self, ctx: &Context) -> Result<Vec<VaeResult>> {
+    pub(super) fn run(&self, ctx: &Context) -> Result<Vec<TeacherLine<Fitted>>> {
         if let Some(base) = self.shard_base.as_ref().filter(|base| !base.is_dir()) {
             return Err(pate_core::Error::content(
                 base,
@@ -122,39 +127,16 @@ impl VaeBatch<'_> {
         let workers = (0..n_workers).map(|_| indexed.clone()).collect();
         let threads = if n_workers > 1 { 1 } else { parallel::workers(ctx.device) };
         let (watch, program, seed, device) = (ctx.watch(), ctx.program(), ctx.seed, ctx.device);
-        let progress = ctx.progress();
-        progress.start("teacher", ids.len() as u64);
-        let mut results = Vec::with_capacity(ids.len());
-        parallel::jobs(
-            groups.len(),
+        each_teacher(
+            &groups,
             workers,
-            &watch,
-            |indexed: &mut Option<IndexedShards>, group| {
-                self.group(groups[group], indexed.as_ref(), program, seed, device, &watch)
+            OnFailure::GoOn,
+            ctx,
+            |indexed: &mut Option<IndexedShards>, ids| {
+                self.group(ids, indexed.as_ref(), program, seed, device, &watch)
             },
-            |_, work| {
-                for one in work {
-                    let result = self.keep(one, threads, ctx);
-                    let note = match (&result.reason, result.final_loss) {
-                        (Some(reason), _) => format!("teacher {}: failed: {reason}", result.teacher_id),
-                        (None, loss) => format!(
-                            "teacher {}: loss {:.2}{}",
-                            result.teacher_id,
-                            loss.unwrap_or(f64::NAN),
-                            if result.status == Status::Skipped { " (kept)" } else { "" }
-                        ),
-                    };
-                    if result.status == Status::Failed {
-                        ctx.say(&format!("error: {note}"));
-                    }
-                    progress.advance(1, &note);
-                    results.push(result);
-                }
-                Ok(())
-            },
-        )?;
-        progress.finish();
-        Ok(results)
+            |teacher_id, work| self.finish(teacher_id, work, threads, ctx),
+        )
     }
 
     fn shard_path(&self, teacher_id: u64) -> Option<PathBuf> {
@@ -174,14 +156,14 @@ impl VaeBatch<'_> {
         seed: u64,
         device: tch::Device,
         watch: &dyn Progress,
-    ) -> pate_core::Result<Vec<Work>> {
+    ) -> pate_core::Result<Vec<(u64, Result<Work>)>> {
         let mut done = Vec::new();
         let mut left = Vec::new();
         for &teacher_id in ids {
             match self.prepare(teacher_id, indexed, program, seed) {
                 Ok(Prepared::Ready(ready)) => left.push(ready),
-                Ok(Prepared::Finished(report)) => done.push(Work::Skipped { teacher_id, report }),
-                Err(error) => done.push(Work::Failed { teacher_id, reason: format!("{error:#}") }),
+                Ok(Prepared::Finished(report)) => done.push((teacher_id, Ok(Work::Finished(report)))),
+                Err(error) => done.push((teacher_id, Err(error))),
             }
         }
         while let Some(first) = left.first() {
@@ -199,20 +181,19 @@ impl VaeBatch<'_> {
             };
             let (group, seconds) = (together.len(), start.elapsed().as_secs_f64());
             for (ready, trained) in together.into_iter().zip(trained) {
+                let teacher_id = ready.teacher_id;
+                // What each one took of the time of all.
+                let seconds = to_milliseconds(seconds / group as f64);
                 done.push(match trained {
-                    // What each one took of the time of all.
-                    Ok(trained) => Work::Trained {
-                        ready,
-                        trained: Box::new(trained),
-                        seconds: to_milliseconds(seconds / group as f64),
-                        group,
-                    },
+                    Ok(trained) => {
+                        (teacher_id, Ok(Work::Trained { ready, trained: Box::new(trained), seconds, group }))
+                    }
                     Err(pate_core::Error::Stopped) => return Err(pate_core::Error::Stopped),
-                    Err(error) => Work::Failed { teacher_id: ready.teacher_id, reason: error.to_string() },
+                    Err(error) => (teacher_id, Err(error.into())),
                 });
             }
         }
-        done.sort_by_key(Work::teacher_id);
+        done.sort_by_key(|(teacher_id, _)| *teacher_id);
         Ok(done)
     }
 
@@ -241,65 +222,54 @@ impl VaeBatch<'_> {
             return Ok(Prepared::Finished(Box::new(report)));
         }
         let lowered_from = (plan.batch_size < asked).then_some(asked);
-        Ok(Prepared::Ready(Box::new(Ready { teacher_id, shard, plan, work, lock, lowered_from })))
+        Ok(Prepared::Ready(Box::new(Ready { teacher_id, shard, plan, work, _lock: lock, lowered_from })))
     }
 
     /// Writes what was trained, and gives the line of the report.
-    fn keep(&self, work: Work, threads: usize, ctx: &Context) -> VaeResult {
-        let result = |teacher_id, status| VaeResult {
-            teacher_id,
-            status,
-            shard_size: None,
-            final_loss: None,
-            training_seconds: None,
-            reason: None,
-        };
-        match work {
-            Work::Failed { teacher_id, reason } => {
-                VaeResult { reason: Some(reason), ..result(teacher_id, Status::Failed) }
-            }
-            Work::Skipped { teacher_id, report } => VaeResult {
-                shard_size: report.fields.get("shard_size").and_then(Value::as_u64),
-                final_loss: report.fields.get("final_loss").and_then(Value::as_f64),
-                training_seconds: report.fields.get("training_seconds").and_then(Value::as_f64),
-                ..result(teacher_id, Status::Skipped)
-            },
-            Work::Trained { ready, trained, seconds, group } => {
-                let teacher_id = ready.teacher_id;
-                if let Some(asked) = ready.lowered_from {
-                    ctx.say(&format!(
-                        "the shard of teacher {teacher_id} has {} images: batches of {asked} become {}",
-                        ready.shard.images.len(),
-                        ready.plan.batch_size
-                    ));
-                }
-                let made = TeacherVae {
-                    teacher_id,
-                    shard: &ready.shard,
-                    plan: &ready.plan,
-                    trained: &trained,
-                    seconds: Some(seconds),
-                    threads,
-                    group,
-                    work: &ready.work,
+    fn finish(
+        &self,
+        teacher_id: u64,
+        work: Work,
+        threads: usize,
+        ctx: &Context,
+    ) -> Result<TeacherLine<Fitted>> {
+        let (ready, trained, seconds, group) = match work {
+            Work::Trained { ready, trained, seconds, group } => (ready, trained, seconds, group),
+            Work::Finished(report) => {
+                let number = |name: &str| report.fields.get(name).and_then(Value::as_f64);
+                let details = Fitted {
+                    shard_size: report.fields.get("shard_size").and_then(Value::as_u64),
+                    final_loss: number("final_loss"),
+                    training_seconds: number("training_seconds"),
                 };
-                let saved = made
-                    .save(&self.dir(teacher_id), self.config, ctx)
-                    .with_context(|| format!("cannot write the VAE of teacher {teacher_id}"));
-                drop(ready.lock);
-                match saved {
-                    Ok(_) => VaeResult {
-                        shard_size: Some(ready.shard.images.len() as u64),
-                        final_loss: trained.history.last().map(|epoch| epoch.loss),
-                        training_seconds: Some(seconds),
-                        ..result(teacher_id, Status::Done)
-                    },
-                    Err(error) => {
-                        VaeResult { reason: Some(format!("{error:#}")), ..result(teacher_id, Status::Failed) }
-                    }
-                }
+                return Ok(TeacherLine::new(teacher_id, Status::Skipped, details));
             }
+        };
+        let n = ready.shard.images.len();
+        if let Some(asked) = ready.lowered_from {
+            let used = ready.plan.batch_size;
+            ctx.say(&format!(
+                "the shard of teacher {teacher_id} has {n} images: batches of {asked} become {used}"
+            ));
         }
+        TeacherVae {
+            teacher_id,
+            shard: &ready.shard,
+            plan: &ready.plan,
+            trained: &trained,
+            seconds: Some(seconds),
+            threads,
+            group,
+            work: &ready.work,
+        }
+        .save(&self.dir(teacher_id), self.config, ctx)
+        .with_context(|| format!("cannot write the VAE of teacher {teacher_id}"))?;
+        let details = Fitted {
+            shard_size: Some(n as u64),
+            final_loss: trained.history.last().map(|epoch| epoch.loss),
+            training_seconds: Some(seconds),
+        };
+        Ok(TeacherLine::new(teacher_id, Status::Done, details))
     }
 }
 
@@ -315,35 +285,4 @@ impl Ready {
     fn job(&self) -> GroupJob<'_> {
         GroupJob { images: &self.shard.images, plan: &self.plan }
     }
-}
-
-impl Work {
-    fn teacher_id(&self) -> u64 {
-        match self {
-            Self::Trained { ready, .. } => ready.teacher_id,
-            Self::Skipped { teacher_id, .. } | Self::Failed { teacher_id, .. } => *teacher_id,
-        }
-    }
-}
-
-/// The batch as a table.
-pub(super) fn table(results: &[VaeResult]) -> String {
-    let mut text =
-        format!("{:>8}  {:<8} {:>8} {:>10} {:>9}", "teacher", "status", "images", "loss", "seconds");
-    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));
-    for r in results {
-        let status = r.status.name();
-        let size = r.shard_size.map_or_else(|| "-".to_owned(), |n| n.to_string());
-        let _ = write!(
-            text,
-            "\n{:>8}  {status:<8} {size:>8} {:>10} {:>9}",
-            r.teacher_id,
-            number(r.final_loss),
-            number(r.training_seconds)
-        );
-        if let Some(reason) = &r.reason {
-            let _ = write!(text, "  {reason}");
-        }
-    }
-    text
 }

@@ -6,12 +6,15 @@ use anyhow::{Context as _, Result};
 use artifact::{FINGERPRINT, Report, WorkId, layout};
 use pate_core::base::progress::{Progress, Silent};
 use pate_core::data::Records;
-use pate_core::evaluate::{self, ClassifierScore};
+use pate_core::evaluate;
 use pate_core::models::{self, UcStub};
 use pate_core::train::NoCheckpoint;
 use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tch::Device;
+
+use crate::resume::{Details, Status, cell};
 
 /// A teacher to train.
 pub(super) struct TeacherJob<'a> {
@@ -29,6 +32,33 @@ pub(super) struct TeacherJob<'a> {
     pub envelope: &'a Map<String, Value>,
 }
 
+/// What the report says of a teacher.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Trained {
+    /// Records of its shard.
+    pub shard_size: usize,
+    /// Per cent of the test images, where it was tested.
+    pub test_accuracy: Option<f64>,
+    /// Mean loss on them.
+    pub test_loss: Option<f64>,
+}
+
+impl Details for Trained {
+    const COLUMNS: &[&str] = &["records", "accuracy", "loss"];
+
+    fn cells(&self) -> Vec<String> {
+        let number = |value| cell(value, |v: f64| format!("{v:.2}"));
+        vec![self.shard_size.to_string(), number(self.test_accuracy), number(self.test_loss)]
+    }
+
+    fn note(&self) -> String {
+        match self.test_accuracy {
+            Some(accuracy) => format!("{accuracy:.2}% of the test images"),
+            None => "not tested".to_owned(),
+        }
+    }
+}
+
 /// The report beside a teacher's weights.
 pub(super) const REPORT: &str = layout::TRAINING_REPORT;
 
@@ -36,7 +66,7 @@ pub(super) const REPORT: &str = layout::TRAINING_REPORT;
 const TEST_BATCH: usize = 64;
 
 impl TeacherJob<'_> {
-    /// Trains the teacher, and tests it where there is a test set; the flag says whether an earlier run's file was kept.
+    /// Trains the teacher, or keeps what an earlier run left, and tests it where there is a test set.
     ///
     /// # Errors
     /// Where training fails or a file cannot be written.
@@ -46,7 +76,7 @@ impl TeacherJob<'_> {
         test_set: Option<&Records>,
         device: Device,
         watch: &dyn Progress,
-    ) -> Result<(Option<ClassifierScore>, bool)> {
+    ) -> Result<(Status, Trained)> {
         let normalisation = &self.plan.normalisation;
         let shard = train.select(self.rows)?;
         let work = self.work(&shard)?;
@@ -80,7 +110,12 @@ impl TeacherJob<'_> {
         };
         let test = |test| evaluate::classifier(&network, normalisation, test, device, TEST_BATCH, &Silent);
         let score = test_set.map(test).transpose()?;
-        Ok((score, kept))
+        let trained = Trained {
+            shard_size: self.rows.len(),
+            test_accuracy: score.as_ref().map(|score| score.overall_accuracy),
+            test_loss: score.as_ref().map(|score| score.average_loss),
+        };
+        Ok((if kept { Status::Skipped } else { Status::Done }, trained))
     }
 
     /// What decides the weights.

@@ -1,6 +1,6 @@
 //! One file, told by its content.
 
-use std::fs;
+use std::fs::Metadata;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -8,23 +8,19 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
 use tensorfile::Error;
 
-use crate::arrays::ArrayInfo;
-use crate::finding::{Beside, Finding, Privacy};
-use crate::known::Known;
-use crate::{architecture, folder, json, table};
+use super::arrays::ArrayInfo;
+use super::finding::{Beside, Finding, Privacy};
+use super::known::Known;
+use super::{architecture, json, table};
 
 /// Arrays of kinds that are not read of which the names are shown.
 const MAX_UNREAD: usize = 100;
 
-/// Looks at a file or a folder.
+/// Looks at a file.
 ///
 /// # Errors
 /// What cannot be read, or is nothing that is known here.
-pub(crate) fn inspect(path: &Path, known: &mut Known) -> Result<Finding> {
-    let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if meta.is_dir() {
-        return folder::inspect(path, known);
-    }
+pub(crate) fn inspect(path: &Path, meta: &Metadata, known: &mut Known) -> Result<Finding> {
     if !meta.is_file() {
         bail!("cannot read {}: it is a pipe or a device; give a file or a folder", path.display());
     }

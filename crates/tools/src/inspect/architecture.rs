@@ -2,7 +2,7 @@
 
 use tensorfile::{Array, Document};
 
-use crate::arrays::ArrayInfo;
+use super::arrays::ArrayInfo;
 
 const UCSTUB: [&str; 8] = [
     "conv1.weight",

@@ -7,7 +7,7 @@ use dp_accounting::{Error, Mechanism, gdp};
 use picture::{AxisScale, Line, Plot};
 use serde_json::{Value, json};
 
-use crate::args::{Calibrate, PlotArgs, TableArgs};
+use super::args::{Calibrate, PlotArgs, TableArgs};
 
 /// What cannot be computed leaves its place empty, with the reason; a parameter out of range is an error of the whole command.
 pub(crate) fn or_reason<T>(found: dp_accounting::Result<T>) -> anyhow::Result<Result<T, String>> {

@@ -9,7 +9,7 @@ use dp_accounting::{Adjacency, Mechanism, gdp};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::case::{IMPROVED, Part, Sampled, exact, interval, losses, of_order};
+use super::case::{IMPROVED, Part, Sampled, exact, interval, losses, of_order};
 
 /// What the parts of a case are.
 pub(crate) enum Parts {

@@ -7,12 +7,12 @@ use anyhow::{Result, bail};
 use artifact::StoredReport;
 use serde_json::{Map, Value};
 
-use crate::finding::Finding;
-use crate::known::Known;
-use crate::report;
+use super::finding::Finding;
+use super::known::Known;
+use super::report;
 
 /// The sections of a configuration are those of its schema.
-const SCHEMA: &str = include_str!("../../../config/synthetic_generation.schema.json");
+const SCHEMA: &str = include_str!("../../../../config/synthetic_generation.schema.json");
 
 pub(crate) fn inspect(path: &Path, text: &str, known: &mut Known) -> Result<Finding> {
     let value = match artifact::json::parse(text) {

@@ -14,16 +14,17 @@ mod report;
 mod table;
 mod text;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser};
-use clap_complete::Shell;
+use anyhow::{Context as _, Result};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use program::{Exit, complain};
 use serde_json::Value;
-use shell::{Exit, complain};
 
-use crate::finding::Finding;
-use crate::known::Known;
+use self::finding::Finding;
+use self::known::Known;
 
 /// Say what a file is, and whether it is still what its report says
 ///
@@ -31,7 +32,7 @@ use crate::known::Known;
 /// that is in it. Nothing in a file is run. The privacy label comes from the report beside a file or in the folder above.
 #[derive(Parser)]
 #[command(
-    name = env!("CARGO_BIN_NAME"),
+    name = "inspect",
     version,
     after_help = "\
 Examples:
@@ -51,17 +52,18 @@ struct Args {
     /// Print JSON: an array with an object for each file
     #[arg(long, help_heading = "Output")]
     json: bool,
-    /// Print the completions of this program for a shell, and do nothing else
-    #[arg(long, value_name = "SHELL", exclusive = true, help_heading = "Run")]
-    completions: Option<Shell>,
+    #[command(flatten)]
+    completions: program::CompletionsArgs,
 }
 
-fn main() -> ExitCode {
-    shell::start();
-    let args = Args::parse();
-    if let Some(shell) = args.completions {
-        return shell::print(&shell::completions(&mut Args::command(), shell), Exit::Done);
-    }
+/// The program.
+pub fn run() -> ExitCode {
+    program::start();
+    let mut command = Args::command();
+    let args = match program::matches(&mut command) {
+        Ok(matches) => Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()),
+        Err(done) => return done,
+    };
     let (mut matches, mut readable) = (true, true);
     let mut known = Known::default();
     let mut all = Vec::new();
@@ -69,7 +71,7 @@ fn main() -> ExitCode {
     for name in &args.files {
         // As people type it on either system.
         let path = PathBuf::from(if cfg!(windows) { name.clone() } else { name.replace('\\', "/") });
-        match file::inspect(&path, &mut known) {
+        match look(&path, &mut known) {
             Ok(finding) => {
                 matches &= finding.matches();
                 if finding.unreadable > 0 {
@@ -97,7 +99,16 @@ fn main() -> ExitCode {
         (true, false) => Exit::No,
         (true, true) => Exit::Done,
     };
-    shell::print(out.as_bytes(), exit)
+    program::print(out.as_bytes(), exit)
+}
+
+/// Looks at a file or a folder.
+///
+/// # Errors
+/// What cannot be read, or is nothing that is known here.
+fn look(path: &Path, known: &mut Known) -> Result<Finding> {
+    let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if meta.is_dir() { folder::inspect(path, known) } else { file::inspect(path, &meta, known) }
 }
 
 fn json_of(finding: &Finding) -> Value {

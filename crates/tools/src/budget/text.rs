@@ -172,7 +172,7 @@ pub(crate) fn fields(value: &Value) -> String {
 const LONGEST: usize = 400;
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), |text| shell::one_line(text, LONGEST))
+    value.as_str().map_or_else(|| value.to_string(), |text| program::one_line(text, LONGEST))
 }
 
 /// Six decimals, rounded up: a cost is never shown smaller than it is. JSON has no infinity, so null is one.

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
 use dp_accounting::calibrate;
 
 /// Say what differential privacy costs, before and after
@@ -12,7 +11,7 @@ use dp_accounting::calibrate;
 /// data-dependent cases, which are marked, and the ledger, which holds what was released.
 #[derive(Parser)]
 #[command(
-    name = env!("CARGO_BIN_NAME"),
+    name = "privacy-budget",
     version,
     after_help = "\
 Examples:
@@ -29,9 +28,8 @@ Exit codes: 0 done, 1 no noise meets the target, 2 arguments, 3 a file could not
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
-    /// Print the completions of this program for a shell, and do nothing else
-    #[arg(long, value_name = "SHELL", exclusive = true, help_heading = "Run")]
-    pub(crate) completions: Option<Shell>,
+    #[command(flatten)]
+    completions: program::CompletionsArgs,
 }
 
 #[derive(Subcommand)]
@@ -250,13 +248,13 @@ mod tests {
         for text in [
             include_str!("args.rs"),
             include_str!("case.rs"),
-            include_str!("main.rs"),
+            include_str!("../budget.rs"),
             include_str!("mixed.rs"),
             include_str!("plan.rs"),
             include_str!("text.rs"),
-            include_str!("../../dp-accounting/src/calibrate.rs"),
-            include_str!("../../dp-accounting/src/error.rs"),
-            include_str!("../../dp-accounting/src/pld.rs"),
+            include_str!("../../../dp-accounting/src/calibrate.rs"),
+            include_str!("../../../dp-accounting/src/error.rs"),
+            include_str!("../../../dp-accounting/src/pld.rs"),
         ] {
             for hint in text.split("--").skip(1) {
                 let end = hint.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-');

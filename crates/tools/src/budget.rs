@@ -11,33 +11,32 @@ mod text;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use dp_accounting::ledger::Account;
+use program::{Cause, Exit, complain};
 use serde_json::{Value, json};
-use shell::{Exit, complain};
 
-use crate::args::{Cli, Command, Format};
+use self::args::{Cli, Command, Format};
 
-fn main() -> ExitCode {
-    shell::start();
-    let cli = Cli::parse();
-    if let Some(shell) = cli.completions {
-        return shell::print(&shell::completions(&mut Cli::command(), shell), Exit::Done);
-    }
+/// The program.
+pub fn run() -> ExitCode {
+    program::start();
+    let mut command = Cli::command();
+    let cli = match program::matches(&mut command) {
+        Ok(matches) => Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()),
+        Err(done) => return done,
+    };
     let Some(command) = cli.command else {
         complain("error: give a command: cost, calibrate, table, plot or ledger (--help shows examples)");
         return Exit::Arguments.into();
     };
-    match run(&command) {
-        Ok(text) => shell::print(text.as_bytes(), Exit::Done),
-        Err(error) => {
-            complain(&format!("error: {error:#}"));
-            code(&error).into()
-        }
+    match answer(&command) {
+        Ok(text) => program::print(text.as_bytes(), Exit::Done),
+        Err(error) => program::fail(&error, exit_of),
     }
 }
 
-fn run(command: &Command) -> anyhow::Result<String> {
+fn answer(command: &Command) -> anyhow::Result<String> {
     let (value, format) = match command {
         Command::Cost(args) => {
             let costs = match (&args.cases, &args.ledger) {
@@ -105,25 +104,15 @@ fn ledger(account: &Account) -> Value {
     })
 }
 
-fn code(error: &anyhow::Error) -> Exit {
+/// The code for errors of the accounting.
+fn exit_of(cause: Cause<'_>) -> Option<Exit> {
     use dp_accounting::Error;
-    for cause in error.chain() {
-        match cause.downcast_ref::<Error>() {
-            Some(Error::Unreachable { .. } | Error::Reached { .. }) => return Exit::No,
-            Some(
-                Error::Parameter { .. }
-                | Error::Length { .. }
-                | Error::TooLarge { .. }
-                | Error::Unsupported { .. },
-            ) => {
-                return Exit::Arguments;
-            }
-            Some(_) => return Exit::Input,
-            None => {}
-        }
-        if cause.is::<std::io::Error>() || cause.is::<serde_json::Error>() || cause.is::<artifact::Error>() {
-            return Exit::Input;
-        }
-    }
-    Exit::Arguments
+    Some(match cause.downcast_ref()? {
+        Error::Unreachable { .. } | Error::Reached { .. } => Exit::No,
+        Error::Parameter { .. }
+        | Error::Length { .. }
+        | Error::TooLarge { .. }
+        | Error::Unsupported { .. } => Exit::Arguments,
+        _ => Exit::Input,
+    })
 }

@@ -6,11 +6,11 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use artifact::layout;
-use shell::complain;
+use program::complain;
 
-use crate::finding::{Beside, Finding, Privacy};
-use crate::known::Known;
-use crate::{file, text};
+use super::finding::{Beside, Finding, Privacy};
+use super::known::Known;
+use super::{file, text};
 
 /// Files of one folder that are looked into.
 const MAX_FILES: usize = 500;
@@ -39,7 +39,7 @@ pub(crate) fn inspect(dir: &Path, known: &mut Known) -> Result<Finding> {
         return Ok(finding);
     }
     for path in files.iter().take(MAX_FILES) {
-        match file::inspect(path, known) {
+        match look(path, known) {
             Ok(found) => finding.entries.push(found),
             Err(error) if unrecognised(&error) => finding.entries.push(Finding {
                 path: path.clone(),
@@ -95,6 +95,12 @@ pub(crate) fn inspect(dir: &Path, known: &mut Known) -> Result<Finding> {
     rows_agree(&mut finding);
     finding.privacy = together(&finding.entries);
     Ok(finding)
+}
+
+/// One of the folder's files.
+fn look(path: &Path, known: &mut Known) -> Result<Finding> {
+    let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    file::inspect(path, &meta, known)
 }
 
 /// The number in a folder's name behind `prefix`.
@@ -203,7 +209,7 @@ fn together(entries: &[Finding]) -> Privacy {
 /// The PNG images that `combine --format folders` leaves: each as the list says, and the list as the report says.
 fn class_folders(dir: &Path, finding: &mut Finding, known: &mut Known) -> Result<()> {
     let list = dir.join(LIST);
-    let found = file::inspect(&list, known)?;
+    let found = look(&list, known)?;
     let record = known.record(&list)?;
     if let Some((report, named)) = known.report_of(&list, &record.sha256) {
         let unchanged = named.sha256 == record.sha256;

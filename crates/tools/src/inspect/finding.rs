@@ -4,7 +4,7 @@ use artifact::{Guarantee, StoredReport};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::arrays::ArrayInfo;
+use super::arrays::ArrayInfo;
 
 /// What was found out about a file or a folder.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -12,8 +12,8 @@ use dp_accounting::{Error, Mechanism, gdp};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::mixed::{self, Parts};
-use crate::plan::or_reason;
+use super::mixed::{self, Parts};
+use super::plan::or_reason;
 
 /// A finer grid than [`STEP`], to show how little the grid costs.
 const FINE_STEP: f64 = 1e-5;

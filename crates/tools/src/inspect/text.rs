@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::arrays::ArrayInfo;
-use crate::finding::{Finding, Privacy};
+use super::arrays::ArrayInfo;
+use super::finding::{Finding, Privacy};
 
 /// Lines of one kind that are shown; the JSON has all.
 const MAX_LINES: usize = 60;
@@ -14,7 +14,7 @@ const MAX_LINES: usize = 60;
 const LONGEST: usize = 400;
 
 pub(crate) fn one_line(text: &str) -> String {
-    shell::one_line(text, LONGEST)
+    program::one_line(text, LONGEST)
 }
 
 /// A finding and what is in it.
@@ -76,8 +76,11 @@ fn listed(name: &str, lines: impl Iterator<Item = String>, line: &mut impl FnMut
 }
 
 fn array(array: &ArrayInfo) -> String {
-    let name =
-        if array.name.is_empty() { String::new() } else { format!("{}  ", shell::one_line(&array.name, 80)) };
+    let name = if array.name.is_empty() {
+        String::new()
+    } else {
+        format!("{}  ", program::one_line(&array.name, 80))
+    };
     let number = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), six_digits);
     let mut text = format!(
         "{name}{} {:?}  min {}  max {}  mean {}  NaN {}",

@@ -1,43 +1,23 @@
-//! How every program of this project meets its shell: exit codes, faults of one line, signals, completions.
+//! How every program of this project meets its shell: exit codes, errors of one line, tables, signals, completions.
 
+mod exit;
 mod signals;
+mod table;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::{ArgMatches, Command};
 use clap_complete::Shell;
 
+pub use exit::{Cause, Exit, code, of_a_file};
 pub use signals::listen;
+pub use table::{Align, Table};
 
-/// How a program ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// Done.
-    Done = 0,
-    /// It ran, and the answer is "no": nothing passed the filters, a teacher failed, a file does not match its report, no noise is enough.
-    No = 1,
-    /// The arguments cannot be used (the same code as clap's own).
-    Arguments = 2,
-    /// A file could not be read, used or written.
-    Input = 3,
-    /// A privacy budget does not allow it.
-    Refused = 4,
-    /// A bug in this program.
-    Bug = 101,
-    /// Stopped on request.
-    Stopped = 130,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
-
-/// Longer faults are cut: a name out of a file may be megabytes.
+/// Longer errors are cut: a name out of a file may be megabytes.
 const LONGEST: usize = 10_000;
 
-/// Writes a line to standard error, as [`one_line`] has it; an error that is closed is no fault.
+/// Writes a line to standard error, as [`one_line`] has it; where nobody reads it, nothing is lost.
 pub fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", one_line(text, LONGEST));
 }
@@ -47,7 +27,7 @@ pub fn one_line(text: &str, longest: usize) -> String {
     input_file::shown(text, longest)
 }
 
-/// Writes to standard output, and gives `exit` where that went well. A reader that went away is no fault.
+/// Writes to standard output, and gives `exit` where that went well. A reader that went away is no error.
 pub fn print(bytes: &[u8], exit: Exit) -> ExitCode {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -74,8 +54,36 @@ fn report_bugs() {
     }));
 }
 
+/// Prints an error on one line, and gives its code by [`code`].
+pub fn fail(error: &anyhow::Error, own: impl Fn(Cause<'_>) -> Option<Exit>) -> ExitCode {
+    complain(&format!("error: {error:#}"));
+    code(error, own).into()
+}
+
+/// The flag by which every program prints its completions; see [`matches`].
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Run")]
+pub struct CompletionsArgs {
+    /// Print the completions of this program for a shell, and do nothing else
+    #[arg(long, value_name = "SHELL", exclusive = true)]
+    completions: Option<Shell>,
+}
+
+/// The command line of this process, read by `command`, which has [`CompletionsArgs`].
+///
+/// # Errors
+/// Nothing is left to do: completions were asked for, and are printed.
+pub fn matches(command: &mut Command) -> Result<ArgMatches, ExitCode> {
+    let matches = command.get_matches_mut();
+    match matches.get_one::<Shell>("completions") {
+        // Read before any struct is filled, since other flags may be required.
+        Some(&shell) => Err(print(&completions(command, shell), Exit::Done)),
+        None => Ok(matches),
+    }
+}
+
 /// The completions of a program for a shell.
-pub fn completions(command: &mut clap::Command, shell: Shell) -> Vec<u8> {
+fn completions(command: &mut clap::Command, shell: Shell) -> Vec<u8> {
     // To memory: the generator panics where it cannot write.
     let mut script = Vec::new();
     let name = command.get_name().to_owned();
@@ -92,12 +100,5 @@ mod tests {
         assert_eq!(one_line("a\u{1b}[2J\nb\u{202e}c é", 99), "a\\u{1b}[2J\\u{a}b\\u{202e}c é");
         assert_eq!(one_line("éxyz", 3), "éxy...");
         assert_eq!(one_line("éxy", 3), "éxy");
-    }
-
-    #[test]
-    fn codes_are_those_of_the_manual() {
-        let codes =
-            [Exit::Done, Exit::No, Exit::Arguments, Exit::Input, Exit::Refused, Exit::Bug, Exit::Stopped];
-        assert_eq!(codes.map(|c| c as u8), [0, 1, 2, 3, 4, 101, 130]);
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use crate::finding::Finding;
+use super::finding::Finding;
 
 /// More distinct labels than this are only counted.
 const MAX_CLASSES: usize = 100;
@@ -44,7 +44,7 @@ pub(crate) fn inspect(path: &Path, text: &str) -> Result<Finding> {
                 Err(_) => bail!(
                     "{}: line {line} has the label `{}`, which is no whole number",
                     path.display(),
-                    shell::one_line(text, 80)
+                    program::one_line(text, 80)
                 ),
             }
         }
@@ -57,7 +57,7 @@ pub(crate) fn inspect(path: &Path, text: &str) -> Result<Finding> {
                 None => bail!(
                     "{}: line {line} has the confidence `{}`, which is no number",
                     path.display(),
-                    shell::one_line(text, 80)
+                    program::one_line(text, 80)
                 ),
             }
         }

@@ -3,8 +3,8 @@
 use artifact::{FileRecord, FileState, StoredReport};
 use serde_json::Value;
 
-use crate::finding::{Finding, Named, Privacy};
-use crate::known::Known;
+use super::finding::{Finding, Named, Privacy};
+use super::known::Known;
 
 /// Fields that are shown otherwise.
 const SHOWN_OTHERWISE: [&str; 5] =

@@ -1,0 +1,5 @@
+//! `inspect`: see [`tools::inspect`].
+
+fn main() -> std::process::ExitCode {
+    tools::inspect::run()
+}

@@ -1,0 +1,5 @@
+//! `privacy-budget`: see [`tools::budget`].
+
+fn main() -> std::process::ExitCode {
+    tools::budget::run()
+}
