@@ -293,7 +293,7 @@ pub(crate) fn teacher_vaes(run: &Run<'_>, group: usize) -> Result<Measured> {
         };
         parallel::jobs(groups.len(), workers, &Silent, train, |_, trained| {
             losses.extend(trained.iter().filter_map(|one| one.history.last()).map(|epoch| epoch.recon_loss));
-            Ok(())
+            Ok::<_, anyhow::Error>(())
         })?;
         Ok(losses)
     })?;

@@ -1,7 +1,8 @@
 //! Command lines that cannot be used end with code 2 before anything is read or written; the message names the flag,
 //! the value, and what would be right. Command lines of the seeds are understood.
 
-use crate::support::{BINARIES, Work, none_of};
+use crate::steps;
+use testing::{Work, none_of};
 
 /// A command line, and words of the message.
 type Case = (&'static str, &'static str, &'static [&'static str]);
@@ -348,5 +349,5 @@ fn command_lines_of_the_seeds_are_understood() {
             .iter()
             .map(|(binary, line, missing)| work.run_quiet(binary, line).check(3, "error: ", &[missing])),
     );
-    assert!(BINARIES.iter().all(|(name, _)| UNDERSTOOD.iter().any(|(binary, ..)| binary == name)));
+    assert!(steps().iter().all(|name| UNDERSTOOD.iter().any(|(binary, ..)| binary == name)));
 }

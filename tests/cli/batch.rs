@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Image, Run, Work, image, number};
+use testing::{Image, Run, Work, image, number};
 
 const LINE: &str = "--candidates pool.pt --teachers-dir nets --teacher-shard-base shards --shard-metadata-base shards \
                     --output-dir out --min-per-class 0 --max-per-class 4";

@@ -6,7 +6,7 @@ use std::path::Path;
 use artifact::FileRecord;
 use serde_json::Value;
 
-use crate::support::Work;
+use testing::Work;
 
 /// Every step in its order. Networks that learn for an epoch know nothing, so that thresholds are low.
 const STEPS: &[(&str, &str)] = &[

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::support::{SIDE, Work, image, number};
+use testing::{SIDE, Work, image, number};
 
 const LABELS: &str = "out/combined_synthetic_labels.csv";
 const OWNERS: &str = "out/combined_synthetic_teacher_ids.csv";

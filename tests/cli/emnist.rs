@@ -5,7 +5,7 @@ use std::io::Write as _;
 use pate_core::data::{Dataset, Orientation, Split, Wanted};
 use zip::write::SimpleFileOptions;
 
-use crate::support::{SIDE, Work, idx, idx_gz};
+use testing::{SIDE, Work, idx, idx_gz};
 
 /// As it is written by hand: a long bar down the left, a short one along the top; `i` marks the image.
 fn upright(i: usize) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Work, confidence, image, number};
+use testing::{Work, confidence, image, number};
 
 #[test]
 fn a_student_that_knows_everything() {
@@ -47,7 +47,7 @@ fn gzipped_files_straight_in_the_folder_are_the_same_test_set() {
     for (name, skip) in [("t10k-images-idx3-ubyte", 16), ("t10k-labels-idx1-ubyte", 8)] {
         let bytes = work.bytes(&format!("mnist/MNIST/raw/{name}"));
         let shape: &[usize] = if skip == 16 { &[20, 28, 28] } else { &[20] };
-        work.put(&format!("flat/{name}.gz"), crate::support::idx_gz(shape, &bytes[skip..]));
+        work.put(&format!("flat/{name}.gz"), testing::idx_gz(shape, &bytes[skip..]));
     }
     let one = work.run_quiet("evaluate-student", "--model student.pth --mnist-dir mnist").ok();
     let other = work.run_quiet("evaluate-student", "--model student.pth --mnist-dir flat").ok();

@@ -7,7 +7,7 @@ use artifact::OutputLock;
 use tensorfile::View;
 use zip::write::SimpleFileOptions;
 
-use crate::support::{SIDE, Work, confidence, image, none_of, number};
+use testing::{SIDE, Work, confidence, image, none_of, number};
 
 /// A binary, its command line, and words of the message.
 type Case<'a> = (&'a str, String, &'a [&'a str]);
@@ -344,10 +344,10 @@ fn data_sets_and_indices_that_do_not_fit() {
     for folder in ["short", "damaged", "wrong"] {
         work.mnist(folder, 30, 10);
     }
-    work.put("short/MNIST/raw/train-labels-idx1-ubyte", crate::support::idx(&[29], &[0; 29]));
+    work.put("short/MNIST/raw/train-labels-idx1-ubyte", testing::idx(&[29], &[0; 29]));
     let images = work.bytes("damaged/MNIST/raw/train-images-idx3-ubyte");
     work.put("damaged/MNIST/raw/train-images-idx3-ubyte", &images[..images.len() - 10]);
-    work.put("wrong/MNIST/raw/train-labels-idx1-ubyte", crate::support::idx(&[30], &[12; 30]));
+    work.put("wrong/MNIST/raw/train-labels-idx1-ubyte", testing::idx(&[30], &[12; 30]));
     work.put("only_images/train-images-idx3-ubyte", &images);
     work.put("overlap.json", r#"{"0": [1, 2], "1": [2]}"#);
     work.put("beyond.json", r#"{"0": [1, 2], "1": [30]}"#);

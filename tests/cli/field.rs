@@ -2,7 +2,7 @@
 
 use tensorfile::View;
 
-use crate::support::{Image, SIDE, Work, idx, image};
+use testing::{Image, SIDE, Work, idx, image};
 
 /// Twenty private images, and a pool that copies each of them.
 fn copied() -> (Work, Vec<Image>) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tensorfile::View;
 
-use crate::support::{Image, SIDE, Work, confidence, image, number};
+use testing::{Image, SIDE, Work, confidence, image, number};
 
 /// A folder with the teacher as `teacher.pth`.
 fn with_teacher() -> Work {
@@ -260,7 +260,7 @@ fn pools_of_bytes_floats_and_other_containers_are_the_same_pool() {
     tensorfile::npz::write_npy(&mut npy, View::f32(&[2, 1, SIDE, SIDE], &in_unit).unwrap()).unwrap();
     work.put("unit.npy", npy);
     work.tensor("to_255.pt", &[2, 1, SIDE, SIDE], &as_floats);
-    work.put("idx3-ubyte.gz", crate::support::idx_gz(&[2, SIDE, SIDE], &bytes));
+    work.put("idx3-ubyte.gz", testing::idx_gz(&[2, SIDE, SIDE], &bytes));
     let mut hashes = Vec::new();
     for pool in ["bytes.pt", "unit.npy", "to_255.pt", "idx3-ubyte.gz"] {
         work.run("label-filter", &format!("--candidates {pool} --teacher-model teacher.pth --out-dir out"))

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use crate::support::{BINARIES, Work};
+use crate::steps;
+use testing::Work;
 
 /// The texts, by binary.
 static HELP: LazyLock<BTreeMap<&str, String>> = LazyLock::new(|| {
@@ -15,7 +16,7 @@ static HELP: LazyLock<BTreeMap<&str, String>> = LazyLock::new(|| {
         // Windows names the program with its extension.
         run.stdout.replace(".exe", "")
     };
-    BINARIES.iter().map(|&(binary, _)| (binary, text(binary))).collect()
+    steps().iter().map(|&binary| (binary, text(binary))).collect()
 });
 
 fn help(binary: &str) -> &'static str {
@@ -29,7 +30,7 @@ fn texts_are_those_of_the_snapshots() {
         prepend_module_to_snapshot => false,
         omit_expression => true,
     }, {
-        for (binary, _) in BINARIES {
+        for &binary in steps() {
             insta::assert_snapshot!(binary, help(binary));
         }
     });
@@ -64,58 +65,11 @@ fn entries(help: &str) -> Vec<Entry> {
     all
 }
 
-/// Options without a value: they are off unless given.
-const SWITCHES: &[&str] = &[
-    "--help",
-    "--version",
-    "--quiet",
-    "--verbose",
-    "--no-cuda",
-    "--discard-candidates",
-    "--private-decoder",
-    "--trust-torchscript",
-    "--disable-diversity",
-    "--force",
-    "--pictures",
-    "--no-stratify",
-    "--save-grid",
-    "--use-kmnist",
-    "--no-augmentation",
-    "--no-normalize",
-    "--public-control",
-    "--dry-run",
-    "--with-soft-labels",
-    "--merge-identical",
-    "--skip-test",
-    "--relabel-soft",
-    "--resume",
-    "--private-data",
-];
-
-/// Options whose absence is no value: what needs them is off, or the step refuses to start.
-const WITHOUT_DEFAULT: &[(&str, &[&str])] = &[
-    ("batch-label-filter", &["--candidates", "--decoder-path", "--teacher-shard-base"]),
-    ("batch-train-teacher-vaes", &["--shard-base"]),
-    ("combine", &["--output"]),
-    ("compare-approaches", &["--approach", "--teacher-shard-base"]),
-    ("evaluate-student", &["--model", "--output", "--public-control-model", "--relabelled-control-model"]),
-    ("evaluate-synthetic", &["--samples", "--shard", "--teacher-id"]),
-    ("generate-candidates", &["--decoder-path", "--teacher-id"]),
-    (
-        "label-filter",
-        &["--candidates", "--teacher-model", "--teacher-shard-path", "--shard-metadata", "--decoder-path"],
-    ),
-    ("prepare-shards", &[]),
-    ("pretrain-decoder", &[]),
-    ("train-student", &["--samples", "--soft-labels", "--relabel-with"]),
-    ("train-teacher-vae", &["--teacher-id", "--shard-path"]),
-    ("train-teachers", &["--public-control-model", "--relabelled-control-model"]),
-    ("vote-label", &["--samples", "--labels", "--output"]),
-];
-
 #[test]
 fn every_text_keeps_the_rules() {
-    for (binary, without_default) in WITHOUT_DEFAULT {
+    for entry in &pate_cli::STEPS {
+        let command = (entry.command)();
+        let binary = command.get_name();
         let help = help(binary);
         let (before, examples) = help.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{binary}"));
         assert!(before.contains(&format!("\nUsage: {binary} ")), "{binary}: its usage names it");
@@ -143,7 +97,10 @@ fn every_text_keeps_the_rules() {
                 matches!(flag, "--help" | "--version"),
                 "{what} is under {heading}:"
             );
-            if SWITCHES.contains(&flag) {
+            let argument =
+                command.get_arguments().find(|argument| argument.get_long() == flag.strip_prefix("--"));
+            let takes_value = argument.is_some_and(pate_cli::run::takes_value);
+            if !takes_value {
                 assert!(!flags.contains('<'), "{what} takes no value, but shows one: {flags}");
                 continue;
             }
@@ -153,11 +110,9 @@ fn every_text_keeps_the_rules() {
             let value = value.unwrap_or_else(|| panic!("{what} shows no value: {flags}"));
             assert!(value.chars().all(|c| c.is_ascii_uppercase() || c == '='), "{what} shows <{value}>");
             let has_default = text.contains("[default: ");
-            assert_eq!(
-                !has_default,
-                without_default.contains(&flag) || flag == "--completions",
-                "{what} has a default: {has_default}: {text}"
-            );
+            let required = argument.is_some_and(clap::Arg::is_required_set);
+            let bare = required || flag == "--completions";
+            assert_eq!(has_default, !bare, "{what}, required: {required}: {text}");
             assert_eq!(text.matches("[default: ").count(), usize::from(has_default), "{what}: {text}");
         }
     }
@@ -166,7 +121,7 @@ fn every_text_keeps_the_rules() {
 #[test]
 fn the_short_help_and_the_version_are_there_too() {
     let work = Work::new();
-    for (binary, _) in BINARIES {
+    for &binary in steps() {
         let short = work.run_bare(binary, "-h").ok().stdout;
         assert!(short.contains("Examples:") && short.contains("--seed <N>"), "{binary}: {short}");
         let version = work.run_bare(binary, "--version").ok().stdout;
@@ -177,7 +132,7 @@ fn the_short_help_and_the_version_are_there_too() {
 #[test]
 fn completions_are_there_for_every_shell_and_need_no_other_flag() {
     let work = Work::new();
-    for (binary, _) in BINARIES {
+    for &binary in steps() {
         for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
             let run = work.run_bare(binary, &format!("--completions {shell}")).ok();
             assert_eq!(run.stderr, "", "{binary} {shell}");

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::matrix::{GOOD, good_line, inputs};
-use crate::support::{BINARIES, Run, Work};
+use crate::steps;
+use testing::{Run, Work};
 
 const QUIETLY: &str = "--quiet --device cpu --threads 1";
 
@@ -132,10 +133,11 @@ fn holds_temporary(folder: &Path) -> bool {
 /// A run whose files cannot grow beyond a few thousand bytes, as on a disk that fills up while it writes. Attacks, row 16: the system's signal
 /// for that does not end it.
 fn on_a_full_disk(work: &Work, binary: &str) -> Run {
-    let path = BINARIES.iter().find(|(name, _)| *name == binary).map(|(_, path)| *path).unwrap();
+    let path = testing::program(binary);
     let line = format!("{} {QUIETLY}", good_line(binary));
     let output = Command::new("sh")
-        .args(["-c", "ulimit -f 8; exec \"$0\" \"$@\"", path])
+        .args(["-c", "ulimit -f 8; exec \"$0\" \"$@\""])
+        .arg(path)
         .args(line.split_whitespace())
         .current_dir(work.root())
         .stdin(Stdio::null())
@@ -452,7 +454,7 @@ fn a_second_signal_ends_every_program_at_once() {
         (&["-INT", "-INT", "-INT"], 7),
     ];
     let work = inputs();
-    let many: Vec<_> = (0..4000).map(|i| crate::support::image(i % 10, 0.9, i)).collect();
+    let many: Vec<_> = (0..4000).map(|i| testing::image(i % 10, 0.9, i)).collect();
     work.images("many.pt", &many);
     let before = work.tree();
     // A campaign: PATE_SYNTH_ROUNDS=50 cargo test --release -p pate-cli --test cli a_second_signal -- --nocapture
@@ -501,9 +503,10 @@ fn signals_that_were_ignored_stay_ignored() {
     }
     let line = good_line("train-student").replace("--epochs 2", "--epochs 40");
     for (ignored, sent) in [("HUP", &["-HUP"][..]), ("INT HUP", &["-INT", "-HUP", "-INT"])] {
-        let path = BINARIES.iter().find(|(name, _)| *name == "train-student").map(|(_, path)| *path).unwrap();
+        let path = testing::program("train-student");
         let mut child = Command::new("sh")
-            .args(["-c", &format!("trap '' {ignored}; exec \"$0\" \"$@\""), path])
+            .args(["-c", &format!("trap '' {ignored}; exec \"$0\" \"$@\"")])
+            .arg(path)
             .args(format!("{line} {QUIETLY}").split_whitespace())
             .current_dir(work.root())
             .stderr(Stdio::piped())
@@ -522,10 +525,11 @@ fn signals_that_were_ignored_stay_ignored() {
 
 /// A program that a shell starts after some words of its own.
 fn in_a_shell(work: &Work, before: &str, binary: &str) -> std::process::Output {
-    let path = BINARIES.iter().find(|(name, _)| *name == binary).map(|(_, path)| *path).unwrap();
+    let path = testing::program(binary);
     let line = format!("{} {QUIETLY}", good_line(binary));
     Command::new("sh")
-        .args(["-c", &format!("{before}; exec \"$0\" \"$@\""), path])
+        .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
+        .arg(path)
         .args(line.split_whitespace())
         .current_dir(work.root())
         .stdin(Stdio::null())
@@ -563,7 +567,7 @@ fn a_working_folder_that_is_gone_is_an_error_of_one_line() {
         );
         return;
     }
-    for (binary, _) in BINARIES {
+    for &binary in steps() {
         let output = in_a_shell(&work, "mkdir gone; cd gone; rmdir ../gone", binary);
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(3), "{binary}: {text}");

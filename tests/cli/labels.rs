@@ -3,7 +3,7 @@
 use artifact::{DpGuarantee, FileRecord, Guarantee, Input, LedgerMark, Report};
 use serde_json::{Map, Value};
 
-use crate::support::Work;
+use testing::Work;
 
 fn dp() -> Guarantee {
     Guarantee::Dp(DpGuarantee {

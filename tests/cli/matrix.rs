@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use tensorfile::View;
 
-use crate::support::{BINARIES, SIDE, Work, idx, image, none_of};
+use crate::steps;
+use testing::{SIDE, Work, idx, image, none_of};
 
 /// Kinds of faulty input, in the order of the matrix's columns.
 const FAULTS: [&str; 8] = ["path", "format", "shape", "nan", "empty", "lengths", "config", "output"];
@@ -568,7 +569,7 @@ fn every_program_refuses_every_kind_of_faulty_input_and_then_works() {
         std::fs::remove_dir_all(work.path("out")).unwrap();
     }
     println!("| program | {} |", FAULTS.join(" | "));
-    for (binary, _) in BINARIES {
+    for &binary in steps() {
         let cells = FAULTS.map(|fault| codes.get(&(binary, fault)).map_or("-".to_owned(), i32::to_string));
         println!("| {binary} | {} |", cells.join(" | "));
     }
@@ -597,6 +598,34 @@ fn inputs_of(work: &Work, binary: &str) -> Vec<(&'static str, &'static str, Stri
         }
     });
     named.collect()
+}
+
+/// The faults that every step has by its flags, whatever it does: each input that its good line names is missing, or is a text, and the
+/// output is in a place where nothing can be. A new step needs its line in [`GOOD`] and gets these.
+#[test]
+fn every_flag_of_every_step_has_the_faults_of_its_kind() {
+    let work = inputs();
+    broken(&work);
+    let before = work.tree();
+    let mut problems = Vec::new();
+    let all: Vec<_> = steps().iter().map(|&binary| (binary, inputs_of(&work, binary))).collect();
+    for (binary, inputs) in all {
+        let line = good_line(binary);
+        for (flag, word, file) in inputs {
+            let is_file = word == file;
+            let place = word.split_once('=').map_or(String::new(), |(name, _)| format!("{name}="));
+            // A folder's place is taken by a file.
+            for other in ["gone", if is_file { "text" } else { "file" }] {
+                let line = line.replacen(&format!("{flag} {word}"), &format!("{flag} {place}{other}"), 1);
+                problems.push(work.run_quiet(binary, &line).check(3, "error: ", &[other]));
+            }
+        }
+        let flag = output_of(binary);
+        let line = line.replacen(&format!("{flag} out"), &format!("{flag} file/out"), 1);
+        problems.push(work.run_quiet(binary, &line).check(3, "error: ", &["cannot write", "file/out"]));
+    }
+    none_of(problems.into_iter());
+    assert_eq!(work.tree(), before, "a refused step leaves nothing behind");
 }
 
 /// The flag of a good line that names where results go.

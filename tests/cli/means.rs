@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{SIDE, Work, image, number};
+use testing::{SIDE, Work, image, number};
 
 /// A good teacher and decoder, two teachers' folders.
 fn good() -> Work {

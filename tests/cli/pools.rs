@@ -1,6 +1,6 @@
 //! `generate-candidates`: which bytes a pool has, whoever asks for it, and what lies beside it.
 
-use crate::support::{Work, number};
+use testing::{Work, number};
 
 /// A folder with the hand-made decoder as `decoder.pth`.
 fn with_decoder() -> Work {

@@ -4,7 +4,7 @@
 use image::{Rgb, RgbImage};
 use serde_json::json;
 
-use crate::support::{Work, none_of, number};
+use testing::{Work, none_of, number};
 
 const SIDE: u32 = 32;
 const CLASSES: [&str; 4] = ["circle", "cross", "square", "stripes"];

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Image, Work, image, number};
+use testing::{Image, Work, image, number};
 
 /// Three shards of MNIST, the last one larger.
 fn shards() -> Work {

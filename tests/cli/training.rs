@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::{Work, image, number};
+use testing::{Work, image, number};
 
 /// The rows of each teacher in a file of shard indices.
 fn indices(work: &Work, name: &str) -> Vec<Vec<u64>> {

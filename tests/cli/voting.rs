@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Work, confidence, image};
+use testing::{Work, confidence, image};
 
 const VOTE: &str = "vote-label";
 

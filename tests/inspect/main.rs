@@ -3,68 +3,32 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use artifact::{Access, FileRecord, Guarantee, Input, Report};
-use serde_json::{Map, Value, json};
-use tempfile::TempDir;
+use artifact::{FileRecord, Guarantee, Input, Report};
+use serde_json::{Map, json};
 use tensorfile::View;
+use testing::Run;
 
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
+/// A folder in which `inspect` runs.
+struct Work(testing::Work);
 
-impl Run {
-    #[track_caller]
-    fn ends_with(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        self
-    }
+impl std::ops::Deref for Work {
+    type Target = testing::Work;
 
-    #[track_caller]
-    fn shows(&self, words: &[&str]) {
-        for word in words {
-            assert!(self.stdout.contains(word), "{word:?} is not in:\n{}", self.stdout);
-        }
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap()
+    fn deref(&self) -> &testing::Work {
+        &self.0
     }
 }
-
-struct Work(TempDir);
 
 impl Work {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> FileRecord {
-        let record = artifact::write_bytes(&self.path(name), Access::Public, bytes.as_ref()).unwrap();
-        FileRecord { path: PathBuf::from(name), ..record }
+        Self(testing::Work::new())
     }
 
     fn inspect(&self, line: &str) -> Run {
-        let output = Command::new(env!("CARGO_BIN_EXE_inspect"))
-            .args(line.split_whitespace())
-            .current_dir(self.0.path())
-            .env("COLUMNS", "100")
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        Run {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap().replace('\\', "/"),
-            stderr: String::from_utf8(output.stderr).unwrap().replace('\\', "/"),
-        }
+        let run = self.run_bare("inspect", line);
+        Run { stdout: run.stdout.replace('\\', "/"), ..run }
     }
 
     /// A report of `out/` that names these files.

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use artifact::Access;
 use dp_accounting::filter::{Budget, Cap};
@@ -11,60 +11,33 @@ use dp_accounting::ledger::{Charge, Header, Ledger, Stamp};
 use dp_accounting::{Adjacency, Mechanism};
 use dp_noise::SystemNoise;
 use serde_json::Value;
-use tempfile::TempDir;
 
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
+/// A folder in which `privacy-budget` runs.
+struct Work(testing::Work);
 
-impl Run {
-    #[track_caller]
-    fn ends_with(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        if code != 0 {
-            assert!(self.stdout.is_empty(), "{}", self.stdout);
-            assert!(self.stderr.contains("error: "), "{}", self.stderr);
-            assert!(!self.stderr.contains("bug"), "{}", self.stderr);
-        }
-        self
-    }
+impl std::ops::Deref for Work {
+    type Target = testing::Work;
 
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap()
+    fn deref(&self) -> &testing::Work {
+        &self.0
     }
 }
-
-struct Work(TempDir);
 
 impl Work {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(testing::Work::new())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn put(&self, name: &str, text: &str) {
-        artifact::write_bytes(&self.path(name), Access::Public, text.as_bytes()).unwrap();
-    }
-
-    fn run(&self, line: &str) -> Run {
-        let output = Command::new(env!("CARGO_BIN_EXE_privacy-budget"))
-            .args(line.split_whitespace())
-            .current_dir(self.0.path())
-            .env("COLUMNS", "100")
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        Run {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
+    /// A refusal is an error, and nothing on standard output.
+    #[track_caller]
+    fn run(&self, line: &str) -> testing::Run {
+        let run = self.run_bare("privacy-budget", line);
+        if run.code != Some(0) {
+            assert!(run.stdout.is_empty(), "{}", run.stdout);
+            assert!(run.stderr.contains("error: "), "{}", run.stderr);
+            assert!(!run.stderr.contains("bug"), "{}", run.stderr);
         }
+        run
     }
 }
 
@@ -336,7 +309,7 @@ fn only_regular_files_without_double_keys_are_read() {
     let error = work.run("cost --cases twice.json").ends_with(3).stderr;
     assert!(error.contains("stands twice"), "{error}");
     let many = format!("[{}[0]]", "[0],".repeat(artifact::json::MAX_VALUES / 2));
-    work.put("many.json", &many);
+    work.put("many.json", many);
     assert!(work.run("cost --cases many.json").ends_with(3).stderr.contains("values"));
     // Windows PowerShell 5 writes UTF-16 with a mark.
     let text = r#"[{"id": "a", "delta": 1e-5, "parts": [{"q": 1, "sigma": 1, "steps": 1}]}]"#;
@@ -402,7 +375,7 @@ fn any_mechanisms_compose() {
     ];
     let cases: Vec<String> =
         forms.iter().map(|parts| format!(r#"{{"id": "x", "delta": 1e-5, "parts": [{parts}]}}"#)).collect();
-    work.put("cases.json", &format!("[{}]", cases.join(", ")));
+    work.put("cases.json", format!("[{}]", cases.join(", ")));
     let found = work.run("cost --quick --format json --cases cases.json").ends_with(0).json();
     let cases = found["cases"].as_array().unwrap();
     for case in cases {
@@ -437,7 +410,7 @@ fn any_mechanisms_compose() {
     all.push(format!(
         r#"{{"id": "checked", "delta": 1e-5, "adjacency": "add_or_remove_one", "parts": [{checked}]}}"#
     ));
-    work.put("kinds.json", &format!("[{}]", all.join(",\n")));
+    work.put("kinds.json", format!("[{}]", all.join(",\n")));
     let found = work.run("cost --format json --cases kinds.json").ends_with(0).json();
     let cases = found["cases"].as_array().unwrap();
     for name in ["epsilon_rdp", "epsilon_pld"] {
@@ -485,7 +458,7 @@ fn what_does_not_compose_is_refused_with_the_cure() {
         ),
         ("3".to_owned(), 2, "part 1"),
     ] {
-        work.put("cases.json", &format!(r#"[{{"id": "x", "delta": 1e-5, "parts": [{parts}]}}]"#));
+        work.put("cases.json", format!(r#"[{{"id": "x", "delta": 1e-5, "parts": [{parts}]}}]"#));
         let error = work.run("cost --cases cases.json").ends_with(code).stderr;
         assert!(error.contains(words) && error.lines().count() == 1, "{parts}: {error}");
     }
@@ -527,7 +500,7 @@ fn a_ledger_costs_what_its_lines_cost() {
     assert!(figure <= 1.0 && figure > 0.95, "{whole}");
     let lines = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = lines.lines().collect();
-    work.put("lines.json", &format!(r#"[{{"id": "x", "delta": 1e-5, "parts": [{}]}}]"#, lines.join(", ")));
+    work.put("lines.json", format!(r#"[{{"id": "x", "delta": 1e-5, "parts": [{}]}}]"#, lines.join(", ")));
     let parts = work.run("cost --quick --cases lines.json --format json").ends_with(0).json();
     assert!((value(&parts["cases"][0]["epsilon_pld"]) - figure).abs() < 1e-12, "{parts}");
     assert_eq!(parts["cases"][0]["adjacency"], "replace_one_shard");
@@ -603,7 +576,7 @@ fn a_ledger_is_shown_with_what_was_lost() {
     let json = work.run("ledger ledger.jsonl --format json").ends_with(0).json();
     assert_eq!((&json["entries"], &json["intents_without_result"][0]), (&Value::from(3), &Value::from(3)));
     let bytes = std::fs::read_to_string(&path).unwrap();
-    work.put("changed.jsonl", &bytes.replacen("\"count\":20", "\"count\":2", 1));
+    work.put("changed.jsonl", bytes.replacen("\"count\":20", "\"count\":2", 1));
     let error = work.run("ledger changed.jsonl").ends_with(3).stderr;
     assert!(error.contains("changed.jsonl is damaged at line 3"), "{error}");
 }
@@ -618,10 +591,10 @@ fn texts_of_files_cannot_write_to_the_terminal() {
                  "parameters": {{"scale": 1, "sensitivity_l1": 1, "count": 1}}}}]"#
         )
     };
-    work.put("good.json", &case("laplace"));
+    work.put("good.json", case("laplace"));
     let out = work.run("cost --cases good.json").ends_with(0).stdout;
     assert!(out.starts_with("i\\u{1b}[2J\\u{a}x  laplace") && !out.contains('\u{1b}'), "{out:?}");
-    work.put("bad.json", &case("m\\u009b\\ny"));
+    work.put("bad.json", case("m\\u009b\\ny"));
     let error = work.run("cost --cases bad.json").ends_with(2).stderr;
     assert!(error.contains("m\\u{9b}\\u{a}y") && error.lines().count() == 1, "{error:?}");
 }

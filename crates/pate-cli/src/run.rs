@@ -13,5 +13,6 @@ pub use args::RunArgs;
 pub use bar::StopOnly;
 pub use context::{Context, to_milliseconds};
 pub(crate) use help::command;
+pub use help::takes_value;
 pub use outcome::Outcome;
 pub use step::{Step, run};

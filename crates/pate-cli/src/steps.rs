@@ -24,6 +24,11 @@ impl Entry {
     const fn of<S: Step>(family: &'static str) -> Self {
         Self { family, command: command::<S> }
     }
+
+    /// The program's name.
+    pub fn name(&self) -> String {
+        (self.command)().get_name().to_owned()
+    }
 }
 
 /// Every step, in the order of the pipeline.

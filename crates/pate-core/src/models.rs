@@ -10,8 +10,9 @@ pub use teacher::{Program, Scores, Teacher};
 pub use ucstub::UcStub;
 pub use vae::{Decoder, Encoder, GroupedVae, Vae};
 
-use artifact::{Access, AtomicFile, FileRecord};
 use std::path::Path;
+
+use artifact::{Access, AtomicFile, FileRecord};
 use tensorfile::Array;
 
 use crate::base::tensor::HostTensors;

@@ -76,7 +76,7 @@ mod tests {
             " teacher  status  reason\n       7  done\n12345678  failed  a long reason, on one line";
         assert_eq!(table.text(), expected);
         let markdown = table.markdown();
-        assert!(markdown.starts_with("|"), "{markdown}");
+        assert!(markdown.starts_with('|'), "{markdown}");
         assert_eq!(markdown.lines().count(), 4, "{markdown}");
     }
 }

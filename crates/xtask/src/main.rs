@@ -16,6 +16,7 @@ mod libtorch;
 mod pyenv;
 mod python;
 mod results;
+mod rooms;
 mod setup;
 mod sums;
 mod tests_report;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::context::{Context, ask};
-use crate::sums;
+use crate::{rooms, sums};
 
 /// Larger files belong into `data/`, or not into the repository.
 const MAX_BYTES: u64 = 1_500_000;
@@ -30,8 +30,11 @@ pub(crate) fn check(ctx: &Context) -> anyhow::Result<()> {
             breaches.extend(justfile_breaches(&text));
         }
         if name.ends_with("/Cargo.toml") {
-            breaches.extend(test_noise_breach(&name, &text));
+            breaches.extend(
+                TEST_CRATES.iter().filter_map(|(made, why)| test_crate_breach(&name, &text, made, why)),
+            );
         }
+        breaches.extend(rooms::breaches(&name, &text));
     }
     breaches.extend(unnamed_bins(root));
     let (wrong, n_data) = sums::check_list(&root.join("data"))?;
@@ -48,17 +51,23 @@ pub(crate) fn check(ctx: &Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Noise with a seed hides nothing: no program may link the crate that makes it.
-fn test_noise_breach(name: &str, manifest: &str) -> Option<String> {
+/// Crates that no program may link, and what they are.
+const TEST_CRATES: [(&str, &str); 2] =
+    [("dp-noise-testing", "noise with a seed hides nothing"), ("testing", "it is for tests")];
+
+/// A crate that is for `[dev-dependencies]` alone, in another section.
+fn test_crate_breach(name: &str, manifest: &str, made: &str, why: &str) -> Option<String> {
     let mut section = "";
     for line in manifest.lines().map(str::trim) {
         if line.starts_with('[') {
             section = line;
         }
-        let names = line.starts_with("dp-noise-testing") || section.contains("dependencies.dp-noise-testing");
-        if names && !section.starts_with("[dev-dependencies") {
+        let key = line.split(['.', ' ', '=']).next().unwrap_or_default();
+        let is_table = section.trim_end_matches(']').ends_with(&format!("dependencies.{made}"));
+        let depends = section.contains("dependencies") && key == made || is_table;
+        if depends && !section.starts_with("[dev-dependencies") {
             return Some(format!(
-                "{name}: dp-noise-testing is for [dev-dependencies] alone, and stands in {section}"
+                "{name}: {made} is for [dev-dependencies] alone ({why}), and stands in {section}"
             ));
         }
     }
@@ -212,18 +221,15 @@ fn without_interpolations(line: &str) -> String {
 
 /// Names of all binaries that users run, sorted.
 pub(crate) fn bins(root: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(root.join("crates").join("pate-cli").join("src").join("bin"));
-    let steps = entries
+    let of = |package: &str| std::fs::read_dir(root.join("crates").join(package).join("src").join("bin"));
+    let mut names: Vec<_> = [of("pate-cli"), of("tools")]
         .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.is_dir() || path.extension().is_some_and(|ext| ext == "rs"))
-        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
-    // Programs that link no libtorch are crates of their own.
-    let others = ["inspect", "privacy-budget"]
-        .into_iter()
-        .filter(|name| root.join("crates").join(name).join("src").join("main.rs").is_file());
-    let mut names: Vec<_> = steps.chain(others.map(str::to_owned)).collect();
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
     names.sort();
     names
 }
@@ -326,16 +332,18 @@ list := [
 
     #[test]
     fn noise_with_a_seed_is_for_tests_alone() {
+        let breach =
+            |manifest: &str| test_crate_breach("a/Cargo.toml", manifest, "dp-noise-testing", "it has a seed");
         let line = "dp-noise-testing.workspace = true";
         let good = format!("[dependencies]\ndp-noise.workspace = true\n[dev-dependencies]\n{line}\n");
-        assert_eq!(test_noise_breach("a/Cargo.toml", &good), None);
+        assert_eq!(breach(&good), None);
         for bad in [
             format!("[dev-dependencies]\nx = 1\n[dependencies]\n{line}\n"),
             format!("[build-dependencies]\n{line}\n"),
             "[dependencies.dp-noise-testing]\nworkspace = true\n".to_owned(),
             format!("[target.'cfg(unix)'.dependencies]\n{line}\n"),
         ] {
-            assert!(test_noise_breach("a/Cargo.toml", &bad).is_some(), "{bad}");
+            assert!(breach(&bad).is_some(), "{bad}");
         }
     }
 

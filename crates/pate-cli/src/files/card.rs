@@ -9,7 +9,7 @@ use artifact::{FileRecord, Guarantee};
 use pate_core::pate::combine::MergeSummary;
 use serde_json::Value;
 
-use crate::files::exports::Format;
+use crate::args::Format;
 use crate::files::markdown;
 use crate::files::provenance::{Decoder, Provenance};
 

@@ -5,22 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use artifact::{Access, AtomicDir, AtomicFile, FileRecord};
-use clap::ValueEnum;
 use pate_core::data::Images;
 use tensorfile::View;
 
-/// Names of formats on command lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Format {
-    /// The samples as .pt, the labels as .csv.
-    Pt,
-    /// Samples and labels in one .npz.
-    Npz,
-    /// A folder of PNG images for each class.
-    Folders,
-    /// Samples, labels and teacher ids in one .safetensors.
-    Safetensors,
-}
+use crate::args::Format;
 
 /// The smallest grey PNG: its signature and four chunks of 12 bytes and their least content.
 const LEAST_PNG: u64 = 67;

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use clap::Command;
+use clap::{Arg, Command};
 use pate_core::config::Config;
 use serde_json::Value;
 
@@ -21,8 +21,19 @@ pub(crate) fn command<S: Step>() -> Command {
         if let Some((_, default)) = own {
             let _ = write!(help, " [default: {default}]");
         }
-        arg.help(with_built_in(&help, &built_in))
+        let mut help = with_built_in(&help, &built_in);
+        let says =
+            help.contains("[default: ") || arg.is_required_set() || !arg.get_default_values().is_empty();
+        if takes_value(&arg) && !says && id != "completions" {
+            help.push_str(" [default: none]");
+        }
+        arg.help(help)
     })
+}
+
+/// Whether an argument takes a value, or may; before its command is built, clap knows it of neither alone.
+pub fn takes_value(arg: &Arg) -> bool {
+    arg.get_action().takes_values() || arg.get_num_args().is_some_and(|n| n.takes_values())
 }
 
 /// Puts the built-in value of a key in place of `[config: section.key]`.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use artifact::FileRecord;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
-
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::{ImageSize, Images, Labels, Privacy, Records, Split};

@@ -107,13 +107,7 @@ impl Decoder {
     /// # Errors
     /// No decoder, or no square and no size; and whatever reading the file gives.
     pub fn spec_of(path: &Path, size: Option<ImageSize>) -> Result<ImageSpec> {
-        let tensors = decoder_tensors(path)?;
-        let (flat, channels) =
-            match (shape_in(&tensors, "fc.weight"), shape_in(&tensors, "conv_final.weight")) {
-                (Some(&[flat, _]), Some(&[channels, ..])) => (flat as i64, channels as i64),
-                (Some(_), _) => return Err(missing(path, "conv_final.weight", Self::NAME, &tensors)),
-                (None, _) => return Err(missing(path, "fc.weight", Self::NAME, &tensors)),
-            };
+        let (flat, channels) = Self::values_of(path)?;
         // fc makes 128 maps of a quarter of the image's sides.
         let quarters = (flat / 128).isqrt();
         let square = (quarters > 0 && quarters * quarters * 128 == flat)
@@ -127,6 +121,19 @@ impl Decoder {
         };
         // The number of classes means nothing to a decoder.
         Ok(ImageSpec { channels, height, width, classes: 1 })
+    }
+
+    /// Whether a file has a decoder's weights: the values that its first layer makes, and the channels of what it draws.
+    ///
+    /// # Errors
+    /// A file that has not, by its name.
+    pub fn values_of(path: &Path) -> Result<(i64, i64)> {
+        let tensors = decoder_tensors(path)?;
+        match (shape_in(&tensors, "fc.weight"), shape_in(&tensors, "conv_final.weight")) {
+            (Some(&[flat, _]), Some(&[channels, ..])) => Ok((flat as i64, channels as i64)),
+            (Some(_), _) => Err(missing(path, "conv_final.weight", Self::NAME, &tensors)),
+            (None, _) => Err(missing(path, "fc.weight", Self::NAME, &tensors)),
+        }
     }
 
     /// The decoder of a weights file: the decoder's keys alone, or a whole VAE's with `encoder.` and `decoder.` before them.

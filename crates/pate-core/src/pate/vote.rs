@@ -2,10 +2,11 @@
 //!
 //! Papernot et al., "Semi-supervised Knowledge Transfer for Deep Learning from Private Training Data" (2017), section 2.1.
 
+use serde::Serialize;
+
 use crate::data::SoftLabels;
 use crate::pate::label::Labelled;
 use crate::{Error, Result};
-use serde::Serialize;
 
 /// Which of a teacher's answers count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -160,6 +160,7 @@ impl Step for BatchLabelFilter {
         if self.dry_run {
             return dry_run(&batch, &ids, ctx);
         }
+        batch.check_files(ctx.seed)?;
         batch.check_room(&ids, ctx)?;
         let _lock = batch.lock(&ids, ctx)?;
         let lines = batch.run(&ids, ctx)?;

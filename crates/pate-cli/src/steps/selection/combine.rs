@@ -13,9 +13,9 @@ use clap::Parser;
 use pate_core::data::{class_counts, write_csv};
 use pate_core::pate::combine::{self, MergePlan, Merged, TeacherSet};
 
-use crate::args::parse_path;
+use crate::args::{Format, parse_path};
 use crate::files::card::Card;
-use crate::files::exports::{Export, Format};
+use crate::files::exports::Export;
 use crate::files::pictures;
 use crate::files::provenance::Provenance;
 use crate::run::{Context, Outcome, RunArgs, Step};

@@ -11,8 +11,7 @@ use pate_core::train::vae::{TrainedVae, VaePlan};
 use serde_json::{Value, json};
 
 use crate::args::{LoadedConfig, ShardScaleArgs};
-use crate::files::TeacherShard;
-use crate::files::pictures;
+use crate::files::{TeacherShard, pictures};
 use crate::run::Context;
 use crate::settings;
 

@@ -1,8 +1,9 @@
 //! Keep what the teacher is sure about.
 
+use serde::Serialize;
+
 use super::{Selection, Verdict};
 use crate::pate::label::Labelled;
-use serde::Serialize;
 
 /// Thresholds by class.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::{Selection, Verdict, sort_by_confidence};
 use crate::pate::label::Labelled;
 use crate::{Error, Result};
-use serde::Serialize;
 
 /// Limits on the number of samples of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -30,7 +30,7 @@ pub(super) const REPORT: &str = layout::BATCH_REPORT;
 
 /// What the report says of a teacher.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Selected {
+pub(super) struct SelectionCounts {
     /// Candidates.
     pub num_generated: usize,
     /// Samples.
@@ -41,7 +41,7 @@ pub(super) struct Selected {
     pub was_empty: bool,
 }
 
-impl Details for Selected {
+impl Details for SelectionCounts {
     const COLUMNS: &[&str] = &["candidates", "samples", "confidence"];
 
     fn cells(&self) -> Vec<String> {
@@ -55,7 +55,7 @@ impl Details for Selected {
 }
 
 /// A teacher's line.
-pub(super) type Line = TeacherLine<Selected>;
+pub(super) type Line = TeacherLine<SelectionCounts>;
 
 /// Whether the batch's exit code should tell.
 pub(super) fn is_failed_or_empty(line: &Line) -> bool {
@@ -133,6 +133,28 @@ impl Batch<'_> {
         self.filters.resolve(&self.config.config, seed)?;
         if self.rng == LatentRng::Torch && self.config.config.generation.generate_until_target_per_class {
             bail!("--rng torch makes one pool; set generation.generate_until_target_per_class to false");
+        }
+        Ok(())
+    }
+
+    /// Checks what all teachers share, so that one wrong path is one error and not one per teacher.
+    ///
+    /// # Errors
+    /// A folder of shards or metadata that is not there, a decoder for all that cannot be used.
+    pub(super) fn check_files(&self, seed: u64) -> Result<()> {
+        let bases =
+            [("--teacher-shard-base", &self.shard_base), ("--shard-metadata-base", &self.metadata_base)];
+        for (flag, base) in bases {
+            if let Some(base) = base.as_ref().filter(|base| !base.is_dir()) {
+                let hint = format!("give {flag} the --out-dir of prepare-shards, or leave it out");
+                return Err(pate_core::Error::content(base, "there is no such folder", hint).into());
+            }
+        }
+        let steers = self.filters.resolve(&self.config.config, seed)?.plan.steering.is_some();
+        if let Some(path) = self.decoder.as_ref().filter(|path| !has_id(path))
+            && (steers || self.candidates.is_none())
+        {
+            Decoder::values_of(path).context("cannot use the decoder")?;
         }
         Ok(())
     }
@@ -463,7 +485,7 @@ fn has_minimum(labelled: &Labelled, plan: &FilterPlan, classes: i64) -> bool {
 
 fn line_of(teacher_id: u64, filtered: &Filtered) -> Line {
     let summary = &filtered.summary;
-    let details = Selected {
+    let details = SelectionCounts {
         num_generated: summary.num_generated,
         num_selected: summary.num_selected,
         average_confidence: summary.statistics.average_confidence,
@@ -486,7 +508,7 @@ fn finished(teacher_id: u64, dir: &Path, work: &WorkId) -> Option<Line> {
     let report = work.finished(&dir.join(layout::SELECTION_REPORT))?.fields;
     let count = |name: &str| report.get(name)?.as_u64().map(|n| n as usize);
     let num_selected = count("num_selected")?;
-    let details = Selected {
+    let details = SelectionCounts {
         num_generated: count("num_generated")?,
         num_selected,
         average_confidence: report.get("statistics").and_then(|all| all["average_confidence"].as_f64()),
