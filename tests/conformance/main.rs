@@ -1,9 +1,8 @@
 //! The original Python program's inputs and outputs, reproduced by our binaries: one line per case.
 //!
-//! The folder comes from `PATE_CONFORMANCE_DIR` (set by `cargo xtask conformance --dir`), else `../shared/conformance` beside the
-//! checkout. Where there is none, the cases are counted as skipped, with the reason.
-
-#![expect(clippy::print_stdout, reason = "the runner's counts of skips read this")]
+//! The whole folder comes from `PATE_CONFORMANCE_DIR` (set by `cargo xtask conformance --dir`), else `../shared/conformance`
+//! beside the checkout. An [`extract`] of it is committed, and runs everywhere. Without the whole folder, cases that the
+//! extract has no files for are ignored, and counted so.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -12,16 +11,21 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 mod containers;
+mod extract;
 mod steering;
 mod steps;
 
 /// Where the inputs and expected outputs are.
 #[derive(Clone)]
-struct Dir(PathBuf);
+struct Dir {
+    folder: PathBuf,
+    /// Whether this is the committed part alone.
+    is_extract: bool,
+}
 
 impl Dir {
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.folder.join(name)
     }
 
     fn json(&self, name: &str) -> Result<Value, Failed> {
@@ -37,29 +41,73 @@ fn workspace() -> PathBuf {
 }
 
 fn find() -> Option<Dir> {
-    let dir = match std::env::var_os("PATE_CONFORMANCE_DIR") {
+    let folder = match std::env::var_os("PATE_CONFORMANCE_DIR") {
         Some(dir) => PathBuf::from(dir),
         None => workspace().join("../shared/conformance"),
     };
-    let dir = dir.canonicalize().ok()?;
-    dir.join("expected").is_dir().then_some(Dir(dir))
+    let folder = folder.canonicalize().ok()?;
+    folder.join("expected").is_dir().then_some(Dir { folder, is_extract: false })
+}
+
+/// What must hold of a case, with its files in a folder.
+type Check = Box<dyn Fn(&Dir) -> Result<(), Failed> + Send>;
+
+/// One recorded case.
+struct Case {
+    name: String,
+    /// Whether the extract has all that it needs.
+    in_extract: bool,
+    check: Check,
+}
+
+impl Case {
+    fn new(
+        name: impl Into<String>,
+        in_extract: bool,
+        check: impl Fn(&Dir) -> Result<(), Failed> + Send + 'static,
+    ) -> Self {
+        Self { name: name.into(), in_extract, check: Box::new(check) }
+    }
+
+    fn trial(self, prefix: &str, dir: &Dir) -> Trial {
+        let dir = dir.clone();
+        Trial::test(format!("{prefix}{}", self.name), move || (self.check)(&dir))
+    }
+
+    /// The case of a clone without the whole folder.
+    fn ignored(self) -> Trial {
+        let reason = "needs the whole folder of cases, and there is no ../shared/conformance";
+        Trial::test(self.name, || Ok(())).with_kind(reason).with_ignored_flag(true)
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let mut all = steps::cases();
+    all.extend(containers::cases());
+    all.push(steering::case());
+    all
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let Some(dir) = find() else {
-        let skipped = Trial::test("skipped_without_the_folder_of_cases", || {
-            println!(
-                "skipped: conformance: no folder of cases (PATE_CONFORMANCE_DIR, or ../shared/conformance)"
-            );
-            Ok(())
-        });
-        return libtest_mimic::run(&arguments, vec![skipped]).exit_code();
-    };
-    let mut trials: Vec<Trial> = Vec::new();
-    trials.extend(steps::trials(&dir));
-    trials.extend(containers::trials(&dir));
-    trials.push(steering::trial(&dir));
+    let whole = find();
+    if std::env::var_os("PATE_WRITE_EXTRACT").is_some() {
+        let written =
+            whole.as_ref().ok_or_else(|| "there is no whole folder".into()).and_then(extract::write);
+        if let Err(error) = written {
+            panic!("the extract could not be written: {}", error.message().unwrap_or_default());
+        }
+    }
+    let extract = Dir { folder: extract::folder(), is_extract: true };
+    let mut trials: Vec<Trial> = cases()
+        .into_iter()
+        .filter(|case| case.in_extract)
+        .map(|case| case.trial("extract/", &extract))
+        .collect();
+    match &whole {
+        Some(whole) => trials.extend(cases().into_iter().map(|case| case.trial("", whole))),
+        None => trials.extend(cases().into_iter().filter(|case| !case.in_extract).map(Case::ignored)),
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -1,6 +1,6 @@
 //! Latent steering without noise: the confidence at every step, the best step, the final latents.
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Failed;
 use pate_core::base::tensor;
 use pate_core::config::StartKind;
 use pate_core::data::{ImageSpec, Normalisation};
@@ -9,11 +9,10 @@ use pate_core::pate::steer::{SteeringPlan, steer};
 use serde_json::Value;
 use tch::Device;
 
-use super::Dir;
+use super::{Case, Dir};
 
-pub(crate) fn trial(dir: &Dir) -> Trial {
-    let dir = dir.clone();
-    Trial::test("steering/without_noise", move || steering(&dir))
+pub(crate) fn case() -> Case {
+    Case::new("steering/without_noise", false, steering)
 }
 
 fn matrix(value: &Value) -> Result<(Vec<f32>, i64), Failed> {

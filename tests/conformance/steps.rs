@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Failed;
 use pate_core::data::{LabelColumn, LabelRow, read_label_csv};
+use serde_json::Value;
 use tensorfile::Array;
 
-use super::{Dir, run, same, text, workspace};
+use super::{Case, Dir, extract, run, same, text, workspace};
 
 /// Confidences may differ by this much.
 const CONFIDENCE: f32 = 1e-4;
@@ -30,16 +31,16 @@ const NOT_COMPARED: &[&str] = &[
     "decoder_path",
 ];
 
-struct Selection {
-    case: &'static str,
-    teacher: u64,
-    with_shard: bool,
-    arguments: &'static [&'static str],
+pub(crate) struct Selection {
+    pub(crate) case: &'static str,
+    pub(crate) teacher: u64,
+    pub(crate) with_shard: bool,
+    pub(crate) arguments: &'static [&'static str],
     /// Candidates beyond quota and target, from the material's specification (the original does not report them).
     rejected: (u64, u64),
 }
 
-const SELECTIONS: &[Selection] = &[
+pub(crate) const SELECTIONS: &[Selection] = &[
     Selection { case: "t0_default", teacher: 0, with_shard: false, arguments: &[], rejected: (0, 0) },
     Selection {
         case: "t0_small_shard",
@@ -89,27 +90,35 @@ const SELECTIONS: &[Selection] = &[
     },
 ];
 
-pub(crate) fn trials(dir: &Dir) -> Vec<Trial> {
-    let mut all = Vec::new();
-    for selection in SELECTIONS {
-        let dir = dir.clone();
-        all.push(Trial::test(format!("selection/{}", selection.case), move || select(&dir, selection)));
-    }
+pub(crate) fn cases() -> Vec<Case> {
+    let selections = SELECTIONS.iter().map(|selection| {
+        Case::new(format!("selection/{}", selection.case), true, move |dir| select(dir, selection))
+    });
+    let mut all: Vec<Case> = selections.collect();
     for case in ["t0_small_shard", "t7_strict"] {
-        let dir = dir.clone();
-        all.push(Trial::test(format!("evaluation/{case}"), move || evaluate(&dir, case)));
+        all.push(Case::new(format!("evaluation/{case}"), true, move |dir| evaluate(dir, case)));
     }
     for (case, percentage) in [("combined_100", "1.0"), ("combined_40", "0.4")] {
-        let dir = dir.clone();
-        all.push(Trial::test(format!("combine/{case}"), move || combine(&dir, case, percentage)));
+        all.push(Case::new(format!("combine/{case}"), true, move |dir| combine(dir, case, percentage)));
     }
     for teacher in [0, 7] {
-        let dir = dir.clone();
-        all.push(Trial::test(format!("student/as_teacher_{teacher}"), move || student(&dir, teacher)));
+        all.push(Case::new(format!("student/as_teacher_{teacher}"), false, move |dir| student(dir, teacher)));
     }
-    let own = dir.clone();
-    all.push(Trial::test("pool/seed123", move || pool(&own)));
+    all.push(Case::new("pool/seed123", true, pool));
     all
+}
+
+/// What the original selected in a case, as a file.
+fn expected_samples(dir: &Dir, case: &str, to: &Path) -> Result<(), Failed> {
+    if !dir.is_extract {
+        std::fs::copy(dir.path(&format!("expected/{case}/synthetic_samples.pt")), to)?;
+        return Ok(());
+    }
+    let samples = extract::expected_samples(dir, case)?;
+    let mut file = Vec::new();
+    tensorfile::pt::write_array(&mut file, samples.view())?;
+    artifact::write_bytes(to, artifact::Access::Public, &file)?;
+    Ok(())
 }
 
 fn array(path: &Path) -> Result<Array, Failed> {
@@ -117,8 +126,7 @@ fn array(path: &Path) -> Result<Array, Failed> {
 }
 
 /// Rows equal to the bit, in order; two rows may swap where their confidences are as good as equal.
-fn same_rows(found: &Path, expected: &Path, rows: &[LabelRow]) -> Result<(), Failed> {
-    let (found, expected) = (array(found)?, array(expected)?);
+fn same_rows(found: Array, expected: Array, rows: &[LabelRow]) -> Result<(), Failed> {
     if found.shape() != expected.shape() {
         return Err(format!("samples are {:?}, expected {:?}", found.shape(), expected.shape()).into());
     }
@@ -140,7 +148,8 @@ fn same_rows(found: &Path, expected: &Path, rows: &[LabelRow]) -> Result<(), Fai
     Ok(())
 }
 
-fn select(dir: &Dir, selection: &Selection) -> Result<(), Failed> {
+/// Report, rows and samples of `label-filter`.
+fn by_program(dir: &Dir, selection: &Selection) -> Result<(Value, Vec<LabelRow>, Array), Failed> {
     let out = tempfile::tempdir()?;
     let teacher = format!("teacher_{}", selection.teacher);
     let mut args = vec![
@@ -169,9 +178,26 @@ fn select(dir: &Dir, selection: &Selection) -> Result<(), Failed> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     run(env!("CARGO_BIN_EXE_label-filter"), &words)?;
 
-    let expected = format!("expected/{}", selection.case);
     let report = std::fs::read_to_string(out.path().join("selection_report.json"))?;
-    let report: serde_json::Value = serde_json::from_str(&report)?;
+    let rows = read_label_csv(&out.path().join("labels.csv"), 10, LabelColumn::Confidence)?;
+    Ok((serde_json::from_str(&report)?, rows, array(&out.path().join("synthetic_samples.pt"))?))
+}
+
+/// The same from the extract, which has no teacher to ask.
+fn by_library(dir: &Dir, selection: &Selection) -> Result<(Value, Vec<LabelRow>, Array), Failed> {
+    let filtered = extract::select(dir, selection)?;
+    let answers = filtered.answers;
+    let row = |(&label, &confidence): (&i64, &f32)| LabelRow { label, confidence: Some(confidence) };
+    let rows = answers.labels.iter().zip(&answers.confidences).map(row).collect();
+    let shape: Vec<usize> = filtered.images.tensor().size().iter().map(|&n| n as usize).collect();
+    let samples = Array::from_f32(shape, filtered.images.to_vec()?)?;
+    Ok((serde_json::to_value(filtered.summary)?, rows, samples))
+}
+
+fn select(dir: &Dir, selection: &Selection) -> Result<(), Failed> {
+    let (report, rows, samples) =
+        if dir.is_extract { by_library(dir, selection)? } else { by_program(dir, selection)? };
+    let expected = format!("expected/{}", selection.case);
     same("report", &report, &dir.json(&format!("{expected}/selection_report.json"))?, NOT_COMPARED, METRIC)?;
     let found = (report["rejected_quota"].as_u64(), report["rejected_target"].as_u64());
     if found != (Some(selection.rejected.0), Some(selection.rejected.1)) {
@@ -179,34 +205,35 @@ fn select(dir: &Dir, selection: &Selection) -> Result<(), Failed> {
             format!("rejected by quota and target: {found:?}, expected {:?}", selection.rejected).into()
         );
     }
-    let read = |path: &Path| read_label_csv(path, 10, LabelColumn::Confidence);
-    let rows = read(&out.path().join("labels.csv"))?;
-    let wanted = read(&dir.path(&format!("{expected}/labels.csv")))?;
+    let wanted = read_label_csv(&dir.path(&format!("{expected}/labels.csv")), 10, LabelColumn::Confidence)?;
     if rows.len() != wanted.len() {
         return Err(format!("{} labels, expected {}", rows.len(), wanted.len()).into());
     }
     for (i, (row, wanted)) in rows.iter().zip(&wanted).enumerate() {
         let difference = row.confidence.unwrap_or(f32::NAN) - wanted.confidence.unwrap_or(f32::NAN);
-        if difference.is_nan() || difference.abs() > CONFIDENCE {
+        if row.label != wanted.label || difference.is_nan() || difference.abs() > CONFIDENCE {
             return Err(format!("row {i}: {row:?}, expected {wanted:?}").into());
         }
     }
-    same_rows(
-        &out.path().join("synthetic_samples.pt"),
-        &dir.path(&format!("{expected}/synthetic_samples.pt")),
-        &rows,
-    )
+    let work = tempfile::tempdir()?;
+    let path = work.path().join("expected.pt");
+    expected_samples(dir, selection.case, &path)?;
+    same_rows(samples, array(&path)?, &rows)
 }
 
 fn evaluate(dir: &Dir, case: &str) -> Result<(), Failed> {
     let out = tempfile::tempdir()?;
     let report_path = out.path().join("evaluation_report.json");
     let teacher = &case[1..2];
+    let samples = out.path().join("samples.pt");
+    expected_samples(dir, case, &samples)?;
     run(
         env!("CARGO_BIN_EXE_evaluate-synthetic"),
         &[
             "--samples",
-            &text(&dir.path(&format!("expected/{case}/synthetic_samples.pt"))),
+            &text(&samples),
+            "--labels",
+            &text(&dir.path(&format!("expected/{case}/labels.csv"))),
             "--shard",
             &text(&dir.path(&format!("teacher_{teacher}/shard.pt"))),
             "--shard-labels",
@@ -229,9 +256,8 @@ fn combine(dir: &Dir, case: &str, percentage: &str) -> Result<(), Failed> {
     for (teacher, source) in [(0, "t0_small_shard"), (7, "t7_small_shard")] {
         let folder = work.path().join(format!("teachers/teacher_{teacher}"));
         std::fs::create_dir_all(&folder)?;
-        for file in ["synthetic_samples.pt", "labels.csv"] {
-            std::fs::copy(dir.path(&format!("expected/{source}/{file}")), folder.join(file))?;
-        }
+        std::fs::copy(dir.path(&format!("expected/{source}/labels.csv")), folder.join("labels.csv"))?;
+        expected_samples(dir, source, &folder.join("synthetic_samples.pt"))?;
     }
     let out = work.path().join("combined");
     run(
@@ -258,8 +284,15 @@ fn combine(dir: &Dir, case: &str, percentage: &str) -> Result<(), Failed> {
             }
         }
         let samples = "combined_synthetic_samples.pt";
-        let (found, wanted) =
-            (array(&out.join(samples))?, array(&dir.path(&format!("expected/{case}/{samples}")))?);
+        let found = array(&out.join(samples))?;
+        let wanted = if dir.is_extract {
+            let sets = ["t0_small_shard", "t7_small_shard"].map(|set| extract::expected_samples(dir, set));
+            let pixels =
+                sets.into_iter().map(|set| Ok(set?.into_f32())).collect::<Result<Vec<_>, Failed>>()?;
+            Array::from_f32(found.shape().to_vec(), pixels.concat())?
+        } else {
+            array(&dir.path(&format!("expected/{case}/{samples}")))?
+        };
         return if found == wanted { Ok(()) } else { Err("the samples differ".into()) };
     }
     // Random rows: counts and floors are what can be compared.
@@ -338,7 +371,8 @@ fn pool(dir: &Dir) -> Result<(), Failed> {
     let found = array(&path)?.into_f32();
     let expected = array(&dir.path("expected/pool_seed123/candidates.pt"))?.into_f32();
     let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    if found.len() != expected.len() || worst > 1e-5 {
+    // The extract has the first rows.
+    if found.len() != 700 * 28 * 28 || expected.is_empty() || worst > 1e-5 {
         return Err(format!("the pool differs by up to {worst}").into());
     }
     Ok(())

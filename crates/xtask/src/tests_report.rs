@@ -9,8 +9,10 @@ pub(crate) struct Report {
     pub(crate) passed: usize,
     /// Tests that failed.
     pub(crate) failed: usize,
-    /// Tests that a runner was told to leave out.
+    /// Tests that a runner left out: `ignored`.
     left_out: usize,
+    /// Why, for those that say it.
+    reasons: Vec<String>,
     /// What tests said that they could not look at, without the word itself.
     skipped: Vec<String>,
 }
@@ -28,6 +30,10 @@ impl Report {
             self.left_out += count("ignored").unwrap_or(0);
         } else if let Some(reason) = line.trim_start().strip_prefix("skipped: ") {
             self.skipped.push(reason.trim().to_owned());
+        } else if let Some(ignored) = line.trim_end().strip_suffix("... ignored")
+            && let Some((reason, _)) = ignored.strip_prefix("test [").and_then(|rest| rest.split_once(']'))
+        {
+            self.reasons.push(reason.to_owned());
         }
     }
 
@@ -56,11 +62,12 @@ impl Report {
         self.failed += other.failed;
         self.left_out += other.left_out;
         self.skipped.extend(other.skipped);
+        self.reasons.extend(other.reasons);
     }
 
     /// Prints each skip once with its number, then the counts.
     pub(crate) fn print(&self) {
-        let mut reasons: Vec<_> = self.skipped.iter().collect();
+        let mut reasons: Vec<_> = self.skipped.iter().chain(&self.reasons).collect();
         reasons.sort();
         for same in reasons.chunk_by(|a, b| a == b) {
             println!("skipped: {} ({})", same[0], same.len());
@@ -95,6 +102,15 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ignored_case_counts_as_skipped_and_its_reason_is_kept() {
+        let mut report = Report::default();
+        report.read_line("test [needs the whole folder] steering/without_noise ... ignored");
+        report.read_line("test result: ok. 17 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
+        assert_eq!(report.summary(), "17 passed, 0 failed, 1 skipped");
+        assert_eq!(report.reasons, ["needs the whole folder"]);
+    }
 
     #[test]
     fn lines_of_cargo_test_are_counted() {

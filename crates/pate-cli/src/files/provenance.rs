@@ -8,7 +8,7 @@ use pate_core::pate::combine::TeacherSet;
 use serde_json::Value;
 
 /// Fields of a teacher's report that add up.
-const COUNTS: [&str; 7] = [
+pub(super) const COUNTS: [&str; 7] = [
     "num_generated",
     "rejected_low_confidence",
     "rejected_memorization",

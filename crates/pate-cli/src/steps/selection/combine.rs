@@ -267,7 +267,7 @@ impl Step for Combine {
             guarantee: report.guarantee(),
             files: &files,
         };
-        let card = write_bytes(&path("card.md"), access, card.markdown().as_bytes())?;
+        let card = write_bytes(&path("card.md"), access, card.markdown()?.as_bytes())?;
         report
             .field("total_samples", images.len())?
             .field("num_teachers", sets.complete.len())?
