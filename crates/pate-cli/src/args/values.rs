@@ -64,6 +64,17 @@ pub fn check_ending(flag: &str, path: &Path, taken: &[&str], usual: &str) -> Res
     Ok(())
 }
 
+/// Refuses a part of file names that would lead into another folder.
+///
+/// # Errors
+/// Names the flag and the value.
+pub fn check_name(flag: &str, name: &str) -> Result<()> {
+    if name.contains(['/', '\\']) {
+        bail!("{flag} is `{name}`; it is a part of file names and has no slashes (folders go into --output)");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -291,6 +291,15 @@ impl Images {
         Ok(Self(self.0.f_index_select(0, &tensor::from_i64(rows))?))
     }
 
+    /// Minimum and maximum value.
+    ///
+    /// # Errors
+    /// No images.
+    pub fn range(&self) -> Result<(f32, f32)> {
+        let end = |value: Tensor| Ok::<_, Error>(value.f_double_value(&[])? as f32);
+        Ok((end(self.tensor().f_min()?)?, end(self.tensor().f_max()?)?))
+    }
+
     /// Pixel values on the host, row-major.
     ///
     /// # Errors

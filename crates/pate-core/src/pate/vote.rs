@@ -4,6 +4,8 @@
 
 use serde::Serialize;
 
+use std::collections::BTreeMap;
+
 use crate::data::SoftLabels;
 use crate::pate::label::Labelled;
 use crate::{Error, Result};
@@ -51,6 +53,29 @@ pub struct Tally {
     pub agreement: Vec<f32>,
     /// Shares of all classes in the counts.
     pub soft_labels: SoftLabels,
+}
+
+impl Tally {
+    /// Mean agreement over all images, of which there is one at least.
+    pub fn mean_agreement(&self) -> f64 {
+        self.agreement.iter().map(|&a| f64::from(a)).sum::<f64>() / self.agreement.len() as f64
+    }
+
+    /// Mean agreement by label.
+    pub fn mean_agreement_by_class(&self) -> BTreeMap<i64, f64> {
+        let mut sums: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
+        for (label, agreement) in self.labels.iter().zip(&self.agreement) {
+            let (sum, n) = sums.entry(*label).or_default();
+            *sum += f64::from(*agreement);
+            *n += 1.0;
+        }
+        sums.into_iter().map(|(class, (sum, n))| (class, sum / n)).collect()
+    }
+
+    /// Images on which all teachers agree.
+    pub fn unanimous(&self) -> usize {
+        self.agreement.iter().filter(|&&agreement| agreement >= 1.0).count()
+    }
 }
 
 impl Ballot {

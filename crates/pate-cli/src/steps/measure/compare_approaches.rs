@@ -3,7 +3,10 @@
 //! Reads: run folders with teachers' samples and a student's report, shards. Writes: `comparison.md`, `comparison.json`, `comparison.png`.
 //! Prints: the table. Privacy: no formal guarantee; every figure is a function of the private shards.
 
-mod approaches;
+mod approach;
+mod reference;
+mod sheet;
+mod table;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,7 +22,9 @@ use pate_core::nn::Schedule;
 use pate_core::train::NoCheckpoint;
 use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
 
-use self::approaches::{Approach, Measured, Reference, Shards};
+use self::approach::Approach;
+use self::reference::{Reference, Shards};
+use self::table::Measured;
 use crate::args::{ConfigArgs, ShardScaleArgs, parse_path};
 use crate::files::{markdown, pictures};
 use crate::run::{Context, Outcome, RunArgs, Step};
@@ -130,10 +135,10 @@ impl Step for CompareApproaches {
                 report.input(Input::of(file));
             }
         }
-        let table = approaches::table(&all, &real);
+        let table = table::table(&all, &real);
         let page = page(&table, &ids, &markdown::text(&features));
         report.output(write_bytes(&self.output_dir.join("comparison.md"), access, page.as_bytes())?);
-        let (images, rows) = approaches::sheet(&shown)?;
+        let (images, rows) = sheet::sheet(&shown)?;
         report.output(pictures::rows(
             "A confident sample of some teachers, and the nearest image of that teacher's shard with its distance",
             &images,

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Input, Report, check_space, free_bytes, layout, least_growth, write_bytes};
+use artifact::{
+    FileRecord, Guarantee, Input, Report, check_space, free_bytes, layout, least_growth, write_bytes,
+};
 use clap::Parser;
-use pate_core::data::{class_counts, write_csv};
+use pate_core::data::{Images, SoftLabels, class_counts, write_csv};
 use pate_core::pate::combine::{self, MergePlan, Merged, TeacherSet};
 
-use crate::args::{Format, parse_path};
+use crate::args::{Format, check_name, parse_path};
 use crate::files::card::Card;
 use crate::files::exports::Export;
 use crate::files::pictures;
@@ -112,60 +114,22 @@ impl Step for Combine {
     }
 
     fn run(&self, ctx: &Context) -> Result<Outcome> {
-        if self.name.contains(['/', '\\']) {
-            bail!(
-                "--name is `{}`; it is a part of file names and has no slashes (folders go into --output)",
-                self.name
-            );
-        }
+        check_name("--name", &self.name)?;
         let sets = combine::find(&self.teachers_dir, self.start_id, self.end_id, self.classes)
             .context("cannot use the teachers' folder")?;
         for (folder, reason) in &sets.skipped {
             ctx.say(&format!("skipped: {folder} ({reason})"));
         }
-        let merged = merged(self, &sets.complete, ctx)?;
-        let (all, owners): (Vec<i64>, Vec<u64>) = match &merged {
-            Some(merged) => (merged.labels.clone(), merged.owners.clone()),
-            None => sets
-                .complete
-                .iter()
-                .flat_map(|set| set.labels.iter().map(|&label| (label, set.teacher_id)))
-                .unzip(),
-        };
-        let stratified = !self.no_stratify;
-        let chosen = combine::choose(&all, self.percentage, stratified, ctx.seed)?;
-        if all.is_empty() {
-            return Err(pate_core::Error::content(
-                &self.teachers_dir,
-                "its teacher_<id> folders hold no samples",
-                "make some with label-filter or batch-label-filter, or give another --teachers-dir",
-            )
-            .into());
-        }
-        if chosen.is_empty() {
-            bail!("--percentage {} of {} samples is not even one; give more", self.percentage, all.len());
-        }
+        let choice = self.choose(&sets.complete, ctx)?;
         for set in &sets.complete {
             input_file::note(&set.samples_path);
             input_file::note(&set.labels_path);
             input_file::note(&set.samples_path.with_file_name(layout::SOFT_LABELS));
         }
-        let formats = formats(self);
-        let _lock = ctx.lock("--output", &self.output, &outputs(self, &formats))?;
-        let rows: Vec<i64> = chosen.iter().map(|&row| row as i64).collect();
-        let images = if let Some(merged) = &merged {
-            merged.images.select(&rows)?
-        } else {
-            let progress = ctx.progress();
-            progress.start("teachers", sets.complete.len() as u64);
-            let images =
-                combine::gather(&sets.complete, &chosen, progress).context("cannot combine the samples")?;
-            progress.finish();
-            images
-        };
+        let formats = self.formats();
+        let _lock = ctx.lock("--output", &self.output, &self.outputs(&formats))?;
+        let combined = self.gather(&sets.complete, &choice, ctx)?;
 
-        let labels: Vec<i64> = chosen.iter().map(|&row| all[row]).collect();
-        let owners: Vec<u64> = chosen.iter().map(|&row| owners[row]).collect();
         let inputs = sets.complete.iter().map(|set| FileRecord::of(&set.samples_path));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let provenance = Provenance::of(&sets.complete, &inputs);
@@ -173,163 +137,233 @@ impl Step for Combine {
         for (set, samples) in sets.complete.iter().zip(inputs) {
             report.input(Input::of(samples)).input(Input::open(&set.labels_path)?);
         }
-        let access = report.access();
-        let path = |what: &str| self.output.join(format!("{}_{what}", self.name));
-        let (samples_path, labels_path, ids_path) =
-            (path("samples.pt"), path(layout::LABELS), path("teacher_ids.csv"));
-        let shape = pate_core::base::tensor::shape_of(images.tensor());
-        let least = formats.iter().map(|format| {
-            let values = shape.iter().skip(1).product();
-            (format.path(&self.output, &self.name), format.least_bytes(labels.len(), values))
-        });
-        let cure = "give a smaller --percentage, fewer formats, or --output on another disk";
-        check_space(&self.output, least_growth(least), free_bytes(&self.output), cure)?;
-        let samples = images.save(&samples_path, access)?;
-        let rows = |i: usize, value: String| vec![i.to_string(), value];
-        let labels_file = write_csv(
-            &labels_path,
-            access,
-            &["index", "label"],
-            labels.iter().enumerate().map(|(i, l)| rows(i, l.to_string())),
-        )?;
-        let ids_file = write_csv(
-            &ids_path,
-            access,
-            &["index", "teacher_id"],
-            owners.iter().enumerate().map(|(i, t)| rows(i, t.to_string())),
-        )?;
-        let soft_labels = if self.with_soft_labels {
-            let soft = match &merged {
-                Some(merged) => merged.soft_labels.select(chosen.iter().copied()),
-                None => combine::gather_soft_labels(&sets.complete, &chosen, self.classes)
-                    .context("cannot combine the soft labels")?,
-            };
-            Some(soft.save(&path(layout::SOFT_LABELS), access)?)
-        } else {
-            None
-        };
-        let reason = report.guarantee().sentence();
-        let texts = |(key, text): (&str, String)| (key.to_owned(), text);
-        let metadata = [
-            ("content", "generated images; labels are those of teachers".to_owned()),
-            ("guarantee", reason),
-            ("name", self.name.clone()),
-            ("num_teachers", sets.complete.len().to_string()),
-            ("seed", ctx.seed.to_string()),
-            ("tool", format!("combine {}", env!("CARGO_PKG_VERSION"))),
-        ]
-        .map(texts);
-        let export = Export {
-            images: &images,
-            labels: &labels,
-            teacher_ids: &owners,
-            dir: &self.output,
-            name: &self.name,
-            access,
-            metadata: &metadata,
-        };
-        let others = formats.iter().filter(|format| **format != Format::Pt);
-        let exports = others.map(|format| export.write(*format)).collect::<Result<Vec<_>>>()?;
-        let picture = pictures::class_sheet(
-            "Combined samples by class",
-            &images,
-            &labels,
-            None,
-            16,
-            &path("samples.png"),
-            access,
-        )?;
+        let files = self.write(&combined, &formats, sets.complete.len(), report.guarantee(), ctx)?;
 
         let mut by_teacher: BTreeMap<u64, u64> = BTreeMap::new();
-        for owner in owners {
+        for &owner in &combined.owners {
             *by_teacher.entry(owner).or_default() += 1;
         }
-        let files = [&samples, &labels_file, &ids_file].into_iter().chain(&soft_labels).chain(&exports);
-        let files: Vec<FileRecord> = files.chain([&picture]).cloned().collect();
-        let classes = class_counts(&labels);
+        let classes = class_counts(&combined.labels);
+        let merged = choice.merged.as_ref().map(|merged| merged.summary);
         let card = Card {
             name: &self.name,
             formats: &formats,
-            shape: &shape,
-            range: (
-                images.tensor().min().double_value(&[]) as f32,
-                images.tensor().max().double_value(&[]) as f32,
-            ),
+            shape: &combined.shape(),
+            range: combined.images.range()?,
             classes: &classes,
             n_classes: self.classes,
             teachers: &by_teacher,
             n_teachers: sets.complete.len(),
-            merged: merged.as_ref().map(|merged| merged.summary),
+            merged,
             percentage: self.percentage,
-            stratified,
+            stratified: !self.no_stratify,
             seed: ctx.seed,
             provenance: &provenance,
             guarantee: report.guarantee(),
             files: &files,
         };
-        let card = write_bytes(&path("card.md"), access, card.markdown()?.as_bytes())?;
+        let card = write_bytes(&self.path("card.md"), report.access(), card.markdown()?.as_bytes())?;
         report
-            .field("total_samples", images.len())?
+            .field("total_samples", combined.images.len())?
             .field("num_teachers", sets.complete.len())?
             .field("teacher_ids", sets.complete.iter().map(|set| set.teacher_id).collect::<Vec<_>>())?
             .field("percentage_used", self.percentage)?
             .field("seed", ctx.seed)?
-            .field("stratified_sampling", stratified)?
+            .field("stratified_sampling", !self.no_stratify)?
             .field("class_distribution", classes)?
             .field("teacher_distribution", by_teacher)?
-            .field("average_pairwise_distance", combine::mean_distance(&images, ctx.seed)?)?
-            .field("samples_path", &samples_path)?
-            .field("labels_path", &labels_path)?
-            .field("teacher_ids_path", &ids_path)?
-            .field("shape", images.tensor().size())?
-            .field("samples_hash", &samples.sha256)?
+            .field("average_pairwise_distance", combine::mean_distance(&combined.images, ctx.seed)?)?
+            .field("samples_path", self.path(SAMPLES))?
+            .field("labels_path", self.path(layout::LABELS))?
+            .field("teacher_ids_path", self.path(TEACHER_IDS))?
+            .field("shape", combined.images.tensor().size())?
+            .field("samples_hash", files.first().map(|samples| &samples.sha256))?
             .field("skipped", &sets.skipped)?
             .field("card_reports", &provenance.read)?
-            .field("merged", merged.map(|merged| merged.summary))?;
+            .field("merged", merged)?;
         for record in files.into_iter().chain([card]) {
             report.output(record);
         }
-        ctx.write_report(&report, &path(layout::METADATA))?;
+        ctx.write_report(&report, &self.path(layout::METADATA))?;
         ctx.say(&format!(
             "{} samples of {} teachers: {}",
-            images.len(),
+            combined.images.len(),
             sets.complete.len(),
-            samples_path.display()
+            self.path(SAMPLES).display()
         ));
         Ok(Outcome::Done)
     }
 }
 
-/// What is written besides the labels, once each.
-fn formats(args: &Combine) -> Vec<Format> {
-    let mut formats = args.format.clone();
-    formats.push(Format::Pt);
-    formats.sort();
-    formats.dedup();
-    formats
+/// What follows the name in the files' names.
+const SAMPLES: &str = "samples.pt";
+const TEACHER_IDS: &str = "teacher_ids.csv";
+const PICTURE: &str = "samples.png";
+
+/// All samples by their labels and teachers, and which of them are taken.
+struct Choice {
+    /// Where identical images were merged: in place of the teachers' own samples.
+    merged: Option<Merged>,
+    labels: Vec<i64>,
+    owners: Vec<u64>,
+    rows: Vec<usize>,
 }
 
-/// The files that are written in the output folder.
-fn outputs(args: &Combine, formats: &[Format]) -> Vec<String> {
-    let fixed = [layout::LABELS, "teacher_ids.csv", layout::METADATA, "samples.png", "card.md"];
-    let soft = args.with_soft_labels.then_some(layout::SOFT_LABELS);
-    let fixed = fixed.into_iter().chain(soft).map(|what| format!("{}_{what}", args.name));
-    let place = |format: &Format| format.path(Path::new(""), &args.name).to_string_lossy().into_owned();
-    fixed.chain(formats.iter().map(place)).collect()
+/// The samples that are taken.
+struct Combined {
+    images: Images,
+    labels: Vec<i64>,
+    owners: Vec<u64>,
+    soft_labels: Option<SoftLabels>,
 }
 
-fn merged(args: &Combine, sets: &[TeacherSet], ctx: &Context) -> Result<Option<Merged>> {
-    if !args.merge_identical || sets.iter().all(|set| set.labels.is_empty()) {
-        return Ok(None);
+impl Combined {
+    fn shape(&self) -> Vec<usize> {
+        pate_core::base::tensor::shape_of(self.images.tensor())
     }
-    let plan = MergePlan {
-        soft: args.with_soft_labels,
-        min_agreement: args.min_agreement,
-        min_votes: args.min_votes,
-    };
-    let progress = ctx.progress();
-    progress.start("teachers", sets.len() as u64);
-    let merged = combine::merge(sets, args.classes, plan, progress).context("cannot merge the samples")?;
-    progress.finish();
-    Ok(Some(merged))
+}
+
+impl Combine {
+    /// What is written besides the labels, once each.
+    fn formats(&self) -> Vec<Format> {
+        let mut formats = self.format.clone();
+        formats.push(Format::Pt);
+        formats.sort();
+        formats.dedup();
+        formats
+    }
+
+    fn path(&self, what: &str) -> PathBuf {
+        self.output.join(format!("{}_{what}", self.name))
+    }
+
+    /// The files that are written in the output folder.
+    fn outputs(&self, formats: &[Format]) -> Vec<String> {
+        let fixed = [layout::LABELS, TEACHER_IDS, layout::METADATA, PICTURE, "card.md"];
+        let soft = self.with_soft_labels.then_some(layout::SOFT_LABELS);
+        let fixed = fixed.into_iter().chain(soft).map(|what| format!("{}_{what}", self.name));
+        let place = |format: &Format| format.path(Path::new(""), &self.name).to_string_lossy().into_owned();
+        fixed.chain(formats.iter().map(place)).collect()
+    }
+
+    fn merged(&self, sets: &[TeacherSet], ctx: &Context) -> Result<Option<Merged>> {
+        if !self.merge_identical || sets.iter().all(|set| set.labels.is_empty()) {
+            return Ok(None);
+        }
+        let plan = MergePlan {
+            soft: self.with_soft_labels,
+            min_agreement: self.min_agreement,
+            min_votes: self.min_votes,
+        };
+        let progress = ctx.progress();
+        progress.start("teachers", sets.len() as u64);
+        let merged =
+            combine::merge(sets, self.classes, plan, progress).context("cannot merge the samples")?;
+        progress.finish();
+        Ok(Some(merged))
+    }
+
+    /// Chooses rows by their labels; no image is read for it unless identical ones are merged.
+    fn choose(&self, sets: &[TeacherSet], ctx: &Context) -> Result<Choice> {
+        let merged = self.merged(sets, ctx)?;
+        let (labels, owners): (Vec<i64>, Vec<u64>) = match &merged {
+            Some(merged) => (merged.labels.clone(), merged.owners.clone()),
+            None => {
+                sets.iter().flat_map(|set| set.labels.iter().map(|&label| (label, set.teacher_id))).unzip()
+            }
+        };
+        let rows = combine::choose(&labels, self.percentage, !self.no_stratify, ctx.seed)?;
+        if labels.is_empty() {
+            return Err(pate_core::Error::content(
+                &self.teachers_dir,
+                "its teacher_<id> folders hold no samples",
+                "make some with label-filter or batch-label-filter, or give another --teachers-dir",
+            )
+            .into());
+        }
+        if rows.is_empty() {
+            bail!("--percentage {} of {} samples is not even one; give more", self.percentage, labels.len());
+        }
+        Ok(Choice { merged, labels, owners, rows })
+    }
+
+    /// Reads the chosen samples.
+    fn gather(&self, sets: &[TeacherSet], choice: &Choice, ctx: &Context) -> Result<Combined> {
+        let Choice { merged, labels, owners, rows } = choice;
+        let images = if let Some(merged) = merged {
+            merged.images.select(&rows.iter().map(|&row| row as i64).collect::<Vec<_>>())?
+        } else {
+            let progress = ctx.progress();
+            progress.start("teachers", sets.len() as u64);
+            let images = combine::gather(sets, rows, progress).context("cannot combine the samples")?;
+            progress.finish();
+            images
+        };
+        let soft_labels = match merged {
+            _ if !self.with_soft_labels => None,
+            Some(merged) => Some(merged.soft_labels.select(rows.iter().copied())),
+            None => Some(
+                combine::gather_soft_labels(sets, rows, self.classes)
+                    .context("cannot combine the soft labels")?,
+            ),
+        };
+        Ok(Combined {
+            images,
+            labels: rows.iter().map(|&row| labels[row]).collect(),
+            owners: rows.iter().map(|&row| owners[row]).collect(),
+            soft_labels,
+        })
+    }
+
+    /// Writes the samples, and all that lies beside them but card and report; the samples' record comes first.
+    fn write(
+        &self,
+        combined: &Combined,
+        formats: &[Format],
+        n_teachers: usize,
+        guarantee: &Guarantee,
+        ctx: &Context,
+    ) -> Result<Vec<FileRecord>> {
+        let Combined { images, labels, owners, soft_labels } = combined;
+        let access = guarantee.access();
+        let values = combined.shape().iter().skip(1).product();
+        let least = formats
+            .iter()
+            .map(|format| (format.path(&self.output, &self.name), format.least_bytes(labels.len(), values)));
+        let cure = "give a smaller --percentage, fewer formats, or --output on another disk";
+        check_space(&self.output, least_growth(least), free_bytes(&self.output), cure)?;
+        let mut files = vec![images.save(&self.path(SAMPLES), access)?];
+        let row = |(index, value): (usize, String)| vec![index.to_string(), value];
+        let labels_of = labels.iter().map(ToString::to_string).enumerate().map(row);
+        files.push(write_csv(&self.path(layout::LABELS), access, &["index", "label"], labels_of)?);
+        let ids_of = owners.iter().map(ToString::to_string).enumerate().map(row);
+        files.push(write_csv(&self.path(TEACHER_IDS), access, &["index", "teacher_id"], ids_of)?);
+        if let Some(soft) = soft_labels {
+            files.push(soft.save(&self.path(layout::SOFT_LABELS), access)?);
+        }
+        let metadata = [
+            ("content", "generated images; labels are those of teachers".to_owned()),
+            ("guarantee", guarantee.sentence()),
+            ("name", self.name.clone()),
+            ("num_teachers", n_teachers.to_string()),
+            ("seed", ctx.seed.to_string()),
+            ("tool", format!("combine {}", env!("CARGO_PKG_VERSION"))),
+        ]
+        .map(|(key, text)| (key.to_owned(), text));
+        let export = Export {
+            images,
+            labels,
+            teacher_ids: owners,
+            dir: &self.output,
+            name: &self.name,
+            access,
+            metadata: &metadata,
+        };
+        for &format in formats.iter().filter(|format| **format != Format::Pt) {
+            files.push(export.write(format)?);
+        }
+        let title = "Combined samples by class";
+        files.push(pictures::class_sheet(title, images, labels, None, 16, &self.path(PICTURE), access)?);
+        Ok(files)
+    }
 }

@@ -3,7 +3,6 @@
 //! Reads: samples and `<id>/model.pth`. Writes: `<name>_labels.csv`, `<name>_soft_labels.pt`, `<name>_report.json`; while it
 //! works, `<name>_checkpoint.safetensors`. Privacy: no formal guarantee.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
@@ -16,7 +15,7 @@ use pate_core::pate::vote::{Aggregate, Ballot, panel_rows};
 use serde_json::json;
 use tensorfile::View;
 
-use crate::args::{ConfigArgs, ProgramArgs, ScaleArgs, parse_path};
+use crate::args::{ConfigArgs, ProgramArgs, ScaleArgs, check_name, parse_path};
 use crate::files::find_teachers;
 use crate::resume::checkpoint::Checkpoint;
 use crate::run::{Context, Outcome, RunArgs, Step};
@@ -108,12 +107,7 @@ impl Step for VoteLabel {
     }
 
     fn run(&self, ctx: &Context) -> Result<Outcome> {
-        if self.name.contains(['/', '\\']) {
-            bail!(
-                "--name is `{}`; it is a part of file names and has no slashes (folders go into --output)",
-                self.name
-            );
-        }
+        check_name("--name", &self.name)?;
         let loaded = self.config.load(ctx)?;
         let normalisation = settings::normalisation(&loaded.config.preprocessing)?;
         let teachers =
@@ -166,20 +160,11 @@ impl Step for VoteLabel {
             &path(layout::LABELS),
             access,
             &["index", "label", "agreement"],
-            rows.map(|(i, (label, share))| {
-                vec![i.to_string(), label.to_string(), f64::from(*share).to_string()]
+            rows.map(|(i, (label, agreement))| {
+                vec![i.to_string(), label.to_string(), f64::from(*agreement).to_string()]
             }),
         )?;
         let soft_labels = tally.soft_labels.save(&path(layout::SOFT_LABELS), access)?;
-        let mean = tally.agreement.iter().map(|&a| f64::from(a)).sum::<f64>() / images.len() as f64;
-        let mut by_class: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
-        for (label, agreement) in tally.labels.iter().zip(&tally.agreement) {
-            let (sum, n) = by_class.entry(*label).or_default();
-            *sum += f64::from(*agreement);
-            *n += 1.0;
-        }
-        let by_class: BTreeMap<i64, f64> =
-            by_class.into_iter().map(|(class, (sum, n))| (class, sum / n)).collect();
         let changed = before
             .map(|rows| rows.iter().zip(&tally.labels).filter(|(row, label)| row.label != **label).count());
         report
@@ -193,9 +178,9 @@ impl Step for VoteLabel {
             .field("panel", panel)?
             .field("aggregate", self.aggregate.word())?
             .field("class_distribution", class_counts(&tally.labels))?
-            .field("average_agreement", mean)?
-            .field("average_agreement_per_class", by_class)?
-            .field("unanimous_samples", tally.agreement.iter().filter(|&&share| share >= 1.0).count())?
+            .field("average_agreement", tally.mean_agreement())?
+            .field("average_agreement_per_class", tally.mean_agreement_by_class())?
+            .field("unanimous_samples", tally.unanimous())?
             .field("changed_labels", changed)?;
         loaded.describe(&mut report)?;
         if let Some(path) = &self.labels {
@@ -209,9 +194,10 @@ impl Step for VoteLabel {
         let _ = std::fs::remove_file(path(layout::CHECKPOINT));
         let change = changed.map_or_else(String::new, |n| format!(", {n} labels changed"));
         ctx.say(&format!(
-            "{} samples, {} teachers, mean agreement {mean:.3}{change}: {}",
+            "{} samples, {} teachers, mean agreement {:.3}{change}: {}",
             images.len(),
             ids.len(),
+            tally.mean_agreement(),
             path(layout::LABELS).display()
         ));
         Ok(Outcome::Done)

@@ -117,26 +117,7 @@ impl Step for TrainStudent {
         if let Some(smoothing) = self.label_smoothing {
             plan.label_smoothing = smoothing;
         }
-        let soft_labels = if let Some(path) = &self.relabel_with {
-            let network =
-                UcStub::load(path, records.spec(), ctx.device).context("cannot use the labels' network")?;
-            let (labels, soft) = classifier::relabel(&network, &plan.normalisation, &records, ctx.device)?;
-            records.labels = labels;
-            self.relabel_soft.then_some(soft)
-        } else if let Some(path) = &self.soft_labels {
-            let soft = SoftLabels::load(path, self.classes).context("cannot use the soft labels")?;
-            if soft.len() != records.len() {
-                return Err(pate_core::Error::content(
-                    path,
-                    format!("{} rows for {} samples", soft.len(), records.len()),
-                    "give the files of one run",
-                )
-                .into());
-            }
-            Some(soft)
-        } else {
-            None
-        };
+        let soft_labels = self.soft_labels(&mut records, &plan.normalisation, ctx)?;
         let train_split = self.train_split.unwrap_or(loaded.config.student.train_split);
         let (train_rows, validation_rows) = classifier::split(records.len(), train_split, ctx.seed)?;
         let (train, validation) = (records.select(&train_rows)?, records.select(&validation_rows)?);
@@ -229,6 +210,35 @@ const OUTPUTS: [&str; 5] = [
     layout::TRAINING_REPORT,
     checkpoint::FILE,
 ];
+
+impl TrainStudent {
+    /// Puts other labels in the records' place where a network gives them, and the soft labels that training uses.
+    fn soft_labels(
+        &self,
+        records: &mut Records,
+        normalisation: &Normalisation,
+        ctx: &Context,
+    ) -> Result<Option<SoftLabels>> {
+        if let Some(path) = &self.relabel_with {
+            let network =
+                UcStub::load(path, records.spec(), ctx.device).context("cannot use the labels' network")?;
+            let (labels, soft) = classifier::relabel(&network, normalisation, records, ctx.device)?;
+            records.labels = labels;
+            return Ok(self.relabel_soft.then_some(soft));
+        }
+        let Some(path) = &self.soft_labels else { return Ok(None) };
+        let soft = SoftLabels::load(path, self.classes).context("cannot use the soft labels")?;
+        if soft.len() != records.len() {
+            return Err(pate_core::Error::content(
+                path,
+                format!("{} rows for {} samples", soft.len(), records.len()),
+                "give the files of one run",
+            )
+            .into());
+        }
+        Ok(Some(soft))
+    }
+}
 
 fn records(args: &TrainStudent) -> Result<Records> {
     let Some(samples) = &args.samples else {

@@ -16,7 +16,7 @@ use pate_core::data::{Assignment, Records, ShardIndices, Split};
 use pate_core::models;
 use pate_core::nn::Schedule;
 use pate_core::train::classifier::ClassifierPlan;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use self::job::{TeacherJob, Trained};
 use crate::args::{ConfigArgs, ControlArgs, MNIST_DIR, PrivateDataArgs, SgdArgs, parse_path, word};
@@ -152,28 +152,8 @@ impl Step for TrainTeachers {
         let mut report = Report::new();
         report.reads_private(job::REASON);
         let envelope = ctx.envelope_of(report.guarantee());
-        let indices_path = self.shard_indices.as_ref().unwrap_or(&self.save_shards);
-        let paths = |teacher_id: u64| self.output_dir.join(teacher_id.to_string()).join(layout::MODEL);
         let ids: Vec<u64> = (self.start_id..end_id).collect();
-        let each: Vec<&[u64]> = ids.chunks(1).collect();
-        // Every core trains another teacher: the parts of one teacher's small batches would wait for each other.
-        let n_workers = parallel::workers(ctx.device).min(ids.len());
-        let workers = (0..n_workers).map(|_| (train.clone(), test.clone())).collect();
-        let (device, seed, watch) = (ctx.device, ctx.seed, ctx.watch());
-        let train_one = |train: &Records, test: Option<&Records>, teacher_id: u64| {
-            let rows = indices.rows(indices_path, teacher_id)?;
-            let plan = ClassifierPlan { seed: seed.wrapping_add(teacher_id), ..plan.clone() };
-            let path = &paths(teacher_id);
-            TeacherJob { teacher_id, path, rows, plan: &plan, force: self.force, envelope: &envelope }
-                .run(train, test, device, &watch)
-        };
-        let make = |(train, test): &mut (Records, Option<Records>), ids: &[u64]| {
-            Ok(ids.iter().map(|&id| (id, train_one(train, test.as_ref(), id))).collect())
-        };
-        // Teachers of one run belong together: one that cannot be trained ends it.
-        let lines = each_teacher(&each, workers, OnFailure::End, ctx, make, |id, (status, details)| {
-            Ok(TeacherLine::new(id, status, details))
-        })?;
+        let lines = self.train(&ids, (&train, test.as_ref()), &indices, &plan, &envelope, ctx)?;
         let accuracies: Vec<f64> = lines.iter().filter_map(|line| line.details.test_accuracy).collect();
         let entry = |line: &TeacherLine<Trained>| {
             let (id, trained) = (line.teacher_id, &line.details);
@@ -182,13 +162,13 @@ impl Step for TrainTeachers {
                 "shard_size": trained.shard_size,
                 "test_accuracy": trained.test_accuracy,
                 "test_loss": trained.test_loss,
-                "seed": seed.wrapping_add(id),
-                "model_path": paths(id),
+                "seed": ctx.seed.wrapping_add(id),
+                "model_path": self.model_path(id),
             })
         };
         let entries: Vec<_> = lines.iter().map(entry).collect();
-        for teacher_id in self.start_id..end_id {
-            report.output(FileRecord::of_output(&paths(teacher_id))?);
+        for teacher_id in ids {
+            report.output(FileRecord::of_output(&self.model_path(teacher_id))?);
         }
         let mean = (!accuracies.is_empty()).then(|| accuracies.iter().sum::<f64>() / accuracies.len() as f64);
         let controls = match &test {
@@ -233,6 +213,44 @@ impl Step for TrainTeachers {
 }
 
 const REPORT: &str = layout::TRAINING_REPORT;
+
+impl TrainTeachers {
+    /// Trains these teachers side by side, on records that are with a test set or without one.
+    fn train(
+        &self,
+        ids: &[u64],
+        (train, test): (&Records, Option<&Records>),
+        indices: &ShardIndices,
+        plan: &ClassifierPlan,
+        envelope: &Map<String, Value>,
+        ctx: &Context,
+    ) -> Result<Vec<TeacherLine<Trained>>> {
+        let indices_path = self.shard_indices.as_ref().unwrap_or(&self.save_shards);
+        let each: Vec<&[u64]> = ids.chunks(1).collect();
+        // Every core trains another teacher: the parts of one teacher's small batches would wait for each other.
+        let n_workers = parallel::workers(ctx.device).min(ids.len());
+        let workers = (0..n_workers).map(|_| (train.clone(), test.cloned())).collect();
+        let (device, seed, watch) = (ctx.device, ctx.seed, ctx.watch());
+        let train_one = |train: &Records, test: Option<&Records>, teacher_id: u64| {
+            let rows = indices.rows(indices_path, teacher_id)?;
+            let plan = ClassifierPlan { seed: seed.wrapping_add(teacher_id), ..plan.clone() };
+            let path = &self.model_path(teacher_id);
+            TeacherJob { teacher_id, path, rows, plan: &plan, force: self.force, envelope }
+                .run(train, test, device, &watch)
+        };
+        let make = |(train, test): &mut (Records, Option<Records>), ids: &[u64]| {
+            Ok(ids.iter().map(|&id| (id, train_one(train, test.as_ref(), id))).collect())
+        };
+        // Teachers of one run belong together: one that cannot be trained ends it.
+        each_teacher(&each, workers, OnFailure::End, ctx, make, |id, (status, details)| {
+            Ok(TeacherLine::new(id, status, details))
+        })
+    }
+
+    fn model_path(&self, teacher_id: u64) -> PathBuf {
+        self.output_dir.join(teacher_id.to_string()).join(layout::MODEL)
+    }
+}
 
 /// The shards of the teachers below `end_id`, at least.
 fn indices(
