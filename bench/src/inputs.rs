@@ -48,7 +48,7 @@ pub(crate) fn make(inputs: &Inputs) -> Result<()> {
     Ok(())
 }
 
-/// The most confident candidates, at most `max_per_class` of a class and then whoever comes next, in order of confidence.
+/// The most confident candidates, at most `max_per_class` of a class and then the next ones in order of confidence.
 fn survivors(labelled: &Labelled, wanted: usize, max_per_class: usize) -> Vec<i64> {
     let mut order: Vec<usize> = (0..labelled.labels.len()).collect();
     sort_by_confidence(&mut order, &labelled.confidences);

@@ -1,4 +1,4 @@
-//! What a part computed, as raw little-endian values for whoever compares.
+//! What a part computed, as raw little-endian values for the comparison.
 
 use std::path::Path;
 

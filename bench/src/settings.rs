@@ -18,9 +18,9 @@ pub(crate) struct Settings {
     pub(crate) batch_size: usize,
     /// Samples that the diversity filter gets.
     pub(crate) survivors: usize,
-    /// At most so many of them of one class.
+    /// Maximum number of them of one class.
     pub(crate) max_per_class: usize,
-    /// Least distance of the diversity filter.
+    /// Minimum distance of the diversity filter.
     pub(crate) min_distance: f64,
     /// Share of a batch of latents that is mixed.
     pub(crate) mixing_ratio: f64,
@@ -45,10 +45,10 @@ pub(crate) struct Settings {
 pub(crate) struct Accounting {
     pub(crate) q: f64,
     pub(crate) delta: f64,
-    /// One cost: so much noise, so many steps.
+    /// One cost: noise and number of steps.
     pub(crate) sigma: f64,
     pub(crate) steps: u64,
-    /// One calibration: the noise for this target after so many steps.
+    /// One calibration: the noise for this target after a number of steps.
     pub(crate) epsilon: f64,
     pub(crate) calibration_steps: u64,
     pub(crate) tolerance: f64,
@@ -97,8 +97,8 @@ pub(crate) struct Vae {
 impl Settings {
     pub(crate) fn load(inputs: &Path) -> Result<Self> {
         let path = inputs.join("settings.json");
-        let cure = || format!("cannot read {}; let `cargo xtask bench` make the inputs", path.display());
-        let file = File::open(&path).with_context(cure)?;
-        serde_json::from_reader(BufReader::new(file)).with_context(cure)
+        let hint = || format!("cannot read {}; let `cargo xtask bench` make the inputs", path.display());
+        let file = File::open(&path).with_context(hint)?;
+        serde_json::from_reader(BufReader::new(file)).with_context(hint)
     }
 }

@@ -177,7 +177,7 @@ fn a_teacher_that_fails_does_not_stop_the_others() {
     work.teacher("nets/2/model.pth");
     batch(&work, "").ok();
     all_are(&work, ["skipped", "done", "skipped"]);
-    // A shard that is missing is that teacher's fault alone.
+    // A shard that is missing is an error of that teacher alone.
     std::fs::remove_file(work.path("shards/teacher_10/shard.pt")).unwrap();
     batch(&work, "").ends_with(1).says(&["error: teacher 10", "shards/teacher_10/shard.pt"]);
     all_are(&work, ["skipped", "skipped", "failed"]);

@@ -181,7 +181,7 @@ fn reports_can_be_checked(work: &Work) {
     assert!(unlisted.is_empty(), "no report lists {unlisted:?}");
 }
 
-/// The README's table "Files": patterns of names, and what it says about who may read them.
+/// The README's table "Files": patterns of names, and what it says about their readers.
 fn table_of_files() -> Vec<(Vec<String>, String)> {
     let readme = include_str!("../../README.md");
     let (_, section) = readme.split_once("\n## Files\n").unwrap();

@@ -1,4 +1,4 @@
-//! `combine`: the order of teachers, shares of classes, and teachers that are not complete.
+//! `combine`: the order of teachers, class proportions, and teachers that are not complete.
 
 use std::collections::BTreeMap;
 
@@ -215,7 +215,7 @@ fn the_card_tells_what_the_data_and_the_reports_tell_and_no_more() {
         "50 images of 1 x 28 x 28",
         "| 0 | 30 |\n| 3 | 15 |\n| 9 | 5 |\n",
         "no sample of classes 1, 2, 4, 5, 6, 7, 8",
-        "a share of 0.5 (seed 42)",
+        "a fraction of 0.5 (seed 42)",
         "The reports beside the samples do not say what it was trained on",
         "No report of that was found",
         "numpy.load(\"combined_synthetic.npz\")",

@@ -1,5 +1,5 @@
 //! Files that are missing, damaged, hostile, or not what a step needs: code 3, one line that names the file and the
-//! cure, nothing executed, and nothing left behind.
+//! hint, nothing executed, and nothing left behind.
 
 use std::io::Write as _;
 
@@ -228,7 +228,7 @@ fn configurations_that_cannot_be_used() {
             &["both", "two spellings", "keep one"],
         ),
         (r#"{"filtering": {"min_per_class": "many"}}"#, &["filtering.min_per_class", "many", "whole number"]),
-        (r#"{"filtering": {"min_per_class": 3,}}"#, &["no JSON", "line 1", "mend it"]),
+        (r#"{"filtering": {"min_per_class": 3,}}"#, &["no JSON", "line 1", "fix it"]),
         (r#"{"preprocessing": {"normalize_std": [0.0]}}"#, &["normalize_std", "above 0"]),
     ];
     let line = "--candidates pool.pt --teacher-model teacher.pth --out-dir out --config";
@@ -640,7 +640,7 @@ fn a_public_pool_names_no_private_file_and_no_time_that_private_work_took() {
     let own = work.json("own.json");
     assert!(own["command"].as_str().unwrap().contains("--pool-size 40") && own["wall_seconds"].is_number());
 
-    // Attacks, row 16: a finished teacher's pool that is gone is told, and --force makes it again.
+    // Attacks, row 16: a finished teacher's pool that is gone is reported, and --force makes it again.
     let bytes = work.bytes(&format!("{pool}.pt"));
     std::fs::remove_file(work.path(&format!("{pool}.pt"))).unwrap();
     let run = work.run("batch-label-filter", line).ok();

@@ -1,4 +1,4 @@
-//! Files as people have them, from the outside: the right values, or an error that names the file and the cure.
+//! Files as people have them, from the outside: the right values, or an error that names the file and the hint.
 
 use tensorfile::View;
 

@@ -291,7 +291,7 @@ fn results_that_cannot_be_printed_are_an_error() {
         );
         assert_eq!(text.lines().count(), 1, "{binary}: {text}");
     }
-    // Nothing can be made below the system's own file system, whoever asks.
+    // Nothing can be made below the system's own file system by any user.
     for (binary, out) in
         [("prepare-shards", "-dir out"), ("combine", "--output out"), ("train-student", "-dir out")]
     {

@@ -1,4 +1,4 @@
-//! Every program against every kind of faulty input: the exit code, one line that names the file and the cure, nothing left
+//! Every program against every kind of faulty input: the exit code, one line that names the file and the hint, nothing left
 //! behind, and a good run in the same folder afterwards.
 //!
 //! `cargo test --release -p pate-cli --test cli matrix -- --nocapture` prints the matrix.

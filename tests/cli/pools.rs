@@ -1,4 +1,4 @@
-//! `generate-candidates`: which bytes a pool has, whoever asks for it, and what lies beside it.
+//! `generate-candidates`: which bytes a pool has, whichever program makes it, and what lies beside it.
 
 use testing::{Work, number};
 
@@ -162,7 +162,7 @@ fn settings_of_the_configuration_give_way_to_flags() {
 }
 
 #[test]
-fn the_default_configuration_is_taken_where_it_lies_and_missed_aloud() {
+fn the_default_configuration_is_taken_where_it_lies_and_its_absence_is_reported() {
     let work = with_decoder();
     let line = "--decoder-path decoder.pth --out a.pt --pool-size 8";
     work.run("generate-candidates", line)

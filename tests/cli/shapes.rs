@@ -164,7 +164,7 @@ fn the_whole_chain_on_colour_images_in_class_folders() {
     }
     assert_eq!(image::open(work.path("pool.png")).unwrap().width(), 274);
 
-    // The public folder counts as public; whoever says otherwise is heard.
+    // The public folder counts as public unless the user says otherwise.
     let report = work.json("decoder/pretrain_report.json");
     assert_eq!(report["formal_guarantee"], "public");
     assert!(report["formal_guarantee_basis"].as_str().is_some_and(|basis| basis.contains("--private-data")));

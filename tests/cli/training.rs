@@ -132,7 +132,7 @@ fn a_teachers_vae_is_trained_on_its_shard_and_its_decoder_draws() {
         assert_eq!(report[field], value, "{field}");
     }
     assert_eq!(report["training_history"].as_array().map(Vec::len), Some(2));
-    // The seed is used as given, whoever the teacher is; the shard by its indices is the same shard.
+    // The seed is used as given, for every teacher; the shard by its indices is the same shard.
     let by_indices = format!(
         "{line} --shard-indices shards/shard_indices.json --mnist-data-dir mnist --out-dir b --batch-size 10"
     );

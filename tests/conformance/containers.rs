@@ -17,7 +17,7 @@ const TEACHERS: &[&str] = &[
     "ucstub.safetensors",
 ];
 
-/// File, and a part of the message that names the reason or the cure.
+/// File, and a part of the message that names the reason or the hint.
 const REFUSED: &[(&str, &str)] = &[
     (WHOLE_MODULE, "state_dict"),
     ("hostile_os_system.pt", "system"),

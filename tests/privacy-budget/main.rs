@@ -430,7 +430,7 @@ fn any_mechanisms_compose() {
 }
 
 #[test]
-fn what_does_not_compose_is_refused_with_the_cure() {
+fn what_does_not_compose_is_refused_with_the_hint() {
     let work = Work::new();
     let answer = r#"{"mechanism": "gnmax_answer", "parameters": {"sigma": 40}}"#;
     let step = r#"{"q": 0.01, "sigma": 1, "steps": 10}"#;

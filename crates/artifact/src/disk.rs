@@ -15,11 +15,11 @@ pub fn free_bytes(dir: &Path) -> Option<u64> {
 /// may try.
 ///
 /// # Errors
-/// [`Error::Space`] with both figures and `cure`.
-pub fn check_space(dir: &Path, need: u64, have: Option<u64>, cure: &str) -> Result<(), Error> {
+/// [`Error::Space`] with both figures and `hint`.
+pub fn check_space(dir: &Path, need: u64, have: Option<u64>, hint: &str) -> Result<(), Error> {
     match have {
         Some(have) if have < need => {
-            Err(Error::Space { dir: dir.to_path_buf(), need, have, cure: cure.to_owned() })
+            Err(Error::Space { dir: dir.to_path_buf(), need, have, hint: hint.to_owned() })
         }
         _ => Ok(()),
     }
@@ -27,7 +27,7 @@ pub fn check_space(dir: &Path, need: u64, have: Option<u64>, cure: &str) -> Resu
 
 /// By how much the use of a disk grows at its peak, at least, where files of these sizes are written one after the other,
 /// each beside an older one of its name before it takes its place.
-pub fn least_growth(files: impl IntoIterator<Item = (PathBuf, u64)>) -> u64 {
+pub fn min_growth(files: impl IntoIterator<Item = (PathBuf, u64)>) -> u64 {
     let (mut used, mut peak) = (0i128, 0i128);
     for (path, bytes) in files {
         let older = path.metadata().map_or(0, |meta| meta.len());
@@ -38,7 +38,7 @@ pub fn least_growth(files: impl IntoIterator<Item = (PathBuf, u64)>) -> u64 {
 }
 
 /// A number of bytes for a person, in powers of 1000: `15.7 GB`.
-pub fn readable(bytes: u64) -> String {
+pub fn format_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if bytes < 1000 {
         return format!("{bytes} bytes");
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_that_is_too_small_is_refused_with_figures_and_cure() {
+    fn a_disk_that_is_too_small_is_refused_with_figures_and_hint() {
         let dir = Path::new("candidates");
         let error = check_space(dir, 15_680_000_000, Some(2_000_000_000), "give --discard-candidates");
         let error = error.unwrap_err().to_string();
@@ -89,10 +89,10 @@ mod tests {
         let older = dir.path().join("a");
         crate::write_bytes(&older, crate::Access::Public, &[0; 100]).unwrap();
         let new = |name: &str| dir.path().join(name);
-        assert_eq!(least_growth([(new("b"), 70), (new("c"), 30)]), 100);
-        assert_eq!(least_growth([(older.clone(), 100)]), 100, "both are there for a moment");
-        assert_eq!(least_growth([(older, 100), (new("b"), 70)]), 100);
-        assert_eq!(least_growth([]), 0);
+        assert_eq!(min_growth([(new("b"), 70), (new("c"), 30)]), 100);
+        assert_eq!(min_growth([(older.clone(), 100)]), 100, "both are there for a moment");
+        assert_eq!(min_growth([(older, 100), (new("b"), 70)]), 100);
+        assert_eq!(min_growth([]), 0);
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
             (u64::MAX, "18446.7 PB"),
         ];
         for (bytes, text) in cases {
-            assert_eq!(readable(bytes), text);
+            assert_eq!(format_bytes(bytes), text);
         }
     }
 }

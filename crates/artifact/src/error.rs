@@ -61,8 +61,8 @@ pub enum Error {
     },
     /// The disk has too little room.
     #[error(
-        "{} has {} free, and this run writes at least {}; {cure}",
-        dir.display(), crate::readable(*have), crate::readable(*need)
+        "{} has {} free, and this run writes at least {}; {hint}",
+        dir.display(), crate::format_bytes(*have), crate::format_bytes(*need)
     )]
     Space {
         /// The folder that would be written to.
@@ -72,7 +72,7 @@ pub enum Error {
         /// Bytes that are free.
         have: u64,
         /// What to do about it.
-        cure: String,
+        hint: String,
     },
     /// A folder that should be replaced holds something else.
     #[error(

@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 use crate::under_way::{Kind, MadeDirs, UnderWay, allow_owner, begin, within};
 use crate::{Error, outputs};
 
-/// Who may read a file.
+/// The users that may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Readable as the user's umask says: 0666 less the umask, and always for the owner.

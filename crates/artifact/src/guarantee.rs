@@ -156,7 +156,7 @@ impl Guarantee {
         }
     }
 
-    /// Who may read files with this label.
+    /// The users that may read files with this label.
     pub fn access(&self) -> Access {
         match self {
             Self::Public | Self::Dp(_) => Access::Public,

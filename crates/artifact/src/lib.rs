@@ -48,7 +48,7 @@ mod under_way;
 mod work;
 
 pub use dir::AtomicDir;
-pub use disk::{check_space, free_bytes, least_growth, readable};
+pub use disk::{check_space, format_bytes, free_bytes, min_growth};
 pub use error::Error;
 pub use file::{
     Access, AtomicFile, FileRecord, create_dir, hex, sha256_bytes, sha256_parts, sha256_raw, write_bytes,

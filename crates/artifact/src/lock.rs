@@ -33,7 +33,7 @@ pub struct OutputLock {
 }
 
 impl OutputLock {
-    /// Locks `dir` (made where it is missing) for `program`, whose name a second run is told.
+    /// Locks `dir` (made where it is missing) for `program`, whose name a second run reports.
     ///
     /// # Errors
     /// [`Error::Locked`] where another process holds it, [`Error::NoLock`] where something else stands at the lock's name,
@@ -78,7 +78,7 @@ impl OutputLock {
         }
     }
 
-    /// Writes who holds the lock.
+    /// Writes the holder of the lock.
     fn sign(
         mut file: File,
         path: PathBuf,
@@ -147,7 +147,7 @@ fn check(path: &Path, found: Option<&fs::Metadata>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Who holds a lock, as it says.
+/// The holder of a lock, as its file says.
 fn holder(file: File) -> String {
     let mut text = String::new();
     let told = file.take(LONGEST).read_to_string(&mut text).is_ok();

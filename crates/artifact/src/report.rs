@@ -61,7 +61,7 @@ impl Report {
         Ok(self)
     }
 
-    /// Who may read what the step makes of the inputs that were named so far.
+    /// The users that may read what the step makes of the inputs that were named so far.
     pub fn access(&self) -> Access {
         self.guarantee.access()
     }

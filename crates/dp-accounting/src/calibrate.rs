@@ -128,7 +128,7 @@ impl DpSgd {
                 name: "noise multiplier",
                 limit: 0.0,
                 target: epsilon,
-                cure: "delta is above the chance that the record takes part at all, and then no noise is called for; take a smaller delta",
+                hint: "delta is above the chance that the record takes part at all, and then no noise is called for; take a smaller delta",
             });
         }
         if accountant == Accountant::Pld && self.q >= 1.0 {
@@ -175,7 +175,7 @@ impl DpSgd {
             name: "noise multiplier",
             limit: LARGEST * LARGEST,
             target: epsilon,
-            cure: UNREACHABLE,
+            hint: UNREACHABLE,
         })
     }
 
@@ -248,7 +248,7 @@ impl Search {
                     name: "noise multiplier",
                     limit: LARGEST,
                     target: self.target,
-                    cure: UNREACHABLE,
+                    hint: UNREACHABLE,
                 });
             }
             found = holds(high)?;
@@ -265,7 +265,7 @@ impl Search {
                     name: "noise multiplier",
                     limit: SMALLEST,
                     target: self.target,
-                    cure: "take a smaller epsilon or delta, or more steps",
+                    hint: "take a smaller epsilon or delta, or more steps",
                 });
             }
         }

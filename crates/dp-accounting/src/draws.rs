@@ -1,4 +1,4 @@
-//! What a charge pays for: its own mechanism's noise, so many times.
+//! What a charge pays for: its own mechanism's noise, as often as it says.
 //!
 //! A [`Draws`] is all that the closure of [`Ledger::run`](crate::ledger::Ledger::run) gets. The source of the noise is inside and cannot be
 //! reached: each method draws with the parameters that were charged, takes one of the draws that were charged, and refuses what was
@@ -10,7 +10,7 @@
 //! | `gnmax_answer`, `lnmax_answer` | [`answer`](Draws::answer) | one argmax |
 //! | `discrete_gaussian` | [`integers`](Draws::integers) | one vector of integers |
 //! | `gaussian`, `laplace` | [`vector`](Draws::vector) | one vector, of any dimension, on a [`Lattice`] |
-//! | `poisson_subsampled_gaussian` | [`sampled_sum`](Draws::sampled_sum) | one step: who takes part, and the noisy sum |
+//! | `poisson_subsampled_gaussian` | [`sampled_sum`](Draws::sampled_sum) | one step: which records take part, and the noisy sum |
 //! | `pure` | none | its noise is the caller's own affair |
 //!
 //! What the type cannot see is the statistic's sensitivity: that the numbers which are handed over move by no more than the charge, or
@@ -180,7 +180,7 @@ impl<'a, S: NoiseSource> Draws<'a, S> {
     /// asks `sum_private` for the sum of their vectors in steps of the lattice, and adds noise of the charged sigma times the lattice's
     /// sensitivity to each coordinate; comes back in the statistic's units.
     ///
-    /// Who takes part is as secret as the noise: `sum_private` may use the indices and must let nothing of them out. Nobody may take part; the
+    /// Which records take part is as secret as the noise: `sum_private` may use the indices and must let nothing of them out. Nobody may take part; the
     /// sum is then all zeros, and noise is added all the same.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-/// Why a cost could not be computed, or a mechanism may not run. Every message names the value, what is allowed, and the cure.
+/// Why a cost could not be computed, or a mechanism may not run. Every message names the value, what is allowed, and the hint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,17 +25,17 @@ pub enum Error {
         allowed: &'static str,
     },
     /// A distribution would need more grid points than are allowed.
-    #[error("the privacy loss distribution needs {need} grid points, and {limit} are allowed; {cure}")]
+    #[error("the privacy loss distribution needs {need} grid points, and {limit} are allowed; {hint}")]
     TooLarge {
         /// Points needed.
         need: f64,
         /// Points allowed.
         limit: usize,
         /// What to change.
-        cure: &'static str,
+        hint: &'static str,
     },
     /// No parameter in the searched range reaches the target.
-    #[error("no {name} up to {limit} gives epsilon {target}; {cure}")]
+    #[error("no {name} up to {limit} gives epsilon {target}; {hint}")]
     Unreachable {
         /// What was searched.
         name: &'static str,
@@ -44,11 +44,11 @@ pub enum Error {
         /// The epsilon that was asked for.
         target: f64,
         /// What to change.
-        cure: &'static str,
+        hint: &'static str,
     },
     /// Every parameter reaches the target, down to the end of the range.
     #[error(
-        "every {name} from {limit} on gives epsilon {target} or less, so there is no smallest one to name: {cure}"
+        "every {name} from {limit} on gives epsilon {target} or less, so there is no smallest one to name: {hint}"
     )]
     Reached {
         /// What was searched.
@@ -58,7 +58,7 @@ pub enum Error {
         /// The epsilon that was asked for.
         target: f64,
         /// Why, and what to change.
-        cure: &'static str,
+        hint: &'static str,
     },
     /// An accountant cannot account for a mechanism.
     #[error("{mechanism} cannot be charged to {accountant}: {reason}")]
@@ -113,7 +113,7 @@ pub enum Error {
     Ledger {
         /// The ledger.
         path: PathBuf,
-        /// What is wrong, and the cure.
+        /// What is wrong, and the hint.
         reason: String,
     },
     /// A draw that was not charged for.
@@ -121,7 +121,7 @@ pub enum Error {
     Draw {
         /// What was charged.
         mechanism: String,
-        /// What was asked for, and the cure.
+        /// What was asked for, and the hint.
         reason: String,
     },
     /// There is no noise.

@@ -250,8 +250,8 @@ impl Filter {
         Ok(())
     }
 
-    /// The share of the budget that is spent, from 0 to 1: of mu^2, of the divergence, or of the cap that is used up most.
-    pub fn share(&self) -> f64 {
+    /// The fraction of the budget that is spent, from 0 to 1: of mu^2, of the divergence, or of the cap that is used up most.
+    pub fn fraction_spent(&self) -> f64 {
         match &self.kind {
             Kind::Gdp { limit, spent } | Kind::Rdp { limit, spent, .. } => spent / limit,
             Kind::Caps(caps) => caps
@@ -279,9 +279,9 @@ mod tests {
             while filter.charge(&answer, 1).is_ok() {
                 charged += 1;
             }
-            let share = filter.share();
+            let share = filter.fraction_spent();
             assert!(filter.charge(&answer, 1000).is_err() && filter.charge(&answer, 0).is_err());
-            assert!((filter.share() - share).abs() < 1e-12 && share <= 1.0);
+            assert!((filter.fraction_spent() - share).abs() < 1e-12 && share <= 1.0);
             let cost = epsilon_of_caps(&[Cap { mechanism: answer, count: charged }], 1e-5).unwrap();
             assert!(charged > 10 && cost <= 1.0, "{budget:?}: {charged} answers cost {cost}");
         }

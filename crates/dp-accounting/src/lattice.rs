@@ -132,8 +132,8 @@ impl Losses {
         let low = (at(0) / step).floor();
         let need = (at(self.masses.len()) / step).ceil() - low + 2.0;
         if need.is_nan() || need > crate::pld::LIMIT as f64 {
-            let cure = "take a larger step";
-            return Err(Error::TooLarge { need, limit: crate::pld::LIMIT, cure });
+            let hint = "take a larger step";
+            return Err(Error::TooLarge { need, limit: crate::pld::LIMIT, hint });
         }
         let mut masses = vec![0.0; need as usize];
         for (i, mass) in self.masses.iter().enumerate() {

@@ -61,7 +61,7 @@ pub enum Stamp {
 pub struct Header {
     /// Version of the format: 1.
     pub ledger: u32,
-    /// The private data set: a name or a salted hash. Not a hash of the data alone, which tells it to whoever can guess it.
+    /// The private data set: a name or a salted hash. Not a hash of the data alone, which reveals it to anybody that can guess it.
     pub dataset: String,
     /// What is protected, in words, e.g. "all records of one shard".
     pub unit: String,
@@ -363,7 +363,7 @@ impl Account {
                     return Err(Error::TooLarge {
                         need: self.values as f64 + more as f64,
                         limit: ALL_VALUES,
-                        cure: "a ledger of ours holds no more values in its outcomes",
+                        hint: "a ledger of ours holds no more values in its outcomes",
                     });
                 }
                 if !self.open.remove(of) {
@@ -426,9 +426,9 @@ impl Account {
         self.open.iter().copied().collect()
     }
 
-    /// The share of the budget that is spent, from 0 to 1; of the run that spent most, in a benchmark.
-    pub fn share(&self) -> f64 {
-        self.filters.iter().map(|(_, filter)| filter.share()).fold(0.0, f64::max)
+    /// The fraction of the budget that is spent, from 0 to 1; of the run that spent most, in a benchmark.
+    pub fn fraction_spent(&self) -> f64 {
+        self.filters.iter().map(|(_, filter)| filter.fraction_spent()).fold(0.0, f64::max)
     }
 
     /// The label of what came out of it: the budget's (epsilon, delta) where the stamp is [`Stamp::Release`]. What happened to be spent
@@ -550,7 +550,7 @@ impl<S: NoiseSource> Ledger<S, FileStore> {
             TryLockError::Error(source) => read(source).into(),
         })?;
         let store = FileStore { file, _lock: lock };
-        // The one who made it may have been stopped before this.
+        // The process that made it may have been stopped before this.
         sync_folder_of(path).map_err(durability(path))?;
         Self::with_store(path, store, noise)
     }

@@ -100,7 +100,7 @@ pub struct ConfidentGnmax {
 ///
 /// It may be compared and written to a report that stays inside. To print it in a certificate, to send it along with a release, or
 /// to choose a public parameter by it, leaks what it was computed from. There is no way to turn it into a certificate's figure:
-/// what `internal` gives is a plain number, and whoever calls it vouches for where the number goes.
+/// what `internal` gives is a plain number, and the caller vouches for where the number goes.
 ///
 /// It is neither serializable nor dereferenced silently, and its text carries the label:
 /// ```

@@ -87,8 +87,8 @@ pub fn on_finest_grid<T>(step: f64, mut of: impl FnMut(f64) -> Result<T>) -> Res
         match of(step) {
             Err(Error::TooLarge { .. }) if step < LARGEST_STEP => step = (2.0 * step).min(LARGEST_STEP),
             Err(Error::TooLarge { need, limit, .. }) => {
-                let cure = "take more noise or fewer runs, or count by Renyi divergences";
-                return Err(Error::TooLarge { need, limit, cure });
+                let hint = "take more noise or fewer runs, or count by Renyi divergences";
+                return Err(Error::TooLarge { need, limit, hint });
             }
             other => return Ok((other?, step)),
         }
@@ -139,7 +139,7 @@ impl PrivacyLoss {
         let (low, high) = (pair.loss(-reach), pair.loss(reach + 1.0));
         if (high - low) / step > limit as f64 {
             let need = (high - low) / step;
-            return Err(Error::TooLarge { need, limit, cure: "take a larger step, or more noise" });
+            return Err(Error::TooLarge { need, limit, hint: "take a larger step, or more noise" });
         }
         let both = Self::connect_the_dots(step, low, high, |x| pair.excess(x))?;
         Ok(if q < 1.0 { both } else { both.mirror_images() })
@@ -254,8 +254,8 @@ impl PrivacyLoss {
         let (low, high) = ((low / step).floor().min(-1.0), (high / step).ceil().max(1.0));
         let need = high - low + 1.0;
         if need.is_nan() || need > LIMIT as f64 {
-            let cure = "take a larger step, or more noise";
-            return Err(Error::TooLarge { need, limit: LIMIT, cure });
+            let hint = "take a larger step, or more noise";
+            return Err(Error::TooLarge { need, limit: LIMIT, hint });
         }
         let (low, high) = (low as i64, high as i64);
         let values = in_two_threads(low, high, |i| excess(step * i as f64));
@@ -503,7 +503,7 @@ impl Composition {
         Self::default()
     }
 
-    /// With at most so many grid points in the sum.
+    /// With a maximum number of grid points in the sum.
     pub(crate) fn within(mut self, limit: usize) -> Self {
         self.limit = Some(limit.min(LIMIT));
         self
@@ -587,7 +587,7 @@ const LOG_BELOW: f64 = -14.0;
 /// Tilted mass above the window. It counts as infinite loss.
 const LOG_ABOVE: f64 = -24.0;
 
-/// A share of delta that is given away, for losses that are taken for infinite.
+/// A fraction of delta that is given away, for losses that are taken for infinite.
 const UNLIKELY: f64 = 1e-9;
 
 /// Below, quotients of delta lose their digits: the largest loss is the answer.
@@ -762,8 +762,8 @@ impl<'a> Sum<'a> {
     fn compose(&self, theta: f64) -> Result<Window> {
         let [k, mean, variance] = self.cumulants(theta);
         if !(k + mean + variance).is_finite() {
-            let cure = "its losses are too far apart for this program; take a larger step, or more noise";
-            return Err(Error::TooLarge { need: f64::INFINITY, limit: self.limit, cure });
+            let hint = "its losses are too far apart for this program; take a larger step, or more noise";
+            return Err(Error::TooLarge { need: f64::INFINITY, limit: self.limit, hint });
         }
         let spread = variance.sqrt().max(self.step);
         // Chernoff: P(X >= x) <= e^(K(theta + s) - K(theta) - s x). The s of a normal distribution is too large where a tail is heavy, so
@@ -792,7 +792,7 @@ impl<'a> Sum<'a> {
         let high = high.max(low + 1.0);
         let need = high - low + 2.0;
         if need.is_nan() || need > self.limit as f64 || low.abs() > 9e15 {
-            return Err(Error::TooLarge { need, limit: self.limit, cure: "take a larger step" });
+            return Err(Error::TooLarge { need, limit: self.limit, hint: "take a larger step" });
         }
         let n = fast_length(need as usize);
         let (forward, backward) = plan(n);
@@ -838,7 +838,7 @@ impl<'a> Sum<'a> {
         }
         let mut weights = vec![0.0; n];
         if backward.process(&mut product, &mut weights).is_err() {
-            return Err(Error::TooLarge { need, limit: self.limit, cure: "take a larger step" });
+            return Err(Error::TooLarge { need, limit: self.limit, hint: "take a larger step" });
         }
         // Entry j holds the sums that are offset + j, modulo n.
         let farthest = low.abs().max(high.abs()) * self.step;

@@ -5,7 +5,7 @@
 //! mesh = eps_error / sqrt(T/2 ln(12/delta_error)) the truth lies between epsilon(delta + delta_error) - eps_error and
 //! epsilon(delta - delta_error) + eps_error of the discrete sum.
 //!
-//! A check and nothing else: an answer of [`Composition`](crate::pld::Composition) outside of the interval is a fault in one of the
+//! A check and nothing else: an answer of [`Composition`](crate::pld::Composition) outside of the interval is an error in one of the
 //! two. A certificate takes the former, which is tighter than the upper end.
 //!
 //! # Source
@@ -212,8 +212,8 @@ impl Interval {
         let half = half_width(&parts, runs, delta_error)?;
         let need = 2.0 * half / mesh;
         if need.is_nan() || need > LIMIT as f64 {
-            let cure = "take a larger eps_error, fewer runs, or more noise";
-            return Err(Error::TooLarge { need, limit: LIMIT, cure });
+            let hint = "take a larger eps_error, fewer runs, or more noise";
+            return Err(Error::TooLarge { need, limit: LIMIT, hint });
         }
         let grid = Grid { mesh, points: fast_length(need.ceil() as usize) };
         let of = |direction: Direction| -> Result<[f64; 3]> {

@@ -1,4 +1,4 @@
-//! A charge buys its own mechanism's noise, so many times, and nothing else.
+//! A charge buys its own mechanism's noise, as often as it says, and nothing else.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 

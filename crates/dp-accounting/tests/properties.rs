@@ -175,7 +175,7 @@ proptest! {
             offered.iter().zip(passed).map(|(mechanism, count)| Cap { mechanism: *mechanism, count }).collect();
         let cost = epsilon_of_caps(&caps, delta).unwrap();
         prop_assert!(cost <= epsilon, "{budget:?} let {passed:?} through, which cost {cost}");
-        prop_assert!(filter.share() <= 1.0);
+        prop_assert!(filter.fraction_spent() <= 1.0);
     }
 }
 

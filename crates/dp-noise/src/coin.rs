@@ -4,7 +4,7 @@ use crate::NoiseSource;
 ///
 /// `q` at and below 0, and what is no number, is never true; `q` from 1 on always.
 ///
-/// Such coins choose who takes part in a step of DP-SGD. Who did is as secret as the noise, and so are they.
+/// Such coins choose which records take part in a step of DP-SGD. Which records did is as secret as the noise, and so are the coins.
 pub fn coin<S: NoiseSource + ?Sized>(q: f64, source: &mut S) -> bool {
     // 64 bits of q at a time, against 64 uniform ones. Products with 2^64 and differences from the whole part are exact.
     let mut rest = q;
@@ -26,7 +26,7 @@ pub fn coin<S: NoiseSource + ?Sized>(q: f64, source: &mut S) -> bool {
 /// Which of `records` take part, each with probability `q`, independently of the others: their indices, ascending.
 ///
 /// # Guarantee
-/// The indices are private: whoever knows them has the step without its sampling.
+/// The indices are private: with them, an attacker sees the step without its sampling.
 pub fn poisson_sample<S: NoiseSource + ?Sized>(records: usize, q: f64, source: &mut S) -> Vec<usize> {
     (0..records).filter(|_| coin(q, source)).collect()
 }

@@ -1,4 +1,4 @@
-/// Why there is no noise. Every message names the value, what is allowed, and the cure.
+/// Why there is no noise. Every message names the value, what is allowed, and the hint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

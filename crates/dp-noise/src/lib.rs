@@ -4,7 +4,7 @@
 //! - [`NoiseSource`]: what the samplers draw from, so that tests can bring a source of their own (`dp-noise-testing`).
 //! - [`DiscreteGaussian`]: noise on integers, with the distribution that the formula says and not one that is close to it.
 //! - [`DiscreteLaplace`]: the same for Laplace noise.
-//! - [`coin`], [`poisson_sample`]: who takes part in a step, with the very probability.
+//! - [`coin`], [`poisson_sample`]: which records take part in a step, with the exact probability.
 //! - [`gnmax`], [`lnmax`]: the class with the most votes, after noise.
 //! - [`screen`]: whether the largest vote, after noise, reaches a threshold.
 //!
@@ -12,7 +12,7 @@
 //! no step leaves the integers, so the proof for the discrete Gaussian is a proof about the code.
 //!
 //! Nothing here keeps count of what was released. A release goes through a ledger (`dp_accounting::ledger`): its draws are made with the
-//! noise that was charged, so many times, and these functions are what they call.
+//! noise that was charged, as often as it was charged, and these functions are what they call.
 //!
 //! ```
 //! # fn main() -> Result<(), dp_noise::Error> {

@@ -17,7 +17,7 @@ use crate::{DiscreteGaussian, DiscreteLaplace, Error, NoiseSource};
 /// root of 2 in L2. The largest sum is a function of the noisy counts alone, so taking it costs nothing.
 ///
 /// # Assumes
-/// Every record is in exactly one shard, and which one does not hang on the data (no stratification, no deduplication
+/// Every record is in exactly one shard, and which one does not depend on the data (no stratification, no deduplication
 /// across shards). Every teacher casts one vote, from its own shard and public data alone.
 ///
 /// # Edge cases

@@ -39,11 +39,11 @@ impl Config {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self> {
-        let wrong = |problem: String, cure: String| Error::content(path, problem, cure);
+        let wrong = |problem: String, hint: String| Error::content(path, problem, hint);
         let value: Value = artifact::json::parse(text).map_err(|e| {
             wrong(
                 format!("it is no JSON ({e})"),
-                "mend it at that line, or start from config/synthetic_generation.json".into(),
+                "fix it at that line, or start from config/synthetic_generation.json".into(),
             )
         })?;
         let Value::Object(sections) = value else {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_key_value_and_cure() {
+    fn mistakes_name_key_value_and_hint() {
         for (text, parts) in [
             (
                 r#"{"filtering": {"min_pr_class": 3}}"#,

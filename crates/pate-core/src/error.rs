@@ -5,7 +5,7 @@ use tch::TchError;
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a step could not be done. Messages are one line and say how to mend it.
+/// Why a step could not be done. Messages are one line and say how to fix it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,14 +16,14 @@ pub enum Error {
     #[error(transparent)]
     TensorFile(#[from] tensorfile::Error),
     /// What a file holds is not what the step needs.
-    #[error("{}: {problem}; {cure}", path.display())]
+    #[error("{}: {problem}; {hint}", path.display())]
     Content {
         /// The file or folder.
         path: PathBuf,
         /// What is wrong, with the offending value.
         problem: String,
         /// What would be right, and how to get there.
-        cure: String,
+        hint: String,
     },
     /// An option or a combination of options that cannot be met.
     #[error("{0}")]
@@ -43,8 +43,8 @@ pub enum Error {
 
 impl Error {
     /// [`Error::Content`] from its three parts.
-    pub fn content(path: &Path, problem: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self::Content { path: path.to_path_buf(), problem: problem.into(), cure: cure.into() }
+    pub fn content(path: &Path, problem: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Content { path: path.to_path_buf(), problem: problem.into(), hint: hint.into() }
     }
 
     /// [`Error::Invalid`] from a message.

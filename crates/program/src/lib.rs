@@ -18,7 +18,7 @@ pub use table::{Align, Table};
 const LONGEST: usize = 10_000;
 
 /// Writes a line to standard error, as [`one_line`] has it; where nobody reads it, nothing is lost.
-pub fn complain(text: &str) {
+pub fn eprint_line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", one_line(text, LONGEST));
 }
 
@@ -32,7 +32,7 @@ pub fn print(bytes: &[u8], exit: Exit) -> ExitCode {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            complain(&format!("error: cannot write to standard output: {error}"));
+            eprint_line(&format!("error: cannot write to standard output: {error}"));
             Exit::Input.into()
         }
         _ => exit.into(),
@@ -50,13 +50,13 @@ fn report_bugs() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
         let message = info.payload_as_str().unwrap_or("no message");
-        complain(&format!("bug{place}: {}", message.lines().next().unwrap_or_default()));
+        eprint_line(&format!("bug{place}: {}", message.lines().next().unwrap_or_default()));
     }));
 }
 
 /// Prints an error on one line, and gives its code by [`code`].
 pub fn fail(error: &anyhow::Error, own: impl Fn(Cause<'_>) -> Option<Exit>) -> ExitCode {
-    complain(&format!("error: {error:#}"));
+    eprint_line(&format!("error: {error:#}"));
     code(error, own).into()
 }
 

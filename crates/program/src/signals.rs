@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use crate::{Exit, complain};
+use crate::{Exit, eprint_line};
 
 /// How long a message to a terminal that takes none may hold a request up.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -25,7 +25,7 @@ pub fn listen(stop: Arc<AtomicBool>, leave: fn()) -> std::io::Result<()> {
     let mut first = Some(stop);
     system::on_request(move || {
         if let Some(stop) = first.take() {
-            within(PATIENCE, || complain("stopping after the work in hand (again: at once)"));
+            within(PATIENCE, || eprint_line("stopping after the work in hand (again: at once)"));
             stop.store(true, Ordering::Relaxed);
         } else {
             within(LAST_WORDS, leave);

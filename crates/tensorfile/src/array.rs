@@ -4,7 +4,7 @@ use std::fmt;
 
 use half::{bf16, f16};
 
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, ReadError, Result};
 use crate::limits::MAX_DIMS;
 use crate::strided::gather;
 
@@ -122,7 +122,7 @@ enum Data {
 }
 
 impl Data {
-    fn zeros(dtype: DType, len: usize) -> Result<Self, Fault> {
+    fn zeros(dtype: DType, len: usize) -> Result<Self, ReadError> {
         match dtype {
             DType::F32 => zeros(len, 0.0).map(Self::F32),
             _ => zeros(len * dtype.size(), 0).map(Self::Bytes),
@@ -145,9 +145,9 @@ impl Data {
 }
 
 /// `len` zeros, or an error where the system has no memory for them.
-pub(crate) fn zeros<T: Clone>(len: usize, zero: T) -> Result<Vec<T>, Fault> {
+pub(crate) fn zeros<T: Clone>(len: usize, zero: T) -> Result<Vec<T>, ReadError> {
     let mut zeros = Vec::new();
-    zeros.try_reserve_exact(len).map_err(|_| Fault::OutOfMemory)?;
+    zeros.try_reserve_exact(len).map_err(|_| ReadError::OutOfMemory)?;
     zeros.resize(len, zero);
     Ok(zeros)
 }
@@ -194,8 +194,8 @@ impl Array {
     pub(crate) fn filled(
         dtype: DType,
         shape: Vec<usize>,
-        fill: impl FnOnce(&mut [u8]) -> Result<(), Fault>,
-    ) -> Result<Self, Fault> {
+        fill: impl FnOnce(&mut [u8]) -> Result<(), ReadError>,
+    ) -> Result<Self, ReadError> {
         let len = element_count(dtype, &shape)?;
         let mut data = Data::zeros(dtype, len)?;
         fill(data.bytes_mut())?;

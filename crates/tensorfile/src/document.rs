@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::array::Array;
 use crate::error::{Error, Result, shown};
 
-/// Container of a file, told by its content.
+/// Format of a file, detected from its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// What `torch.save` writes since version 1.6: a zip with a pickle and raw storages.
@@ -184,8 +184,8 @@ impl Document {
 /// The error about an array that was asked for and is of a kind that is not read.
 pub(crate) fn unread(path: PathBuf, format: Format, name: &str, what: &str) -> Error {
     let what = if name.is_empty() { what.to_owned() } else { format!("{what} (`{}`)", shown(name)) };
-    let cure = "convert it in Python: tensor.to(torch.float32) or torch.int64, .to_dense(), .dequantize()";
-    Error::Unsupported { path, format, what, cure: cure.into() }
+    let hint = "convert it in Python: tensor.to(torch.float32) or torch.int64, .to_dense(), .dequantize()";
+    Error::Unsupported { path, format, what, hint: hint.into() }
 }
 
 fn joined(path: &str, name: &str) -> String {

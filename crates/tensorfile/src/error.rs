@@ -1,4 +1,4 @@
-//! What can go wrong, in words that name the file, the reason and the cure.
+//! What can go wrong, in words that name the file, the reason and the hint.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub enum Error {
         reason: String,
     },
     /// The content is well formed, but outside of what this crate reads.
-    #[error("{}: {format} file with {what}, which is not read here; {cure}", path.display())]
+    #[error("{}: {format} file with {what}, which is not read here; {hint}", path.display())]
     Unsupported {
         /// The file.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum Error {
         /// What is not read.
         what: String,
         /// How to make a file that is.
-        cure: String,
+        hint: String,
     },
     /// The pickle asks for a class or function that is neither a tensor nor a container. Nothing of it was run.
     #[error(
@@ -225,11 +225,11 @@ fn under(key: &str) -> String {
 
 /// An [`Error`] that does not know its file yet; the readers make these, and [`read`](crate::read) adds path and format.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum ReadError {
     Malformed(String),
     Unsupported {
         what: String,
-        cure: String,
+        hint: String,
     },
     Refused {
         global: String,
@@ -247,20 +247,20 @@ pub(crate) enum Fault {
     Io(io::Error),
 }
 
-impl Fault {
+impl ReadError {
     pub(crate) fn malformed(reason: impl Into<String>) -> Self {
         Self::Malformed(reason.into())
     }
 
-    pub(crate) fn unsupported(what: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self::Unsupported { what: what.into(), cure: cure.into() }
+    pub(crate) fn unsupported(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Unsupported { what: what.into(), hint: hint.into() }
     }
 
     pub(crate) fn at(self, path: &Path, format: Format) -> Error {
         let path = path.to_path_buf();
         match self {
             Self::Malformed(reason) => Error::Malformed { path, format, reason },
-            Self::Unsupported { what, cure } => Error::Unsupported { path, format, what, cure },
+            Self::Unsupported { what, hint } => Error::Unsupported { path, format, what, hint },
             Self::Refused { global, key } => Error::Refused { path, global, key },
             Self::TooLarge { what, needed, limit } => Error::TooLarge { path, what, needed, limit },
             Self::OutOfMemory => Error::Io { path, source: io::ErrorKind::OutOfMemory.into() },
@@ -274,13 +274,13 @@ impl Fault {
     }
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for ReadError {
     /// For the checks that [`Array`](crate::Array) itself makes.
     fn from(error: Error) -> Self {
         Self::Malformed(error.to_string())

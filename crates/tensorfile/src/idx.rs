@@ -7,7 +7,7 @@ use flate2::{Compression, GzBuilder};
 
 use crate::array::{Array, DType, View};
 use crate::document::Format;
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, ReadError, Result};
 use crate::limits::Budget;
 use crate::strided::reverse_elements;
 
@@ -71,22 +71,22 @@ pub(crate) fn is_gzipped_idx(file: impl Read) -> bool {
 }
 
 /// Reads an IDX file.
-pub(crate) fn parse(file: impl Read, budget: &mut Budget) -> Result<Array, Fault> {
+pub(crate) fn parse(file: impl Read, budget: &mut Budget) -> Result<Array, ReadError> {
     parse_from(file, budget)
 }
 
 /// Reads a gzipped IDX file, inflating no more than its header promises.
-pub(crate) fn parse_gz(file: impl Read, budget: &mut Budget) -> Result<Array, Fault> {
+pub(crate) fn parse_gz(file: impl Read, budget: &mut Budget) -> Result<Array, ReadError> {
     parse_from(MultiGzDecoder::new(file), budget)
 }
 
-fn parse_from(mut input: impl Read, budget: &mut Budget) -> Result<Array, Fault> {
+fn parse_from(mut input: impl Read, budget: &mut Budget) -> Result<Array, ReadError> {
     let mut magic = [0; 4];
     input.read_exact(&mut magic).map_err(|error| broken("the magic number", error))?;
     let [_, _, code, dims] = magic;
     let dtype = dtype_of(code)
         .filter(|_| is_idx(&magic))
-        .ok_or_else(|| Fault::malformed(format!("its magic number is {magic:02x?}")))?;
+        .ok_or_else(|| ReadError::malformed(format!("its magic number is {magic:02x?}")))?;
     let mut shape = Vec::new();
     for _ in 0..dims {
         let mut length = [0; 4];
@@ -103,19 +103,19 @@ fn parse_from(mut input: impl Read, budget: &mut Budget) -> Result<Array, Fault>
     })?;
     match input.read(&mut [0]) {
         Ok(0) => Ok(array),
-        Ok(_) => Err(Fault::malformed(format!("more bytes follow after {what}"))),
+        Ok(_) => Err(ReadError::malformed(format!("more bytes follow after {what}"))),
         Err(error) => Err(broken("the end", error)),
     }
 }
 
-fn broken(what: &str, error: io::Error) -> Fault {
+fn broken(what: &str, error: io::Error) -> ReadError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {
-            Fault::malformed(format!("it ends within {what}; fetch or make it again"))
+            ReadError::malformed(format!("it ends within {what}; fetch or make it again"))
         }
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-            Fault::malformed(format!("its gzip data is damaged in {what} ({error}); fetch or make it again"))
-        }
-        _ => Fault::Io(error),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => ReadError::malformed(format!(
+            "its gzip data is damaged in {what} ({error}); fetch or make it again"
+        )),
+        _ => ReadError::Io(error),
     }
 }

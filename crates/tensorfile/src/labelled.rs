@@ -49,7 +49,7 @@ impl Document {
         self.into_images_and_labels_of(None, None)
     }
 
-    /// [`Document::into_images_and_labels`] where the caller was told the dotted name of the images, of the labels, or of both.
+    /// [`Document::into_images_and_labels`] where the caller knows the dotted name of the images, of the labels, or of both.
     ///
     /// # Errors
     /// As [`Document::into_images_and_labels`]; also a name that is not there.

@@ -7,7 +7,7 @@
 //! # What is refused
 //! Pickles that name any class or function but those that rebuild tensors and plain containers; everything that is inconsistent, or
 //! that would take memory out of proportion to the file ([`limits`]). A refusal is an [`Error`] that names the file, the reason and
-//! the cure. A TorchScript archive is a program: its parameters are read, its code is not ([`Document::code`] says that it is there).
+//! the hint. A TorchScript archive is a program: its parameters are read, its code is not ([`Document::code`] says that it is there).
 //!
 //! # Example
 //! ```

@@ -4,7 +4,7 @@
 //! and pickled objects together, half a MiB of buffers aside. A test counts the allocations. Real files stay far below: an array takes
 //! its own size, a compressed archive of MNIST five to twelve times its size.
 
-use crate::error::Fault;
+use crate::error::ReadError;
 
 /// Bytes of memory allowed for each byte of the file.
 pub const EXPANSION: u64 = 32;
@@ -37,14 +37,14 @@ impl Budget {
     }
 
     /// Takes `bytes` off the allowance; `what` names the thing in the error where too little is left.
-    pub(crate) fn spend(&mut self, bytes: u128, what: impl FnOnce() -> String) -> Result<(), Fault> {
+    pub(crate) fn spend(&mut self, bytes: u128, what: impl FnOnce() -> String) -> Result<(), ReadError> {
         let needed = u128::from(self.spent).saturating_add(bytes);
         match u64::try_from(needed) {
             Ok(spent) if spent <= self.limit => {
                 self.spent = spent;
                 Ok(())
             }
-            _ => Err(Fault::TooLarge { what: what(), needed, limit: self.limit }),
+            _ => Err(ReadError::TooLarge { what: what(), needed, limit: self.limit }),
         }
     }
 
@@ -68,7 +68,9 @@ mod tests {
         assert_eq!(left(&budget), FREE_BYTES + 320);
         budget.spend(u128::from(FREE_BYTES), || "a".into()).unwrap();
         budget.spend(320, || "b".into()).unwrap();
-        assert!(matches!(budget.spend(1, || "c".into()), Err(Fault::TooLarge { what, .. }) if what == "c"));
+        assert!(
+            matches!(budget.spend(1, || "c".into()), Err(ReadError::TooLarge { what, .. }) if what == "c")
+        );
         assert!(budget.spend(u128::MAX, || "d".into()).is_err());
         assert_eq!(left(&budget), 0);
         budget.refund(1);

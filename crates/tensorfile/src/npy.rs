@@ -1,7 +1,7 @@
 //! Reading `.npy`, versions 1 to 3: a Python literal that describes the array, then its elements.
 
 use crate::array::{Array, DType, element_count};
-use crate::error::{Fault, shown};
+use crate::error::{ReadError, shown};
 use crate::limits::Budget;
 use crate::source::Stream;
 use crate::strided::{gather, reverse_elements};
@@ -20,33 +20,33 @@ struct Header {
 }
 
 /// Reads one array; `input` starts behind the [`MAGIC`].
-pub(crate) fn parse(input: &mut Stream<'_>, budget: &mut Budget) -> Result<Array, Fault> {
+pub(crate) fn parse(input: &mut Stream<'_>, budget: &mut Budget) -> Result<Array, ReadError> {
     let length = match version(input)? {
         1 => u16::from_le_bytes(within(input)?).into(),
         2 | 3 => u32::from_le_bytes(within(input)?),
         version => {
-            let cure = "save the array again with numpy.save";
-            return Err(Fault::unsupported(format!("format version {version}"), cure));
+            let hint = "save the array again with numpy.save";
+            return Err(ReadError::unsupported(format!("format version {version}"), hint));
         }
     };
     if u64::from(length) > input.left() {
         return Err(short());
     }
     if length > LONGEST_HEADER {
-        return Err(Fault::malformed(format!(
+        return Err(ReadError::malformed(format!(
             "its header takes {length} bytes, {LONGEST_HEADER} are allowed"
         )));
     }
     let mut text = vec![0; length as usize];
     input.fill(&mut text)?;
-    let text = std::str::from_utf8(&text).map_err(|_| Fault::malformed("its header is not text"))?;
+    let text = std::str::from_utf8(&text).map_err(|_| ReadError::malformed("its header is not text"))?;
     let header = Literal { rest: text }.header().ok_or_else(|| {
-        Fault::malformed(format!("its header is not understood: `{}`", shown(text.trim_end())))
+        ReadError::malformed(format!("its header is not understood: `{}`", shown(text.trim_end())))
     })??;
     let (dtype, big_endian) = dtype_of(&header.descr)?;
     let needed = element_count(dtype, &header.shape)? * dtype.size();
     if input.left() != needed as u64 {
-        return Err(Fault::malformed(format!(
+        return Err(ReadError::malformed(format!(
             "a {dtype} array of shape {:?} takes {needed} bytes, but {} follow the header",
             header.shape,
             input.left()
@@ -73,16 +73,16 @@ pub(crate) fn parse(input: &mut Stream<'_>, budget: &mut Budget) -> Result<Array
     Ok(array)
 }
 
-fn short() -> Fault {
-    Fault::malformed("it ends within its header; fetch or make it again")
+fn short() -> ReadError {
+    ReadError::malformed("it ends within its header; fetch or make it again")
 }
 
 /// The next bytes of the header.
-fn within<const N: usize>(input: &mut Stream<'_>) -> Result<[u8; N], Fault> {
+fn within<const N: usize>(input: &mut Stream<'_>) -> Result<[u8; N], ReadError> {
     if input.left() < N as u64 { Err(short()) } else { input.array() }
 }
 
-fn version(input: &mut Stream<'_>) -> Result<u8, Fault> {
+fn version(input: &mut Stream<'_>) -> Result<u8, ReadError> {
     let [major, _minor] = within(input)?;
     Ok(major)
 }
@@ -99,7 +99,7 @@ fn column_major(shape: &[usize]) -> Vec<usize> {
 }
 
 /// The type behind a `descr` such as `<f4`, and whether its bytes are big-endian.
-fn dtype_of(descr: &str) -> Result<(DType, bool), Fault> {
+fn dtype_of(descr: &str) -> Result<(DType, bool), ReadError> {
     let (big_endian, kind) = match descr.strip_prefix(['<', '|', '=']) {
         Some(kind) => (false, kind),
         None => descr.strip_prefix('>').map_or((false, descr), |kind| (true, kind)),
@@ -119,7 +119,7 @@ fn dtype_of(descr: &str) -> Result<(DType, bool), Fault> {
                 "O" | "O8" => "Python objects (pickled, so reading them would run them)".to_owned(),
                 _ => format!("elements of NumPy type '{}'", shown(descr)),
             };
-            return Err(Fault::unsupported(
+            return Err(ReadError::unsupported(
                 what,
                 "convert them in Python: array.astype(\"float32\") or \"int64\"",
             ));
@@ -135,7 +135,7 @@ struct Literal<'a> {
 
 impl<'a> Literal<'a> {
     /// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, its keys in any order.
-    fn header(&mut self) -> Option<Result<Header, Fault>> {
+    fn header(&mut self) -> Option<Result<Header, ReadError>> {
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
         self.token("{")?;
         while self.token("}").is_none() {
@@ -143,8 +143,8 @@ impl<'a> Literal<'a> {
             self.token(":")?;
             match key {
                 "descr" if self.token("[").is_some() => {
-                    let cure = "save each field as an array of its own";
-                    return Some(Err(Fault::unsupported("structured elements", cure)));
+                    let hint = "save each field as an array of its own";
+                    return Some(Err(ReadError::unsupported("structured elements", hint)));
                 }
                 "descr" => descr = Some(self.quoted()?.to_owned()),
                 "fortran_order" if self.token("True").is_some() => fortran_order = Some(true),
@@ -212,7 +212,7 @@ mod tests {
         [MAGIC, &[version, 0], length, text.as_bytes(), elements].concat()
     }
 
-    fn parsed(version: u8, text: &str, elements: &[u8]) -> Result<Array, Fault> {
+    fn parsed(version: u8, text: &str, elements: &[u8]) -> Result<Array, ReadError> {
         let file = file(version, text, elements);
         let mut behind = std::io::Cursor::new(file.get(MAGIC.len()..).unwrap());
         let left = (file.len() - MAGIC.len()) as u64;
@@ -251,7 +251,7 @@ mod tests {
             assert_eq!((array.dtype(), array.shape()), (DType::I16, &[2, 3][..]));
             assert_eq!(array.to_i64().unwrap(), [1, 3, 5, 2, 4, 6]);
         }
-        assert!(matches!(parsed(4, text, &elements), Err(Fault::Unsupported { .. })));
+        assert!(matches!(parsed(4, text, &elements), Err(ReadError::Unsupported { .. })));
     }
 
     #[test]
@@ -262,19 +262,19 @@ mod tests {
         assert!(claim("<f8", "(1,)").is_ok());
         assert!(claim("<f8", "()").is_ok());
         assert!(
-            matches!(claim("<f8", "(2,)"), Err(Fault::Malformed(text)) if text.contains("takes 16 bytes, but 8 follow"))
+            matches!(claim("<f8", "(2,)"), Err(ReadError::Malformed(text)) if text.contains("takes 16 bytes, but 8 follow"))
         );
         assert!(matches!(
             claim("<f8", &format!("({FREE_BYTES}, {FREE_BYTES}, {FREE_BYTES})")),
-            Err(Fault::Malformed(_))
+            Err(ReadError::Malformed(_))
         ));
         assert!(
-            matches!(claim("|O", "(1,)"), Err(Fault::Unsupported { what, .. }) if what.contains("Python objects"))
+            matches!(claim("|O", "(1,)"), Err(ReadError::Unsupported { what, .. }) if what.contains("Python objects"))
         );
         assert!(
-            matches!(claim("<U2", "(1,)"), Err(Fault::Unsupported { what, .. }) if what.contains("'<U2'"))
+            matches!(claim("<U2", "(1,)"), Err(ReadError::Unsupported { what, .. }) if what.contains("'<U2'"))
         );
         let structured = "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }";
-        assert!(matches!(parsed(1, structured, &[0; 8]), Err(Fault::Unsupported { .. })));
+        assert!(matches!(parsed(1, structured, &[0; 8]), Err(ReadError::Unsupported { .. })));
     }
 }

@@ -10,7 +10,7 @@ pub(crate) mod value;
 use std::collections::HashMap;
 
 use crate::array::DType;
-use crate::error::{Fault, shown};
+use crate::error::{ReadError, shown};
 use crate::limits::{Budget, MAX_DIMS, grown};
 use global::{Elements, Global, Kind};
 
@@ -87,7 +87,7 @@ pub(crate) struct Graph<'a> {
 }
 
 /// Runs one pickle. `script`: the archive is TorchScript, whose objects (`__torch__...`) become dicts of their attributes.
-pub(crate) fn run<'a>(bytes: &'a [u8], script: bool, budget: &mut Budget) -> Result<Graph<'a>, Fault> {
+pub(crate) fn run<'a>(bytes: &'a [u8], script: bool, budget: &mut Budget) -> Result<Graph<'a>, ReadError> {
     Machine {
         bytes,
         position: 0,
@@ -114,7 +114,7 @@ struct Machine<'a, 'b> {
 }
 
 impl<'a> Machine<'a, '_> {
-    fn run(mut self) -> Result<Graph<'a>, Fault> {
+    fn run(mut self) -> Result<Graph<'a>, ReadError> {
         loop {
             let at = self.position;
             let [opcode] = self.array()?;
@@ -123,7 +123,7 @@ impl<'a> Machine<'a, '_> {
                 0x80 => {
                     let [version] = self.array()?;
                     if !(2..=5).contains(&version) {
-                        return Err(Fault::malformed(format!(
+                        return Err(ReadError::malformed(format!(
                             "its pickle is of protocol {version}; 2 to 5 are read"
                         )));
                     }
@@ -197,7 +197,7 @@ impl<'a> Machine<'a, '_> {
                     self.pop_marked()?;
                     match self.top_node()? {
                         Some(Node::Other(..)) => {}
-                        _ => return Err(Fault::malformed("its pickle adds to something that is no set")),
+                        _ => return Err(ReadError::malformed("its pickle adds to something that is no set")),
                     }
                 }
                 0x91 => {
@@ -286,7 +286,7 @@ impl<'a> Machine<'a, '_> {
                         self.global(module, name)?;
                     }
                     _ => {
-                        return Err(Fault::malformed(
+                        return Err(ReadError::malformed(
                             "its pickle names a class by something that is no text",
                         ));
                     }
@@ -305,7 +305,7 @@ impl<'a> Machine<'a, '_> {
                         }
                         Item::Global(Global::Other(kind)) => self.push_node(Node::Other(kind, ""))?,
                         _ => {
-                            return Err(Fault::malformed(
+                            return Err(ReadError::malformed(
                                 "its pickle makes an object of something that is no class",
                             ));
                         }
@@ -320,7 +320,7 @@ impl<'a> Machine<'a, '_> {
                     self.push_node(Node::Storage(storage))?;
                 }
                 _ => {
-                    return Err(Fault::malformed(format!(
+                    return Err(ReadError::malformed(format!(
                         "byte {at} of its pickle is the instruction {opcode:#04x}, which no file of tensors needs; \
                          save it again with torch.save"
                     )));
@@ -331,28 +331,29 @@ impl<'a> Machine<'a, '_> {
 
     // Bytes.
 
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], ReadError> {
         let taken = self.bytes.get(self.position..).and_then(|rest| rest.get(..length));
-        let taken = taken.ok_or(Fault::PickleEnds)?;
+        let taken = taken.ok_or(ReadError::PickleEnds)?;
         self.position += length;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)
     }
 
-    fn line(&mut self) -> Result<&'a str, Fault> {
+    fn line(&mut self) -> Result<&'a str, ReadError> {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
         let length = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
         let line = self.take(length)?;
         self.take(1)?;
-        std::str::from_utf8(line).map_err(|_| Fault::malformed("its pickle holds a name that is no UTF-8"))
+        std::str::from_utf8(line)
+            .map_err(|_| ReadError::malformed("its pickle holds a name that is no UTF-8"))
     }
 
-    fn text(&mut self, length: usize) -> Result<(), Fault> {
+    fn text(&mut self, length: usize) -> Result<(), ReadError> {
         match std::str::from_utf8(self.take(length)?) {
             Ok(text) => self.push(Item::Text(text)),
             // Python has such texts where a file's name was no text.
@@ -360,15 +361,15 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
-    fn bytes(&mut self, length: u64) -> Result<(), Fault> {
+    fn bytes(&mut self, length: u64) -> Result<(), ReadError> {
         self.take(usize::try_from(length).unwrap_or(usize::MAX))?;
         self.push_node(Node::Other(BYTES, ""))
     }
 
     /// A class or function by name.
-    fn global(&mut self, module: &'a str, name: &'a str) -> Result<(), Fault> {
-        let found = global::resolve(module, name, self.script).map_err(|fault| match fault {
-            Fault::Refused { global, .. } => Fault::Refused { global, key: self.place() },
+    fn global(&mut self, module: &'a str, name: &'a str) -> Result<(), ReadError> {
+        let found = global::resolve(module, name, self.script).map_err(|error| match error {
+            ReadError::Refused { global, .. } => ReadError::Refused { global, key: self.place() },
             other => other,
         })?;
         self.push(found)
@@ -403,7 +404,7 @@ impl<'a> Machine<'a, '_> {
     }
 
     /// A little-endian two's complement integer of any length.
-    fn long(&mut self, length: usize) -> Result<(), Fault> {
+    fn long(&mut self, length: usize) -> Result<(), ReadError> {
         let bytes = self.take(length)?;
         let sign = if bytes.last().is_some_and(|&byte| byte >= 0x80) { 0xff } else { 0 };
         let mut wide = [sign; 16];
@@ -420,18 +421,18 @@ impl<'a> Machine<'a, '_> {
 
     // The stack. What lies below the last mark is out of reach until the mark is taken.
 
-    fn push(&mut self, item: Item<'a>) -> Result<(), Fault> {
+    fn push(&mut self, item: Item<'a>) -> Result<(), ReadError> {
         self.budget.spend(ITEM_BYTES, || "its pickle".into())?;
         self.stack.push(item);
         Ok(())
     }
 
-    fn push_node(&mut self, node: Node<'a>) -> Result<(), Fault> {
+    fn push_node(&mut self, node: Node<'a>) -> Result<(), ReadError> {
         let node = self.add(node)?;
         self.push(node)
     }
 
-    fn add(&mut self, node: Node<'a>) -> Result<Item<'a>, Fault> {
+    fn add(&mut self, node: Node<'a>) -> Result<Item<'a>, ReadError> {
         self.budget.spend(NODE_BYTES, || "its pickle".into())?;
         self.nodes.push(node);
         Ok(Item::Node(self.nodes.len() - 1))
@@ -441,17 +442,17 @@ impl<'a> Machine<'a, '_> {
         self.marks.last().copied().unwrap_or(0)
     }
 
-    fn top(&self) -> Result<Item<'a>, Fault> {
+    fn top(&self) -> Result<Item<'a>, ReadError> {
         self.stack.get(self.floor()..).and_then(<[_]>::last).copied().ok_or_else(underflow)
     }
 
-    fn pop(&mut self) -> Result<Item<'a>, Fault> {
+    fn pop(&mut self) -> Result<Item<'a>, ReadError> {
         let top = self.top()?;
         self.stack.pop();
         Ok(top)
     }
 
-    fn pop_many(&mut self, count: usize) -> Result<Vec<Item<'a>>, Fault> {
+    fn pop_many(&mut self, count: usize) -> Result<Vec<Item<'a>>, ReadError> {
         let start = self
             .stack
             .len()
@@ -461,46 +462,46 @@ impl<'a> Machine<'a, '_> {
         Ok(self.stack.split_off(start))
     }
 
-    fn pop_marked(&mut self) -> Result<Vec<Item<'a>>, Fault> {
+    fn pop_marked(&mut self) -> Result<Vec<Item<'a>>, ReadError> {
         let mark = self
             .marks
             .pop()
-            .ok_or_else(|| Fault::malformed("its pickle closes a container that it never opened"))?;
+            .ok_or_else(|| ReadError::malformed("its pickle closes a container that it never opened"))?;
         Ok(self.stack.split_off(mark.min(self.stack.len())))
     }
 
-    fn pop_below_top(&mut self) -> Result<Item<'a>, Fault> {
+    fn pop_below_top(&mut self) -> Result<Item<'a>, ReadError> {
         let top = self.pop()?;
         let below = self.pop()?;
         self.stack.push(top);
         Ok(below)
     }
 
-    fn pop_tuple(&mut self) -> Result<Vec<Item<'a>>, Fault> {
+    fn pop_tuple(&mut self) -> Result<Vec<Item<'a>>, ReadError> {
         let top = self.pop()?;
         match self.node(top) {
             // Bounded, because one long tuple could be passed again and again.
             Some(Node::Tuple(items)) if items.len() > MAX_ARGUMENTS => {
                 let got = items.len();
-                Err(Fault::malformed(format!(
+                Err(ReadError::malformed(format!(
                     "its pickle calls a function with {got} arguments, {MAX_ARGUMENTS} are allowed"
                 )))
             }
             Some(Node::Tuple(items)) => Ok(items.clone()),
-            _ => Err(Fault::malformed("its pickle calls a function with something that is no tuple")),
+            _ => Err(ReadError::malformed("its pickle calls a function with something that is no tuple")),
         }
     }
 
-    fn memoise(&mut self, index: u32) -> Result<(), Fault> {
+    fn memoise(&mut self, index: u32) -> Result<(), ReadError> {
         self.budget.spend(MEMO_BYTES, || "its pickle".into())?;
         self.memo.insert(index, self.top()?);
         Ok(())
     }
 
-    fn recall(&mut self, index: u32) -> Result<(), Fault> {
+    fn recall(&mut self, index: u32) -> Result<(), ReadError> {
         let item = self.memo.get(&index).copied();
         self.push(item.ok_or_else(|| {
-            Fault::malformed(format!("its pickle recalls value {index}, which it never kept"))
+            ReadError::malformed(format!("its pickle recalls value {index}, which it never kept"))
         })?)
     }
 
@@ -513,17 +514,17 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
-    fn top_node(&mut self) -> Result<Option<&mut Node<'a>>, Fault> {
+    fn top_node(&mut self) -> Result<Option<&mut Node<'a>>, ReadError> {
         let Item::Node(index) = self.top()? else { return Ok(None) };
         Ok(self.nodes.get_mut(index))
     }
 
     /// Items in a container lie there beside their places on the stack.
-    fn spend_items(&mut self, count: usize) -> Result<(), Fault> {
+    fn spend_items(&mut self, count: usize) -> Result<(), ReadError> {
         self.budget.spend(ITEM_BYTES * count as u128, || "its pickle".into())
     }
 
-    fn append(&mut self, items: Vec<Item<'a>>) -> Result<(), Fault> {
+    fn append(&mut self, items: Vec<Item<'a>>) -> Result<(), ReadError> {
         self.spend_items(items.len())?;
         match self.top_node()? {
             Some(Node::List(list)) => {
@@ -531,11 +532,11 @@ impl<'a> Machine<'a, '_> {
                 Ok(())
             }
             Some(Node::Other(..)) => Ok(()),
-            _ => Err(Fault::malformed("its pickle appends to something that is no list")),
+            _ => Err(ReadError::malformed("its pickle appends to something that is no list")),
         }
     }
 
-    fn set_items(&mut self, items: &[Item<'a>]) -> Result<(), Fault> {
+    fn set_items(&mut self, items: &[Item<'a>]) -> Result<(), ReadError> {
         self.spend_items(items.len())?;
         let added = pairs_of(items)?;
         match self.top_node()? {
@@ -544,19 +545,19 @@ impl<'a> Machine<'a, '_> {
                 Ok(())
             }
             Some(Node::Other(..)) => Ok(()),
-            _ => Err(Fault::malformed("its pickle sets items of something that is no dict")),
+            _ => Err(ReadError::malformed("its pickle sets items of something that is no dict")),
         }
     }
 
     /// `object.__setstate__(state)`: the attributes of a TorchScript object; those of others (a `state_dict`'s `_metadata`) are dropped.
-    fn build(&mut self, state: Item<'a>) -> Result<(), Fault> {
+    fn build(&mut self, state: Item<'a>) -> Result<(), ReadError> {
         match self.top_node()? {
             Some(Node::Object(attributes)) => {
                 *attributes = Some(state);
                 Ok(())
             }
             Some(Node::Dict(_) | Node::Tensor(_) | Node::Other(..)) => Ok(()),
-            _ => Err(Fault::malformed("its pickle sets attributes of something that has none")),
+            _ => Err(ReadError::malformed("its pickle sets attributes of something that has none")),
         }
     }
 
@@ -566,14 +567,14 @@ impl<'a> Machine<'a, '_> {
         function: Item<'a>,
         arguments: &[Item<'a>],
         outermost: bool,
-    ) -> Result<Item<'a>, Fault> {
+    ) -> Result<Item<'a>, ReadError> {
         let Item::Global(function) = function else {
-            return Err(Fault::malformed("its pickle calls something that is no function"));
+            return Err(ReadError::malformed("its pickle calls something that is no function"));
         };
         match (function, arguments) {
             (Global::RebuildTensor, [storage, offset, shape, strides, rest @ ..]) => {
                 let Some(&Node::Storage(storage)) = self.node(*storage) else {
-                    return Err(Fault::malformed(
+                    return Err(ReadError::malformed(
                         "its pickle makes a tensor of something that is no storage",
                     ));
                 };
@@ -609,7 +610,9 @@ impl<'a> Machine<'a, '_> {
                         let inner = inner.clone();
                         self.call(*function, &inner, false)
                     }
-                    _ => Err(Fault::malformed("its pickle rebuilds a tensor of something that is no tuple")),
+                    _ => Err(ReadError::malformed(
+                        "its pickle rebuilds a tensor of something that is no tuple",
+                    )),
                 }
             }
             (Global::OrderedDict | Global::Counter, []) | (Global::DefaultDict, [] | [_]) => {
@@ -624,7 +627,7 @@ impl<'a> Machine<'a, '_> {
                     _ => None,
                 };
                 let pairs = pairs.ok_or_else(|| {
-                    Fault::malformed("its pickle makes a dict of something that is no list of pairs")
+                    ReadError::malformed("its pickle makes a dict of something that is no list of pairs")
                 })?;
                 self.budget.spend(2 * ITEM_BYTES * pairs.len() as u128, || "its pickle".into())?;
                 self.add(Node::Dict(pairs))
@@ -636,7 +639,7 @@ impl<'a> Machine<'a, '_> {
                 self.budget.spend(name.len() as u128, || "its pickle".into())?;
                 self.add(Node::Owned(format!("{name}:{index}")))
             }
-            (function, arguments) => Err(Fault::malformed(format!(
+            (function, arguments) => Err(ReadError::malformed(format!(
                 "its pickle calls {function:?} with {} arguments that do not fit",
                 arguments.len()
             ))),
@@ -668,11 +671,11 @@ impl<'a> Machine<'a, '_> {
         offset: Item<'a>,
         shape: Item<'a>,
         strides: Item<'a>,
-    ) -> Result<Tensor<'a>, Fault> {
+    ) -> Result<Tensor<'a>, ReadError> {
         let offset = length(offset, "an offset")?;
         let (shape, strides) = (self.lengths(shape, "a shape")?, self.lengths(strides, "strides")?);
         if shape.len() != strides.len() {
-            return Err(Fault::malformed(format!(
+            return Err(ReadError::malformed(format!(
                 "a tensor has the shape {shape:?} and the strides {strides:?}"
             )));
         }
@@ -680,21 +683,21 @@ impl<'a> Machine<'a, '_> {
         Ok(Tensor { storage, dtype, offset, shape, strides })
     }
 
-    fn lengths(&self, item: Item<'a>, what: &str) -> Result<Vec<usize>, Fault> {
+    fn lengths(&self, item: Item<'a>, what: &str) -> Result<Vec<usize>, ReadError> {
         match self.node(item) {
             Some(Node::Tuple(items) | Node::List(items)) if items.len() <= MAX_DIMS => {
                 items.iter().map(|item| length(*item, what)).collect()
             }
-            Some(Node::Tuple(items) | Node::List(items)) => Err(Fault::malformed(format!(
+            Some(Node::Tuple(items) | Node::List(items)) => Err(ReadError::malformed(format!(
                 "a tensor has {} dimensions, {MAX_DIMS} are allowed",
                 items.len()
             ))),
-            _ => Err(Fault::malformed(format!("{what} of a tensor is no tuple"))),
+            _ => Err(ReadError::malformed(format!("{what} of a tensor is no tuple"))),
         }
     }
 
     /// The persistent id `("storage", class, key, location, elements[, view])`; the location (`cpu`, `cuda:0`) does not matter here.
-    fn storage(&mut self) -> Result<Storage<'a>, Fault> {
+    fn storage(&mut self) -> Result<Storage<'a>, ReadError> {
         match *self.pop_tuple()?.as_slice() {
             [
                 Item::Text("storage"),
@@ -712,32 +715,32 @@ impl<'a> Machine<'a, '_> {
                 Item::None,
             ] => Ok(Storage { key, elements, len: length(len, "the length of a storage")? }),
             [Item::Text("storage"), Item::Global(Global::Storage(_)), .., Item::Node(_)] => {
-                Err(Fault::unsupported("a view of a storage", "save it again with PyTorch 1.6 or later"))
+                Err(ReadError::unsupported("a view of a storage", "save it again with PyTorch 1.6 or later"))
             }
             [Item::Text(kind), ..] => {
-                Err(Fault::malformed(format!("its pickle refers to a `{}`", shown(kind))))
+                Err(ReadError::malformed(format!("its pickle refers to a `{}`", shown(kind))))
             }
-            _ => Err(Fault::malformed("its pickle refers to something that is no storage")),
+            _ => Err(ReadError::malformed("its pickle refers to something that is no storage")),
         }
     }
 }
 
-fn underflow() -> Fault {
-    Fault::malformed("its pickle takes more values than it made")
+fn underflow() -> ReadError {
+    ReadError::malformed("its pickle takes more values than it made")
 }
 
-fn pairs_of<'a>(items: &[Item<'a>]) -> Result<Vec<(Item<'a>, Item<'a>)>, Fault> {
+fn pairs_of<'a>(items: &[Item<'a>]) -> Result<Vec<(Item<'a>, Item<'a>)>, ReadError> {
     match items.as_chunks::<2>() {
         (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
-        _ => Err(Fault::malformed("its pickle has a key without a value")),
+        _ => Err(ReadError::malformed("its pickle has a key without a value")),
     }
 }
 
-fn length(item: Item<'_>, what: &str) -> Result<usize, Fault> {
+fn length(item: Item<'_>, what: &str) -> Result<usize, ReadError> {
     match item {
         Item::Int(value) => {
-            usize::try_from(value).map_err(|_| Fault::malformed(format!("{what} is {value}")))
+            usize::try_from(value).map_err(|_| ReadError::malformed(format!("{what} is {value}")))
         }
-        _ => Err(Fault::malformed(format!("{what} is no integer"))),
+        _ => Err(ReadError::malformed(format!("{what} is no integer"))),
     }
 }

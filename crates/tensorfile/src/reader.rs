@@ -5,26 +5,26 @@ use std::path::Path;
 
 use crate::array::Array;
 use crate::document::{Document, Format, Value};
-use crate::error::{Error, Fault, Result, shown};
+use crate::error::{Error, ReadError, Result, shown};
 use crate::limits::Budget;
 use crate::source::{Source, Stream};
 use crate::zip_reader::Archive;
 use crate::{idx, npy, safetensors, torch};
 
-/// Bytes of the file by which its format is told.
+/// Bytes of the file from which its format is detected.
 const START_BYTES: u64 = 512;
 
 /// What saying of an array that it is not read takes at most.
 const OTHER_BYTES: u128 = 256;
 
-/// Reads a file of any known format, told by its content and never by its name.
+/// Reads a file of any known format, detected from its content and never from its name.
 ///
 /// Arrays are read from the file straight to where they stay, so that reading takes about the arrays' own memory; views that jump in
 /// their storage need the storage beside them. What reading may take at most is said in [`limits`](crate::limits). Nothing in the
 /// file is run, whatever it claims to be.
 ///
 /// # Errors
-/// Each names the file, the reason, and where there is one the cure: see [`Error`].
+/// Each names the file, the reason, and where there is one the hint: see [`Error`].
 pub fn read(path: &Path) -> Result<Document> {
     let io = |source| Error::Io { path: path.to_path_buf(), source };
     let (file, _) = input_file::open(path).map_err(io)?;
@@ -59,10 +59,10 @@ pub fn read_from(path: &Path, source: &mut (impl Read + Seek)) -> Result<Documen
 /// The rest of [`read_from`]: `start` are the first bytes.
 fn read_started(path: &Path, source: &mut dyn Source, length: u64, start: &[u8]) -> Result<Document> {
     let mut budget = Budget::of_file(length);
-    let rewind = |source: &mut dyn Source| source.rewind().map_err(Fault::from);
+    let rewind = |source: &mut dyn Source| source.rewind().map_err(ReadError::from);
     let (format, content) = if start.starts_with(b"PK") {
         // Only the directory tells which format it is.
-        let unknown = |fault: Fault| fault.at(path, Format::TorchZip);
+        let unknown = |error: ReadError| error.at(path, Format::TorchZip);
         let archive = Archive::open(source, length, &mut budget).map_err(unknown)?;
         match torch::folder(&archive).map_err(unknown)? {
             Some((folder, format)) => {
@@ -92,7 +92,7 @@ fn read_started(path: &Path, source: &mut dyn Source, length: u64, start: &[u8])
     } else {
         return Err(unrecognised(path, start, None));
     };
-    let Content { root, code, metadata } = content.map_err(|fault| fault.at(path, format))?;
+    let Content { root, code, metadata } = content.map_err(|error| error.at(path, format))?;
     Ok(Document { path: path.to_path_buf(), format, root, code, metadata })
 }
 
@@ -109,26 +109,26 @@ impl From<Value> for Content {
     }
 }
 
-fn parse_npy(source: &mut dyn Source, length: u64, budget: &mut Budget) -> Result<Array, Fault> {
+fn parse_npy(source: &mut dyn Source, length: u64, budget: &mut Budget) -> Result<Array, ReadError> {
     let behind = npy::MAGIC.len() as u64;
     source.seek(SeekFrom::Start(behind))?;
     npy::parse(&mut Stream::rest(source, length.saturating_sub(behind)), budget)
 }
 
-fn parse_npz(source: &mut dyn Source, archive: &Archive, budget: &mut Budget) -> Result<Value, Fault> {
+fn parse_npz(source: &mut dyn Source, archive: &Archive, budget: &mut Budget) -> Result<Value, ReadError> {
     let mut pairs = Vec::new();
     for name in archive.names() {
         let mut stream = archive.stream(source, name, budget)?;
         let mut magic = vec![0; npy::MAGIC.len().min(stream.left() as usize)];
         stream.fill(&mut magic)?;
         if magic != npy::MAGIC {
-            return Err(Fault::malformed(format!("its entry `{}` is no NumPy array", shown(name))));
+            return Err(ReadError::malformed(format!("its entry `{}` is no NumPy array", shown(name))));
         }
         let value = match npy::parse(&mut stream, budget) {
             Ok(array) => Value::Array(array),
             // One among others, which may well be what is wanted.
-            Err(Fault::Unsupported { what, .. }) => Value::Other { what, array: true },
-            Err(fault) => return Err(in_entry(name, fault)),
+            Err(ReadError::Unsupported { what, .. }) => Value::Other { what, array: true },
+            Err(error) => return Err(in_entry(name, error)),
         };
         stream.finish()?;
         archive.refund(name, budget);
@@ -138,9 +138,11 @@ fn parse_npz(source: &mut dyn Source, archive: &Archive, budget: &mut Budget) ->
     Ok(Value::Dict(pairs))
 }
 
-fn in_entry(name: &str, fault: Fault) -> Fault {
-    match fault {
-        Fault::Malformed(reason) => Fault::malformed(format!("in its array `{}`: {reason}", shown(name))),
+fn in_entry(name: &str, error: ReadError) -> ReadError {
+    match error {
+        ReadError::Malformed(reason) => {
+            ReadError::malformed(format!("in its array `{}`: {reason}", shown(name)))
+        }
         other => other,
     }
 }

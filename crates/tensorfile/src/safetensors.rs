@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::array::{Array, DType, View};
 use crate::document::{Format, Value};
-use crate::error::{Error, Fault, Result, shown};
+use crate::error::{Error, ReadError, Result, shown};
 use crate::limits::{Budget, EXPANSION};
 use crate::pt::check_names;
 use crate::source::{Source, bytes_at, fill_at};
@@ -145,21 +145,21 @@ pub(crate) fn parse(
     source: &mut dyn Source,
     file_bytes: u64,
     budget: &mut Budget,
-) -> Result<(Value, Vec<(String, String)>), Fault> {
-    let short = || Fault::malformed("it ends within its header; fetch or save it again");
+) -> Result<(Value, Vec<(String, String)>), ReadError> {
+    let short = || ReadError::malformed("it ends within its header; fetch or save it again");
     let mut length = [0; 8];
     fill_at(source, 0, &mut length)?;
     let length = u64::from_le_bytes(length);
     let follow = file_bytes.saturating_sub(8).checked_sub(length).ok_or_else(short)?;
     if length > LONGEST_HEADER {
-        return Err(Fault::malformed(format!(
+        return Err(ReadError::malformed(format!(
             "its header takes {length} bytes, {LONGEST_HEADER} are allowed"
         )));
     }
     budget.spend(u128::from(length * HEADER_EXPANSION), || "its header".into())?;
     let header = bytes_at(source, 8, length, budget, || "its header".into())?;
     let not_understood =
-        |error: &str| Fault::malformed(format!("its header is not understood ({})", shown(error)));
+        |error: &str| ReadError::malformed(format!("its header is not understood ({})", shown(error)));
     let Header { texts, mut tensors } =
         serde_json::from_slice(&header).map_err(|error| not_understood(&error.to_string()))?;
     drop(header);
@@ -168,10 +168,10 @@ pub(crate) fn parse(
     let metadata = Metadata::new(None, tensors).map_err(|error| not_understood(&error.to_string()))?;
     let names = metadata.offset_keys();
     if names.len() != count {
-        return Err(Fault::malformed("two of its tensors have one name"));
+        return Err(ReadError::malformed("two of its tensors have one name"));
     }
     if metadata.data_len() as u64 != follow {
-        return Err(Fault::malformed(format!(
+        return Err(ReadError::malformed(format!(
             "its header describes {} bytes of elements, but {follow} follow; fetch or save it again",
             metadata.data_len(),
         )));
@@ -189,7 +189,7 @@ pub(crate) fn parse(
         budget.spend(bytes as u128, || format!("its tensor `{}`", shown(&name)))?;
         let array = Array::filled(dtype, info.shape.clone(), |out| {
             if out.len() != bytes {
-                return Err(Fault::malformed("a tensor's offsets do not fit its shape"));
+                return Err(ReadError::malformed("a tensor's offsets do not fit its shape"));
             }
             fill_at(source, (8 + length).saturating_add(start as u64), out)
         })?;

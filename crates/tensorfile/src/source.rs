@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
-use crate::error::{Fault, shown};
+use crate::error::{ReadError, shown};
 use crate::limits::Budget;
 
 /// A file that is open, or bytes in memory.
@@ -14,7 +14,7 @@ impl<T: Read + Seek> Source for T {}
 const PIECE: usize = 1 << 14;
 
 /// Fills `out` from the position `start`.
-pub(crate) fn fill_at(source: &mut dyn Source, start: u64, out: &mut [u8]) -> Result<(), Fault> {
+pub(crate) fn fill_at(source: &mut dyn Source, start: u64, out: &mut [u8]) -> Result<(), ReadError> {
     source.seek(SeekFrom::Start(start))?;
     Ok(source.read_exact(out)?)
 }
@@ -26,9 +26,9 @@ pub(crate) fn bytes_at(
     length: u64,
     budget: &mut Budget,
     what: impl FnOnce() -> String,
-) -> Result<Vec<u8>, Fault> {
+) -> Result<Vec<u8>, ReadError> {
     budget.spend(length.into(), what)?;
-    let mut bytes = crate::array::zeros(usize::try_from(length).map_err(|_| Fault::OutOfMemory)?, 0)?;
+    let mut bytes = crate::array::zeros(usize::try_from(length).map_err(|_| ReadError::OutOfMemory)?, 0)?;
     fill_at(source, start, &mut bytes)?;
     Ok(bytes)
 }
@@ -66,9 +66,9 @@ impl<'s> Stream<'s> {
     }
 
     /// The next bytes; asking for more than are [`left`](Self::left) is an error.
-    pub(crate) fn fill(&mut self, out: &mut [u8]) -> Result<(), Fault> {
+    pub(crate) fn fill(&mut self, out: &mut [u8]) -> Result<(), ReadError> {
         let Some(left) = self.left.checked_sub(out.len() as u64) else {
-            return Err(Fault::malformed("it ends too early; copy or save it again"));
+            return Err(ReadError::malformed("it ends too early; copy or save it again"));
         };
         self.left = left;
         self.input.read_exact(out).map_err(|error| self.failed(error))?;
@@ -79,14 +79,14 @@ impl<'s> Stream<'s> {
     }
 
     /// The next `N` bytes.
-    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
         let mut array = [0; N];
         self.fill(&mut array)?;
         Ok(array)
     }
 
     /// Passes over `count` bytes, which the CRC covers all the same.
-    pub(crate) fn skip(&mut self, mut count: u64) -> Result<(), Fault> {
+    pub(crate) fn skip(&mut self, mut count: u64) -> Result<(), ReadError> {
         let mut piece = [0; PIECE];
         while count > 0 {
             let length = count.min(PIECE as u64) as usize;
@@ -97,7 +97,7 @@ impl<'s> Stream<'s> {
     }
 
     /// Reads what is left, and checks that nothing follows it and that the CRC is the archive's.
-    pub(crate) fn finish(mut self) -> Result<(), Fault> {
+    pub(crate) fn finish(mut self) -> Result<(), ReadError> {
         self.skip(self.left)?;
         let more = self.input.read(&mut [0]).map_err(|error| self.failed(error))?;
         let Some(entry) = self.entry else { return Ok(()) };
@@ -110,19 +110,19 @@ impl<'s> Stream<'s> {
         Ok(())
     }
 
-    fn failed(&self, error: io::Error) -> Fault {
+    fn failed(&self, error: io::Error) -> ReadError {
         match (&self.entry, error.kind()) {
             (Some(entry), ErrorKind::UnexpectedEof | ErrorKind::InvalidInput | ErrorKind::InvalidData)
                 if entry.inflated =>
             {
                 damaged(&entry.name, &format!("cannot be inflated ({error})"))
             }
-            _ => Fault::Io(error),
+            _ => ReadError::Io(error),
         }
     }
 }
 
 /// An entry of an archive that is not what the archive says.
-pub(crate) fn damaged(name: &str, what: &str) -> Fault {
-    Fault::malformed(format!("its entry `{}` {what}; copy or save the file again", shown(name)))
+pub(crate) fn damaged(name: &str, what: &str) -> ReadError {
+    ReadError::malformed(format!("its entry `{}` {what}; copy or save the file again", shown(name)))
 }

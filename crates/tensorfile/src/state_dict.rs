@@ -240,7 +240,7 @@ struct Parts {
     how: fn(&Array, &Array) -> Option<Array>,
 }
 
-/// What `torch.nn.utils` makes of a parameter, told by the name of the one that has its shape.
+/// What `torch.nn.utils` makes of a parameter, recognised by the name of the one that has its shape.
 fn parts(name: &str) -> Option<Parts> {
     if let Some(whole) = name.strip_suffix("_orig") {
         return Some(Parts { other: format!("{whole}_mask"), whole: whole.to_owned(), how: masked });

@@ -1,6 +1,6 @@
 //! Elements out of order into a contiguous array: strides, offsets, byte orders.
 
-use crate::error::Fault;
+use crate::error::ReadError;
 
 /// Refuses a view that reaches outside of its storage of `available` elements.
 pub(crate) fn check_within(
@@ -8,7 +8,7 @@ pub(crate) fn check_within(
     offset: usize,
     shape: &[usize],
     strides: &[usize],
-) -> Result<(), Fault> {
+) -> Result<(), ReadError> {
     if shape.contains(&0) {
         return Ok(());
     }
@@ -18,7 +18,7 @@ pub(crate) fn check_within(
         .try_fold(offset, |end, (&length, &stride)| end.checked_add((length - 1).checked_mul(stride)?));
     if shape.len() != strides.len() || end.is_none_or(|end| end as u64 >= available) {
         let last = end.map_or_else(|| "beyond any memory".to_owned(), |end| format!("at element {end}"));
-        return Err(Fault::malformed(format!(
+        return Err(ReadError::malformed(format!(
             "a tensor of shape {shape:?} ends {last}, but its storage holds {available} elements"
         )));
     }
@@ -49,7 +49,7 @@ pub(crate) fn gather(
     shape: &[usize],
     strides: &[usize],
     out: &mut [u8],
-) -> Result<(), Fault> {
+) -> Result<(), ReadError> {
     check_within((storage.len() / size) as u64, offset, shape, strides)?;
     if shape.contains(&0) {
         return Ok(());
@@ -65,7 +65,7 @@ pub(crate) fn gather(
         _ => copy::<8>(storage, offset, shape, strides, out),
     };
     filled.ok_or_else(|| {
-        Fault::malformed(format!("a tensor of shape {shape:?} reaches outside of its storage"))
+        ReadError::malformed(format!("a tensor of shape {shape:?} reaches outside of its storage"))
     })
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn reverse_elements(bytes: &mut [u8], size: usize) {
 mod tests {
     use super::*;
 
-    fn gathered(offset: usize, shape: &[usize], strides: &[usize]) -> Result<Vec<u16>, Fault> {
+    fn gathered(offset: usize, shape: &[usize], strides: &[usize]) -> Result<Vec<u16>, ReadError> {
         let storage: Vec<u16> = (0..12).collect();
         let mut out = vec![0_u16; shape.iter().product()];
         gather(
@@ -162,7 +162,7 @@ mod tests {
     fn views_outside_of_the_storage_are_refused() {
         let error = gathered(1, &[3, 4], &[4, 1]).unwrap_err();
         assert!(
-            matches!(error, Fault::Malformed(text) if text.contains("ends at element 12, but its storage holds 12"))
+            matches!(error, ReadError::Malformed(text) if text.contains("ends at element 12, but its storage holds 12"))
         );
         assert!(gathered(12, &[], &[]).is_err());
         assert!(gathered(0, &[2], &[12]).is_err());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::SeekFrom;
 
 use crate::document::{Format, Value};
-use crate::error::{Fault, shown};
+use crate::error::{ReadError, shown};
 use crate::limits::Budget;
 use crate::pickle::value::{Storages, build};
 use crate::pickle::{self, Graph, Item, Node, Storage};
@@ -24,7 +24,7 @@ const LEGACY_VERSION: i64 = 1001;
 const PICKLES_BYTES: u64 = 1 << 16;
 
 /// Folder of the archive (with its slash) if it is one of PyTorch's, and which of the two formats it is.
-pub(crate) fn folder(archive: &Archive) -> Result<Option<(String, Format)>, Fault> {
+pub(crate) fn folder(archive: &Archive) -> Result<Option<(String, Format)>, ReadError> {
     let mut folders = archive
         .names()
         .filter_map(|name| name.strip_suffix(PICKLE))
@@ -32,7 +32,9 @@ pub(crate) fn folder(archive: &Archive) -> Result<Option<(String, Format)>, Faul
     let Some(folder) = folders.next() else { return Ok(None) };
     if let Some(other) = folders.next() {
         let (folder, other) = (shown(folder), shown(other));
-        return Err(Fault::BrokenZip(format!("it has two pickles, {folder}{PICKLE} and {other}{PICKLE}")));
+        return Err(ReadError::BrokenZip(format!(
+            "it has two pickles, {folder}{PICKLE} and {other}{PICKLE}"
+        )));
     }
     let script = archive.contains(&format!("{folder}constants.pkl")) || has_code(archive, folder);
     Ok(Some((folder.to_owned(), if script { Format::TorchScript } else { Format::TorchZip })))
@@ -50,13 +52,13 @@ pub(crate) fn parse_zip(
     folder: &str,
     format: Format,
     budget: &mut Budget,
-) -> Result<Value, Fault> {
+) -> Result<Value, ReadError> {
     let byte_order = format!("{folder}byteorder");
     if archive.contains(&byte_order) {
         let order = archive.bytes(source, &byte_order, budget)?;
         if order.trim_ascii() != b"little" {
             let what = format!("the byte order `{}`", shown(&String::from_utf8_lossy(&order)));
-            return Err(Fault::unsupported(what, "load and save it on a little-endian machine"));
+            return Err(ReadError::unsupported(what, "load and save it on a little-endian machine"));
         }
     }
     let bytes = archive.bytes(source, &format!("{folder}{PICKLE}"), budget)?;
@@ -80,11 +82,11 @@ impl ZipStorages<'_> {
 }
 
 impl Storages for ZipStorages<'_> {
-    fn size(&self, key: &str) -> Result<u64, Fault> {
+    fn size(&self, key: &str) -> Result<u64, ReadError> {
         Ok(self.archive.entry(&self.name(key))?.size())
     }
 
-    fn fill(&mut self, key: &str, start: u64, out: &mut [u8], budget: &mut Budget) -> Result<(), Fault> {
+    fn fill(&mut self, key: &str, start: u64, out: &mut [u8], budget: &mut Budget) -> Result<(), ReadError> {
         let name = self.name(key);
         match self.held.get(key) {
             None => {
@@ -105,7 +107,7 @@ impl Storages for ZipStorages<'_> {
         copy_from(self.bytes(key, budget)?, start, out)
     }
 
-    fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<&[u8], Fault> {
+    fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<&[u8], ReadError> {
         let name = self.name(key);
         let held = self.held.entry(key.to_owned()).or_default();
         if held.is_none() {
@@ -115,9 +117,9 @@ impl Storages for ZipStorages<'_> {
     }
 }
 
-fn copy_from(bytes: &[u8], start: u64, out: &mut [u8]) -> Result<(), Fault> {
+fn copy_from(bytes: &[u8], start: u64, out: &mut [u8]) -> Result<(), ReadError> {
     let from = usize::try_from(start).ok().and_then(|start| bytes.get(start..)?.get(..out.len()));
-    out.copy_from_slice(from.ok_or_else(|| Fault::malformed("a tensor reaches outside of its storage"))?);
+    out.copy_from_slice(from.ok_or_else(|| ReadError::malformed("a tensor reaches outside of its storage"))?);
     Ok(())
 }
 
@@ -142,13 +144,13 @@ pub(crate) fn parse_legacy(
     source: &mut dyn Source,
     file_bytes: u64,
     budget: &mut Budget,
-) -> Result<Value, Fault> {
+) -> Result<Value, ReadError> {
     let mut length = PICKLES_BYTES;
     loop {
         let mut left = budget.clone();
         let start = bytes_at(source, 0, length.min(file_bytes), &mut left, || "its pickles".into())?;
         match parse_pickles(&start, source, file_bytes, &mut left) {
-            Err(Fault::PickleEnds) if length < file_bytes => length = length.saturating_mul(8),
+            Err(ReadError::PickleEnds) if length < file_bytes => length = length.saturating_mul(8),
             other => return other,
         }
     }
@@ -159,9 +161,9 @@ fn parse_pickles(
     source: &mut dyn Source,
     file_bytes: u64,
     budget: &mut Budget,
-) -> Result<Value, Fault> {
+) -> Result<Value, ReadError> {
     let mut rest = bytes;
-    let mut next = |budget: &mut Budget| -> Result<(Graph<'_>, &[u8]), Fault> {
+    let mut next = |budget: &mut Budget| -> Result<(Graph<'_>, &[u8]), ReadError> {
         let graph = pickle::run(rest, false, budget)?;
         rest = rest.get(graph.consumed..).unwrap_or_default();
         Ok((graph, rest))
@@ -169,11 +171,14 @@ fn parse_pickles(
     next(budget)?;
     let (version, _) = next(budget)?;
     if version.root != Item::Int(LEGACY_VERSION) {
-        return Err(Fault::malformed("its version is not 1001"));
+        return Err(ReadError::malformed("its version is not 1001"));
     }
     let (machine, _) = next(budget)?;
     if dict_entry(&machine, "little_endian") == Some(Item::Bool(false)) {
-        return Err(Fault::unsupported("big-endian elements", "load and save it on a little-endian machine"));
+        return Err(ReadError::unsupported(
+            "big-endian elements",
+            "load and save it on a little-endian machine",
+        ));
     }
     let (object, _) = next(budget)?;
     let (keys, after) = next(budget)?;
@@ -205,7 +210,7 @@ impl<'a> LegacyStorages<'a> {
         keys: &Graph<'a>,
         mut position: u64,
         file_bytes: u64,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ReadError> {
         let widths: HashMap<&str, usize> = object
             .nodes
             .iter()
@@ -219,16 +224,17 @@ impl<'a> LegacyStorages<'a> {
             _ => None,
         };
         let Some(Node::List(keys)) = keys else {
-            return Err(Fault::malformed("the keys of its storages are no list"));
+            return Err(ReadError::malformed("the keys of its storages are no list"));
         };
         self.source.seek(SeekFrom::Start(position))?;
         for key in keys {
-            let cut_short = || Fault::malformed("it ends within a storage; copy or save it again");
+            let cut_short = || ReadError::malformed("it ends within a storage; copy or save it again");
             let Item::Text(key) = key else {
-                return Err(Fault::malformed("the key of a storage is no text"));
+                return Err(ReadError::malformed("the key of a storage is no text"));
             };
-            let width =
-                widths.get(key).ok_or_else(|| Fault::malformed("it has a storage that no tensor uses"))?;
+            let width = widths
+                .get(key)
+                .ok_or_else(|| ReadError::malformed("it has a storage that no tensor uses"))?;
             let start = position.checked_add(8).filter(|start| *start <= file_bytes).ok_or_else(cut_short)?;
             let mut length = [0; 8];
             self.source.read_exact(&mut length)?;
@@ -241,25 +247,25 @@ impl<'a> LegacyStorages<'a> {
         Ok(())
     }
 
-    fn place(&self, key: &str) -> Result<(&'a str, u64, u64), Fault> {
+    fn place(&self, key: &str) -> Result<(&'a str, u64, u64), ReadError> {
         match self.places.get_key_value(key) {
             Some((key, (start, length))) => Ok((key, *start, *length)),
-            None => Err(Fault::malformed(format!("its storage `{}` is missing", shown(key)))),
+            None => Err(ReadError::malformed(format!("its storage `{}` is missing", shown(key)))),
         }
     }
 }
 
 impl Storages for LegacyStorages<'_> {
-    fn size(&self, key: &str) -> Result<u64, Fault> {
+    fn size(&self, key: &str) -> Result<u64, ReadError> {
         Ok(self.place(key)?.2)
     }
 
-    fn fill(&mut self, key: &str, start: u64, out: &mut [u8], _budget: &mut Budget) -> Result<(), Fault> {
+    fn fill(&mut self, key: &str, start: u64, out: &mut [u8], _budget: &mut Budget) -> Result<(), ReadError> {
         let (_, place, _) = self.place(key)?;
         fill_at(self.source, place.saturating_add(start), out)
     }
 
-    fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<&[u8], Fault> {
+    fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<&[u8], ReadError> {
         let (key, start, length) = self.place(key)?;
         if !self.held.contains_key(key) {
             let what = || format!("its storage `{}`", shown(key));

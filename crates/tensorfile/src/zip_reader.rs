@@ -8,7 +8,7 @@ use zip::read::{ArchiveOffset, Config};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::error::{Fault, shown};
+use crate::error::{ReadError, shown};
 use crate::limits::Budget;
 use crate::source::{Source, Stream, damaged, fill_at};
 
@@ -39,7 +39,7 @@ impl Entry {
         source: &mut dyn Source,
         start: u64,
         out: &mut [u8],
-    ) -> Option<Result<(), Fault>> {
+    ) -> Option<Result<(), ReadError>> {
         (!self.deflated).then(|| fill_at(source, self.start.saturating_add(start), out))
     }
 }
@@ -53,16 +53,16 @@ pub(crate) struct Archive {
 
 impl Archive {
     /// Reads the directory of a file of `length` bytes.
-    pub(crate) fn open(source: &mut dyn Source, length: u64, budget: &mut Budget) -> Result<Self, Fault> {
+    pub(crate) fn open(source: &mut dyn Source, length: u64, budget: &mut Budget) -> Result<Self, ReadError> {
         // The archive starts where the file does. Left to itself, the crate searches for where the directory may have been moved to,
         // and takes the zip64 records that PyTorch always writes for a part of it where the first name has 30 bytes.
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
         let mut zip = ZipArchive::with_config(config, source).map_err(broken)?;
         if zip.has_duplicate_names() {
-            return Err(Fault::BrokenZip("two entries have one name".into()));
+            return Err(ReadError::BrokenZip("two entries have one name".into()));
         }
         if zip.has_overlapping_entries().map_err(broken)? {
-            return Err(Fault::BrokenZip("entries overlap".into()));
+            return Err(ReadError::BrokenZip("entries overlap".into()));
         }
         let (mut names, mut entries) = (Vec::new(), HashMap::new());
         for index in 0..zip.len() {
@@ -74,12 +74,12 @@ impl Archive {
             }
             let deflated = match file.compression() {
                 _ if file.encrypted() => {
-                    return Err(Fault::BrokenZip(format!("`{}` is encrypted", shown(&name))));
+                    return Err(ReadError::BrokenZip(format!("`{}` is encrypted", shown(&name))));
                 }
                 CompressionMethod::Stored => false,
                 CompressionMethod::Deflated => true,
                 method => {
-                    return Err(Fault::BrokenZip(format!(
+                    return Err(ReadError::BrokenZip(format!(
                         "`{}` is compressed with {method:?}; only stored and deflated entries are read",
                         shown(&name)
                     )));
@@ -89,7 +89,7 @@ impl Archive {
             let start = file
                 .data_start()
                 .filter(|start| start.checked_add(packed).is_some_and(|end| end <= length))
-                .ok_or_else(|| Fault::BrokenZip(format!("`{}` reaches past the end", shown(&name))))?;
+                .ok_or_else(|| ReadError::BrokenZip(format!("`{}` reaches past the end", shown(&name))))?;
             let entry = Entry { start, packed, size: file.size(), crc: file.crc32(), deflated };
             names.push(name.clone());
             entries.insert(name, entry);
@@ -106,7 +106,7 @@ impl Archive {
         self.entries.contains_key(name)
     }
 
-    pub(crate) fn entry(&self, name: &str) -> Result<&Entry, Fault> {
+    pub(crate) fn entry(&self, name: &str) -> Result<&Entry, ReadError> {
         self.entries.get(name).ok_or_else(|| damaged(name, "is missing"))
     }
 
@@ -117,7 +117,7 @@ impl Archive {
         source: &'s mut dyn Source,
         name: &str,
         budget: &mut Budget,
-    ) -> Result<Stream<'s>, Fault> {
+    ) -> Result<Stream<'s>, ReadError> {
         let &Entry { start, packed, size, crc, deflated } = self.entry(name)?;
         source.seek(SeekFrom::Start(start))?;
         let input = source.take(packed);
@@ -141,14 +141,14 @@ impl Archive {
         source: &mut dyn Source,
         name: &str,
         budget: &mut Budget,
-    ) -> Result<Vec<u8>, Fault> {
+    ) -> Result<Vec<u8>, ReadError> {
         let mut stream = self.stream(source, name, budget)?;
         let entry = self.entry(name)?;
         if !entry.deflated {
             budget.spend(entry.size.into(), || format!("its entry `{}`", shown(name)))?;
         }
         let mut content =
-            crate::array::zeros(usize::try_from(entry.size).map_err(|_| Fault::OutOfMemory)?, 0)?;
+            crate::array::zeros(usize::try_from(entry.size).map_err(|_| ReadError::OutOfMemory)?, 0)?;
         stream.fill(&mut content)?;
         stream.finish()?;
         Ok(content)
@@ -162,14 +162,14 @@ impl Archive {
     }
 }
 
-fn broken(error: ZipError) -> Fault {
+fn broken(error: ZipError) -> ReadError {
     match error {
         // What the directory says led out of the file.
         ZipError::Io(error)
             if !matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidInput) =>
         {
-            Fault::Io(error)
+            ReadError::Io(error)
         }
-        error => Fault::BrokenZip(error.to_string()),
+        error => ReadError::BrokenZip(error.to_string()),
     }
 }

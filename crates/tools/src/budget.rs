@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use dp_accounting::ledger::Account;
-use program::{Cause, Exit, complain};
+use program::{Cause, Exit, eprint_line};
 use serde_json::{Value, json};
 
 use self::args::{Cli, Command, Format};
@@ -27,7 +27,7 @@ pub fn run() -> ExitCode {
         Err(done) => return done,
     };
     let Some(command) = cli.command else {
-        complain("error: give a command: cost, calibrate, table, plot or ledger (--help shows examples)");
+        eprint_line("error: give a command: cost, calibrate, table, plot or ledger (--help shows examples)");
         return Exit::Arguments.into();
     };
     match answer(&command) {
@@ -95,7 +95,7 @@ fn ledger(account: &Account) -> Value {
         "stamp": account.stamp,
         "entries": account.entries.len(),
         "charged": totals,
-        "share_spent": account.share(),
+        "fraction_spent": account.fraction_spent(),
         "intents_without_result": account.open(),
         "bytes_cut_off_at_the_end": account.torn,
         "formal_guarantee": label.to_json(),

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
-use program::{Exit, complain};
+use program::{Exit, eprint_line};
 use serde_json::Value;
 
 use self::finding::Finding;
@@ -28,7 +28,7 @@ use self::known::Known;
 
 /// Say what a file is, and whether it is still what its report says
 ///
-/// Files are told by content: .pt, .pth, safetensors, .npy, .npz, IDX, reports and other JSON, labels, pictures; a folder with all
+/// Files are recognised by content: .pt, .pth, safetensors, .npy, .npz, IDX, reports and other JSON, labels, pictures; a folder with all
 /// that is in it. Nothing in a file is run. The privacy label comes from the report beside a file or in the folder above.
 #[derive(Parser)]
 #[command(
@@ -86,7 +86,7 @@ pub fn run() -> ExitCode {
             Err(error) => {
                 readable = false;
                 let message = text::one_line(&format!("{error:#}"));
-                complain(&format!("error: {message}"));
+                eprint_line(&format!("error: {message}"));
                 all.push(serde_json::json!({"path": path, "error": message}));
             }
         }

@@ -1,4 +1,4 @@
-//! `bench`: this project's programs and PyTorch do the same work by turns, and a table says who takes how long.
+//! `bench`: this project's programs and PyTorch do the same work by turns, and a table shows how long each takes.
 //!
 //! The peer, in `bench/peer`, does the job the way that the original program does it, and once more in PyTorch tuned as well as we
 //! can. Ours is the real programs, and `pate-bench` for single functions.
@@ -27,7 +27,7 @@ use crate::python::Python;
 
 /// Seed of pools and trainings.
 const POOL_SEED: u64 = 123;
-/// The batch step is long: at most so many rounds.
+/// Maximum number of rounds of the batch step, which is long.
 const BATCH_ROUNDS: usize = 2;
 /// The peer's scripts, relative to the checkout.
 const PEER: &str = "bench/peer";
@@ -38,7 +38,7 @@ const ORIGINAL_SPREAD: f64 = 0.2;
 const ORIGINAL_SGEMM: f64 = 330.0;
 /// What one process of ours may take in all, in bytes.
 const MEMORY_LIMIT: f64 = 600e6;
-/// Share of the machine's own rate that the teacher network is to reach.
+/// Fraction of the machine's own rate that the teacher network is to reach.
 const TEACHER_SHARE: Bar = Some((0.60, 0.75));
 
 /// What is measured, and how often.
@@ -65,7 +65,7 @@ pub(crate) struct Options {
     teachers: u32,
 }
 
-/// Who does the work.
+/// The implementation that does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Side {
     Ours,
@@ -171,7 +171,7 @@ impl Bench<'_> {
                 eprintln!("{} {}, round {}: {}", part.id, part.what, round + 1, side.name());
                 let once = match part.how {
                     How::Inside(name) => self.inside(name, side),
-                    // What the original takes does not hang on our options.
+                    // What the original takes does not depend on our options.
                     How::Batch(Job::NineKEarly)
                         if side != Side::Ours && self.measured.contains_key(&("a2", side)) =>
                     {
@@ -417,9 +417,9 @@ impl Bench<'_> {
             self.sgemm.get(&Side::Ours).copied().unwrap_or(0.0),
             self.sgemm.get(&Side::Original).copied().unwrap_or(0.0)
         );
-        let shares = self.shares(machine);
-        if !shares.is_empty() {
-            println!("{}", shares_table(&shares));
+        let fractions = self.fractions(machine);
+        if !fractions.is_empty() {
+            println!("{}", fractions_table(&fractions));
         }
         self.pace_of_the_original();
         for (id, check) in &self.checks {
@@ -442,7 +442,7 @@ impl Bench<'_> {
                 part["checks"] =
                     checks.map(|(_, check)| json!({ "ok": check.ok, "what": check.what })).collect();
             }
-            let shares: Vec<Value> = shares.iter().map(Share::json).collect();
+            let fractions: Vec<Value> = fractions.iter().map(Fraction::json).collect();
             let all = json!({
                 "quick": self.options.quick,
                 "threads": self.options.threads,
@@ -452,7 +452,7 @@ impl Bench<'_> {
                     "python": self.sgemm.get(&Side::Original),
                 },
                 "parts": json_parts,
-                "shares": shares,
+                "fractions": fractions,
                 "skipped": self.skipped,
             });
             write(path, &serde_json::to_vec_pretty(&all)?)?;
@@ -548,8 +548,8 @@ impl Bench<'_> {
         })
     }
 
-    /// Which share of the machine's own rate the networks reach.
-    fn shares(&self, machine: f64) -> Vec<Share> {
+    /// Which fraction of the machine's own rate the networks reach.
+    fn fractions(&self, machine: f64) -> Vec<Fraction> {
         let steps = Sizes::steps() as f64;
         let number = |id, field: &str| {
             self.measured.get(&(id, Side::Ours)).and_then(|measured| measured.result[field].as_f64())
@@ -575,7 +575,7 @@ impl Bench<'_> {
                 let rate =
                     |side| median(self.seconds(id, side)).zip(operations).map(|(s, work)| work / s / 1e9);
                 let rates = Side::ALL.map(rate);
-                rates[0].map(|_| Share { what, rates, machine, bar })
+                rates[0].map(|_| Fraction { what, rates, machine, bar })
             })
             .collect()
     }
@@ -606,7 +606,7 @@ impl Bench<'_> {
 }
 
 /// Work per second of one network.
-struct Share {
+struct Fraction {
     what: &'static str,
     /// GFLOP/s of each side.
     rates: [Option<f64>; 3],
@@ -615,7 +615,7 @@ struct Share {
     bar: Bar,
 }
 
-impl Share {
+impl Fraction {
     fn of(&self, side: usize) -> Option<f64> {
         self.rates[side].map(|rate| rate / self.machine)
     }
@@ -637,19 +637,19 @@ impl Share {
     }
 }
 
-fn shares_table(shares: &[Share]) -> String {
-    let head = ["share of SGEMM", "ours", "original", "tuned", "bar", "stretch", "verdict"];
+fn fractions_table(fractions: &[Fraction]) -> String {
+    let head = ["fraction of SGEMM", "ours", "original", "tuned", "bar", "stretch", "verdict"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for share in shares {
-        let mut row = vec![share.what.to_owned()];
-        row.extend([0, 1, 2].map(|side| match (share.rates[side], share.of(side)) {
+    for fraction in fractions {
+        let mut row = vec![fraction.what.to_owned()];
+        row.extend([0, 1, 2].map(|side| match (fraction.rates[side], fraction.of(side)) {
             (Some(rate), Some(part)) => format!("{rate:.0} GFLOP/s, {:.0}%", 100.0 * part),
             _ => "-".to_owned(),
         }));
-        row.extend(share.bar.map_or(["-".into(), "-".into()], |(bar, stretch)| {
+        row.extend(fraction.bar.map_or(["-".into(), "-".into()], |(bar, stretch)| {
             [bar, stretch].map(|x| format!("{:.0}%", 100.0 * x))
         }));
-        row.push(share.verdict().to_owned());
+        row.push(fraction.verdict().to_owned());
         rows.push(row);
     }
     figures::table(&rows)
@@ -690,10 +690,14 @@ mod tests {
 
     #[test]
     fn shares_are_of_the_machine() {
-        let share =
-            Share { what: "x", rates: [Some(200.0), Some(80.0), None], machine: 320.0, bar: TEACHER_SHARE };
-        assert_eq!(share.verdict(), "met");
-        let text = shares_table(&[share]);
+        let fraction = Fraction {
+            what: "x",
+            rates: [Some(200.0), Some(80.0), None],
+            machine: 320.0,
+            bar: TEACHER_SHARE,
+        };
+        assert_eq!(fraction.verdict(), "met");
+        let text = fractions_table(&[fraction]);
         assert!(text.contains("200 GFLOP/s, 62%") && text.contains("60%") && text.contains("75%"), "{text}");
     }
 

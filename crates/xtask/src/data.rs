@@ -370,7 +370,7 @@ fn from_zip(url: &str, sha256: &str, set: &Set, folder: &Path) -> anyhow::Result
         let member = zip.by_name(&name).with_context(|| format!("{} lacks {name}", archive.display()))?;
         place(member, folder, file)?;
     }
-    // Of one archive, whose sum is right: from here on its files can be told from others.
+    // Of one archive, whose sum is right: from here on its files can be distinguished from others.
     let names: Vec<String> = set.files.iter().map(|file| format!("{}.gz", file.name)).collect();
     sums::write_list(folder, &names)?;
     std::fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))

@@ -34,7 +34,7 @@ const DROP: f64 = 8.2;
 /// Decoders of the seeds 1, 2, 3, 4 and 42 gave 0.619, 0.602, 0.606, 0.615 and 0.591 under one classifier: mean 0.607, deviation 0.011; this
 /// is four of them below the mean. `pretrain-decoder`, `generate-candidates` and `label-filter` with the lines of the steps below, and --seed
 /// for the first, measure it.
-const DECODER_SHARE: f64 = 0.56;
+const DECODER_FRACTION: f64 = 0.56;
 /// Public digits with their labels, and the student's samples under that network's labels.
 const CONTROLS: usize = 2;
 const SEED: u64 = 42;
@@ -221,10 +221,10 @@ impl Figures {
     }
 
     /// Share of the decoder's samples that the public classifier is confident about, and the classes that occur.
-    fn decoder_share(&self) -> (f64, usize) {
+    fn decoder_fraction(&self) -> (f64, usize) {
         let count = |field: &str| self.decoder[field].as_f64().unwrap_or(0.0);
-        let share = count("num_selected") / count("num_generated").max(1.0);
-        (share, self.decoder["class_distribution"].as_object().map_or(0, serde_json::Map::len))
+        let fraction = count("num_selected") / count("num_generated").max(1.0);
+        (fraction, self.decoder["class_distribution"].as_object().map_or(0, serde_json::Map::len))
     }
 
     fn student_percent(&self) -> f64 {
@@ -267,11 +267,11 @@ impl Figures {
                  expected"
             ));
         }
-        let (share, classes) = self.decoder_share();
-        if share < DECODER_SHARE || classes < 10 {
+        let (fraction, classes) = self.decoder_fraction();
+        if fraction < DECODER_FRACTION || classes < 10 {
             missed.push(format!(
                 "{:.1}% of the decoder's samples are confident, in {classes} classes",
-                100.0 * share
+                100.0 * fraction
             ));
         }
         missed
@@ -294,10 +294,14 @@ impl Figures {
         row("Largest fall of its validation accuracy", format!("{:.2} points", self.largest_drop()));
         let mean = self.teachers["mean_test_accuracy"].as_f64().unwrap_or(0.0);
         row("Teachers, 240 images each, mean", format!("{mean:.2}% ({TEACHERS} teachers)"));
-        let (share, classes) = self.decoder_share();
+        let (fraction, classes) = self.decoder_fraction();
         row(
             "Decoder's samples with .9 from that classifier",
-            format!("{:.1}% of {}, {classes} classes present", 100.0 * share, self.decoder["num_generated"]),
+            format!(
+                "{:.1}% of {}, {classes} classes present",
+                100.0 * fraction,
+                self.decoder["num_generated"]
+            ),
         );
         row("Samples of all teachers", format!("{}", self.combined["total_samples"]));
         row("Samples by class, 0 to 9", by_class(&self.combined["class_distribution"]));
@@ -311,7 +315,7 @@ impl Figures {
             ("Criterion: mean confidence", "mean_confidence", ">="),
             ("Criterion: diversity ratio", "diversity_ratio", ">="),
             ("Criterion: least distance", "min_nn_distance", ">="),
-            ("Criterion: class shares, L1", "histogram_l1", "<"),
+            ("Criterion: class proportions, L1", "histogram_l1", "<"),
         ] {
             let criterion = |r: &Value| r["success_criteria"][field].clone();
             let met = self.evaluations.iter().filter(|r| criterion(r)["met"] == true).count();

@@ -1,4 +1,4 @@
-//! `cargo xtask doctor`: what is here, what is not, and the cure.
+//! `cargo xtask doctor`: what is here, what is not, and the hint.
 
 use std::process::{Command, ExitCode};
 
@@ -15,9 +15,9 @@ use crate::sums;
 enum Finding {
     /// Here, with what is worth knowing.
     Here(String),
-    /// Not here, and not needed to build; the text is the cure or the use.
+    /// Not here, and not needed to build; the text is the hint or the use.
     Optional(String),
-    /// Not here, and nothing builds without it; the text is the cure.
+    /// Not here, and nothing builds without it; the text is the hint.
     Needed(String),
 }
 

@@ -57,7 +57,7 @@ impl Install {
         Ok(Self { home: home.to_owned(), version, kind: if cuda { Kind::Cuda } else { Kind::Cpu } })
     }
 
-    /// Whether this one serves who asked for `kind`: a CUDA build runs on the processor as well.
+    /// Whether this one serves a request for `kind`: a CUDA build runs on the processor as well.
     pub(crate) fn serves(&self, kind: Kind) -> bool {
         kind == Kind::Cpu || self.kind == Kind::Cuda
     }

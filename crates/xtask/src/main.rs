@@ -45,7 +45,7 @@ enum Command {
         #[arg(long)]
         cuda: bool,
     },
-    /// Say what this machine has and lacks, and how to mend it. Exit code 1: a build cannot work.
+    /// Say what this machine has and lacks, and how to fix it. Exit code 1: a build cannot work.
     Doctor,
     /// Set up libtorch if need be, then build all binaries.
     Build,

@@ -30,7 +30,7 @@ pub(crate) fn find_or_make() -> anyhow::Result<Python> {
     if let Some(python) = users_own()? {
         return Ok(python);
     }
-    let cure = || {
+    let hint = || {
         format!(
             "no Python with torch {VERSION} could be made (Python 3.11 or newer and pip are needed); or let {VARIABLE} name an \
              interpreter that has torch=={VERSION}, numpy, safetensors and dp-accounting"
@@ -43,7 +43,7 @@ pub(crate) fn find_or_make() -> anyhow::Result<Python> {
         let _lock = Lock::wait(&beside(&slot, ".lock"))?;
         // Another process may have made it while this one waited.
         if !works(&python) {
-            make(&slot).with_context(cure)?;
+            make(&slot).with_context(hint)?;
         }
     }
     eprintln!("Python with torch {VERSION}: {}", slot.display());

@@ -26,16 +26,16 @@ pub struct FilterArgs {
     #[arg(long, conflicts_with = "min_diversity_distance")]
     pub(crate) disable_diversity: bool,
 
-    /// At least so many samples of a class, where there are; 0 = no minimum [config: filtering.min_per_class]
+    /// Minimum samples per class, if that many are available; 0 = no minimum [config: filtering.min_per_class]
     #[arg(long, value_name = "N")]
     pub(crate) min_per_class: Option<u64>,
 
-    /// At most so many samples of a class, 0 = no maximum; overrides the quota, and a configured minimum above
+    /// Maximum samples per class, 0 = no maximum; overrides the quota, and a configured minimum above
     /// it comes down with it [config: filtering.max_per_class]
     #[arg(long, value_name = "N")]
     pub(crate) max_per_class: Option<u64>,
 
-    /// Keep at most so many samples, the most confident [default: all]
+    /// Maximum number of samples to keep, the most confident [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) target_samples: Option<u64>,
 

@@ -19,8 +19,8 @@ pub struct LatentArgs {
     #[arg(long, value_name = "N")]
     latent_dim: Option<i64>,
 
-    /// Share of a batch that mixes two latents, 0 to 1 [config: generation.latent_mixing_ratio]
-    #[arg(long, value_name = "SHARE")]
+    /// Fraction of a batch that mixes two latents, 0 to 1 [config: generation.latent_mixing_ratio]
+    #[arg(long, value_name = "FRACTION")]
     pub(crate) latent_mixing: Option<f64>,
 
     /// Standard deviation of the noise on latents [config: generation.latent_noise_scale]

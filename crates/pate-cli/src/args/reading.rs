@@ -7,7 +7,7 @@ use pate_core::models::{Program, Scores};
 #[command(next_help_heading = "Reading")]
 pub struct ScaleArgs {
     /// What black and white are in the files of images: unit (0 and 1), byte (0 and 255), signed (-1 and 1), or 0..N (0
-    /// and N) [default: told from the values, where nobody can mistake them]
+    /// and N) [default: detected from the values, if they are unambiguous]
     #[arg(long, value_name = "SCALE")]
     pub scale: Option<Scale>,
 }
@@ -24,7 +24,7 @@ impl ScaleArgs {
 #[command(next_help_heading = "Private data")]
 pub struct ShardScaleArgs {
     /// What black and white are in the files of shards, as --scale says it of others: on a wrong scale a copy of a private
-    /// image is far from it [default: told from the values, where nobody can mistake them]
+    /// image is far from it [default: detected from the values, if they are unambiguous]
     #[arg(long, value_name = "SCALE")]
     pub shard_scale: Option<Scale>,
 }
@@ -44,8 +44,8 @@ pub struct ProgramArgs {
     #[arg(long)]
     trust_torchscript: bool,
 
-    /// What such programs give: logits, log-probabilities or probabilities [default: told from what they give for some
-    /// images, where nobody can mistake it]
+    /// What such programs give: logits, log-probabilities or probabilities [default: detected from what they give for some
+    /// images, if that is unambiguous]
     #[arg(long, value_name = "SCORES", requires = "trust_torchscript")]
     program_scores: Option<Scores>,
 }

@@ -1,4 +1,4 @@
-//! The data card: what a combined data set is, in Markdown, for whoever gets it. Every figure comes from the data or
+//! The data card: what a combined data set is, in Markdown, for its users. Every figure comes from the data or
 //! from a report that names the data by its hash.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub struct Card<'a> {
     pub formats: &'a [Format],
     /// `[n, channels, height, width]`.
     pub shape: &'a [usize],
-    /// Least and greatest value.
+    /// Minimum and maximum value.
     pub range: (f32, f32),
     /// Samples by class.
     pub classes: &'a BTreeMap<i64, u64>,
@@ -35,9 +35,9 @@ pub struct Card<'a> {
     pub n_teachers: usize,
     /// What merging images that several teachers have did, where it was asked for.
     pub merged: Option<MergeSummary>,
-    /// Share of all samples that was taken.
+    /// Fraction of all samples that was taken.
     pub percentage: f64,
-    /// Whether classes kept their shares.
+    /// Whether class proportions were kept.
     pub stratified: bool,
     /// The seed of the choice.
     pub seed: u64,
@@ -77,7 +77,7 @@ impl Card<'_> {
         let absent: Vec<i64> =
             (0..self.n_classes).filter(|class| !self.classes.contains_key(class)).collect();
         let mut decoders: Vec<_> = from.decoders.values().map(decoder).collect();
-        // Decoders of which the same is known are told of once.
+        // Decoders of which the same is known are listed once.
         decoders.sort_by_cached_key(ToString::to_string);
         decoders.dedup_by_key(|decoder| decoder.to_string());
         let ends = |counts: Vec<u64>| counts.iter().min().copied().zip(counts.iter().max().copied());

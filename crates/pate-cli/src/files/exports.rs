@@ -11,7 +11,7 @@ use tensorfile::View;
 use crate::args::Format;
 
 /// The smallest grey PNG: its signature and four chunks of 12 bytes and their least content.
-const LEAST_PNG: u64 = 67;
+const MIN_PNG_BYTES: u64 = 67;
 
 /// A list of a folder's images, in it.
 const LIST: &str = "metadata.csv";
@@ -28,10 +28,10 @@ impl Format {
     }
 
     /// Bytes of `n` images of `values` each, at least.
-    pub fn least_bytes(self, n: usize, values: usize) -> u64 {
+    pub fn min_bytes(self, n: usize, values: usize) -> u64 {
         match self {
             Self::Pt | Self::Npz | Self::Safetensors => 4 * n as u64 * values as u64,
-            Self::Folders => LEAST_PNG * n as u64,
+            Self::Folders => MIN_PNG_BYTES * n as u64,
         }
     }
 }
@@ -48,7 +48,7 @@ pub struct Export<'a> {
     pub dir: &'a Path,
     /// First part of file names.
     pub name: &'a str,
-    /// Who may read them.
+    /// The users that may read them.
     pub access: Access,
     /// Texts for formats that carry some.
     pub metadata: &'a [(String, String)],
@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn figures_are_lower_bounds() {
-        assert_eq!(Format::Pt.least_bytes(9_000, 784), 28_224_000);
+        assert_eq!(Format::Pt.min_bytes(9_000, 784), 28_224_000);
         let black =
             picture::grid(&picture::Images { channels: 1, height: 1, width: 1, pixels: &[0.0] }, 1, 0);
-        assert!(black.unwrap().len() as u64 >= LEAST_PNG);
+        assert!(black.unwrap().len() as u64 >= MIN_PNG_BYTES);
     }
 }

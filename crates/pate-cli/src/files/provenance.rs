@@ -19,7 +19,7 @@ pub(super) const COUNTS: [&str; 7] = [
 ];
 
 /// Inputs of a teacher's report that are looked into: `label-filter` names a handful, and one more for each further pool.
-const MOST_INPUTS: usize = 1000;
+const MAX_INPUTS: usize = 1000;
 
 /// What the reports tell.
 #[derive(Default)]
@@ -89,7 +89,7 @@ impl Provenance {
         }
         let model = report.fields.get("teacher_model_path").and_then(Value::as_str);
         let mut known = BTreeSet::new();
-        for input in report.inputs.iter().take(MOST_INPUTS) {
+        for input in report.inputs.iter().take(MAX_INPUTS) {
             if !known.insert((&input.path, &input.sha256))
                 || model.is_some_and(|model| Path::new(model) == input.path)
             {

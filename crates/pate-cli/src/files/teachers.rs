@@ -49,8 +49,8 @@ pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<
             Some(first) => format!("none of its folders has a model.pth ({first})"),
             None => format!("there is no <id>/model.pth in it with an id of {start_id} or more"),
         };
-        let cure = "train teachers with train-teachers, or give --teachers-dir";
-        return Err(pate_core::Error::content(dir, problem, cure).into());
+        let hint = "train teachers with train-teachers, or give --teachers-dir";
+        return Err(pate_core::Error::content(dir, problem, hint).into());
     }
     if let Some(limit) = limit {
         teachers.models = teachers.models.into_iter().take(limit).collect();
@@ -61,11 +61,11 @@ pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<
 /// File names in the `teacher_<id>` folders of these teachers, for [`Context::lock`].
 pub fn in_folders(ids: &[u64], names: &[&str]) -> Vec<String> {
     let of = |folder: String| names.iter().map(move |name| format!("{folder}/{name}"));
-    if ids.len() > MOST_CLAIMED {
+    if ids.len() > MAX_CLAIMED {
         return of("teacher_*".to_owned()).collect();
     }
     ids.iter().flat_map(|&id| of(layout::teacher(id))).collect()
 }
 
 /// More teachers than these have their outputs claimed by a pattern.
-const MOST_CLAIMED: usize = 1000;
+const MAX_CLAIMED: usize = 1000;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Step;
 
-/// The step's command, with what is built in where nobody says otherwise in the help of every flag.
+/// The step's command, with its built-in default in the help of every flag.
 pub(crate) fn command<S: Step>() -> Command {
     let seed = S::DEFAULT_SEED.to_string();
     let seed = [("seed", seed.as_str())];

@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Parser};
 use pate_core::Error;
-use program::{Exit, complain};
+use program::{Exit, eprint_line};
 
 use super::help::command;
 use super::{Context, Outcome, RunArgs, outcome};
@@ -52,21 +52,21 @@ pub fn run<S: Step>() -> ExitCode {
     match result {
         Ok(Outcome::Done) => Exit::Done.into(),
         Ok(Outcome::No(reason)) => {
-            complain(&format!("result: {reason}"));
+            eprint_line(&format!("result: {reason}"));
             Exit::No.into()
         }
         Err(error) => {
-            // What was under way when it stopped is no fault of that.
+            // The work that was interrupted is not the cause of the stop.
             let stopped = error.downcast_ref::<Error>().filter(|error| matches!(error, Error::Stopped));
             let code = match stopped {
                 Some(stopped) => {
-                    complain(&format!("error: {stopped}"));
+                    eprint_line(&format!("error: {stopped}"));
                     Exit::Stopped.into()
                 }
                 None => program::fail(&error, outcome::exit_of),
             };
             if verbose && let Some(Error::Torch { full, .. }) = error.downcast_ref() {
-                full.lines().for_each(complain);
+                full.lines().for_each(eprint_line);
             }
             code
         }

@@ -30,7 +30,7 @@ fn schedule(kind: ScheduleKind, constant: Schedule) -> Schedule {
     }
 }
 
-/// Settings of a student's training, and the share of the samples that trains.
+/// Settings of a student's training, and the fraction of the samples that trains.
 ///
 /// # Errors
 /// See [`normalisation`].

@@ -9,12 +9,12 @@ impl LatentArgs {
     /// The plan.
     ///
     /// # Errors
-    /// A share outside 0 to 1, or noise below 0.
+    /// A fraction outside 0 to 1, or noise below 0.
     pub fn plan(&self, config: &GenerationConfig) -> Result<LatentPlan> {
         let mixing_ratio = self.latent_mixing.unwrap_or(config.latent_mixing_ratio);
         let noise_scale = self.latent_noise.unwrap_or(config.latent_noise_scale);
         if !(0.0..=1.0).contains(&mixing_ratio) {
-            bail!("--latent-mixing is {mixing_ratio}; it is a share from 0 to 1");
+            bail!("--latent-mixing is {mixing_ratio}; it is a fraction from 0 to 1");
         }
         if !(noise_scale >= 0.0 && noise_scale.is_finite()) {
             bail!("--latent-noise is {noise_scale}; it is a standard deviation, at least 0");

@@ -2,7 +2,7 @@
 //!
 //! Every use has its own ChaCha20 stream, named by (effective seed, purpose, index): a batch of latents or the shuffle of an
 //! epoch can be made again alone, in any order. The effective seed of teacher `t` is the seed plus `t`.
-//! libtorch's generator is one for the whole process; whoever needs it (dropout, pixel noise, the replay of the original
+//! libtorch's generator is one for the whole process; callers that need it (dropout, pixel noise, the replay of the original
 //! program's latents) seeds it and holds it through [`TorchGenerator`].
 //!
 //! These streams are for reproducible work. They are no source of privacy noise.

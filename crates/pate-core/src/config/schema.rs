@@ -37,8 +37,8 @@ pub enum Kind {
     Positive,
     /// A number above 0, or 0 or null for "not checked" (kept as null).
     DistanceOrNone,
-    /// A share from 0 to 1, or 0 or null for "no limit" (kept as null).
-    ShareOrNone,
+    /// A fraction from 0 to 1, or 0 or null for "no limit" (kept as null).
+    FractionOrNone,
     /// true or false.
     Flag,
     /// A list of class numbers.
@@ -76,7 +76,7 @@ impl Kind {
                     .filter(|x| *x >= 0.0 && x.is_finite())
                     .map(|x| if x == 0.0 { Value::Null } else { x.into() }),
             },
-            Self::ShareOrNone => match value {
+            Self::FractionOrNone => match value {
                 Value::Null => Some(Value::Null),
                 _ => value
                     .as_f64()
@@ -110,7 +110,7 @@ impl Kind {
             Self::Number(low, high) => json!({"type": "number", "minimum": low, "maximum": high}),
             Self::Positive => json!({"type": "number", "exclusiveMinimum": 0}),
             Self::DistanceOrNone => json!({"type": ["number", "null"], "minimum": 0}),
-            Self::ShareOrNone => json!({"type": ["number", "null"], "minimum": 0, "maximum": 1}),
+            Self::FractionOrNone => json!({"type": ["number", "null"], "minimum": 0, "maximum": 1}),
             Self::Flag => json!({"type": "boolean"}),
             Self::Classes => {
                 json!({"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9999}, "uniqueItems": true})
@@ -133,7 +133,7 @@ impl fmt::Display for Kind {
             Self::Number(low, high) => write!(f, "a number, {low} to {high}"),
             Self::Positive => f.write_str("a number above 0"),
             Self::DistanceOrNone => f.write_str("a number above 0, or 0 or null to switch the check off"),
-            Self::ShareOrNone => f.write_str("a share from 0 to 1, or 0 or null for no limit"),
+            Self::FractionOrNone => f.write_str("a fraction from 0 to 1, or 0 or null for no limit"),
             Self::Flag => f.write_str("true or false"),
             Self::Classes => f.write_str("a list of class numbers, each once"),
             Self::Numbers => f.write_str("a list of numbers, one per channel"),

@@ -80,13 +80,13 @@ sections! {
         pool_size: usize = 20_000, Kind::Count(1, MANY);
         /// Number of latents; must be the decoder's.
         latent_dim: Option<i64> = None, Kind::LatentDim;
-        /// Share of a batch that mixes two latents.
+        /// Fraction of a batch that mixes two latents.
         latent_mixing_ratio: f64 = 0.3, Kind::Number(0.0, 1.0);
         /// Standard deviation of the noise on latents.
         latent_noise_scale: f64 = 0.1, Kind::Number(0.0, 100.0);
         /// Make further pools until every class has its minimum (with pools per teacher).
         generate_until_target_per_class: bool = false, Kind::Flag;
-        /// At most so many pools for one teacher.
+        /// Maximum number of pools for one teacher.
         max_pools: usize = 5, Kind::Count(1, 1000);
         /// So many teachers with neighbouring ids label the same pool.
         teachers_per_pool: u64 = 1, Kind::Count(1, 1_000_000);
@@ -107,9 +107,9 @@ sections! {
         min_nn_distance | "min_memorization_distance": Option<f64> = Some(2.0), Kind::DistanceOrNone;
         /// Least Euclidean distance between two samples.
         min_diversity_distance | "diversity_threshold": Option<f64> = Some(3.0), Kind::DistanceOrNone;
-        /// At least so many samples of a class, where there are.
+        /// Minimum samples per class, if that many are available.
         min_per_class: Option<u64> = Some(150), Kind::CountOrNone(MANY);
-        /// At most so many samples of a class.
+        /// Maximum samples per class.
         max_per_class: Option<u64> = Some(500), Kind::CountOrNone(MANY);
         /// By how much a class may miss its target, in per cent.
         quota_flexibility_percent: f64 = 10.0, Kind::Number(0.0, 100.0);
@@ -131,7 +131,7 @@ sections! {
         /// false switches steering off like `enabled`.
         use_for_classes_below_quota: bool = true, Kind::Flag;
         /// A latent is done once the teacher is so sure of the class; null = all steps.
-        stop_confidence: Option<f64> = None, Kind::ShareOrNone;
+        stop_confidence: Option<f64> = None, Kind::FractionOrNone;
         /// Where latents start: at random, or at the latents of rejected candidates that the
         /// teacher finds most like the class (pools made in the same run).
         starts: StartKind = StartKind::Random, Kind::of::<StartKind>();
@@ -144,7 +144,7 @@ sections! {
         diversity_ratio_target: f64 = 0.75, Kind::Number(0.0, 100.0);
         /// Success: least distance to the shard at least.
         min_nn_distance_target: f64 = 1.0, Kind::Number(0.0, 1e6);
-        /// Success: L1 distance of the class shares below.
+        /// Success: L1 distance of the class proportions below.
         histogram_l1_target: f64 = 0.2, Kind::Number(0.0, 2.0);
     }
     /// What networks see.

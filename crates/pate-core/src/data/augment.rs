@@ -96,7 +96,7 @@ fn shortest<S: Serializer>(x: &f32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(x.to_string().parse().unwrap_or_else(|_| f64::from(*x)))
 }
 
-/// Side of the box that MNIST's digits fill, as a share of the image's.
+/// Side of the box that MNIST's digits fill, as a fraction of the image's.
 const FIT: f64 = 20.0 / 28.0;
 /// Values above are ink.
 const INK: f64 = 0.25;
@@ -120,7 +120,7 @@ pub fn warp(images: &Tensor, ranges: &Warp, stream: &mut Stream) -> Result<Tenso
     let rows = n as usize;
     let (device, options) = (images.device(), (Kind::Float, images.device()));
     let pixel = w as f64 / 28.0;
-    // Every range draws its numbers, whatever its size: the stream's order does not hang on the settings.
+    // Every range draws its numbers, whatever its size: the stream's order does not depend on the settings.
     let angles = stream.uniform(rows, -ranges.degrees, ranges.degrees);
     let shears = stream.uniform(rows, -ranges.shear, ranges.shear);
     let aspects = stream.uniform(rows, -ranges.log_aspect, ranges.log_aspect);

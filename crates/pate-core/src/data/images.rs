@@ -37,11 +37,11 @@ impl Scale {
     /// Black is -1 and white 1.
     pub const SIGNED: Self = Self { low: -1.0, high: 1.0 };
 
-    /// Values up to this share of the range beyond its ends are taken for the ends: what resizing and networks without a last
+    /// Values up to this fraction of the range beyond its ends are taken for the ends: what resizing and networks without a last
     /// sigmoid overshoot.
     const OVERSHOOT: f32 = 0.5;
 
-    /// Values that use less than this share of a declared range belong to another one.
+    /// Values that use less than this fraction of a declared range belong to another one.
     const LEAST_USE: f32 = 0.1;
 
     /// A value on this scale, in `[0, 1]`.
@@ -102,7 +102,7 @@ pub enum RangeRule {
     /// - bytes of which the largest is at least 128, and other numbers from 0 to 255 of which the largest is at least 250, are
     ///   0..255.
     ///
-    /// Anything else is an error that names the range and the cure. A wrong scale would be a silent fault of the worst kind:
+    /// Anything else is an error that names the range and the hint. A wrong scale would be a silent error of the worst kind:
     /// copies of private images would be far from them.
     Scaled {
         /// The scale, where the user said it.
@@ -350,17 +350,17 @@ fn scale_of(
             let Some(flag) = flag else {
                 return Error::content(path, problem, "store them as float32 in [0, 1]");
             };
-            let mut cure = match likely(low, high) {
+            let mut hint = match likely(low, high) {
                 Some(scale) => {
                     format!("if black is {} and white {}, give {flag} {scale}", scale.low, scale.high)
                 }
                 None => "store them in [0, 1], before normalisation".to_owned(),
             };
-            let _ = write!(cure, "; {flag} takes unit, byte, signed or 0..N");
+            let _ = write!(hint, "; {flag} takes unit, byte, signed or 0..N");
             if let Some(flag) = normalised_flag {
-                let _ = write!(cure, ", and {flag} is for images that are normalised already");
+                let _ = write!(hint, ", and {flag} is for images that are normalised already");
             }
-            Error::content(path, problem, cure)
+            Error::content(path, problem, hint)
         });
     };
     let range = scale.high - scale.low;
@@ -433,8 +433,8 @@ mod tests {
 
     /// Field cases, row 1: one pixel must not decide the scale of a file.
     #[test]
-    fn a_scale_that_can_be_mistaken_is_an_error_with_the_range_and_a_cure() {
-        for (array, range, cure) in [
+    fn a_scale_that_can_be_mistaken_is_an_error_with_the_range_and_a_hint() {
+        for (array, range, hint) in [
             (floats([0.0, 0.5, 1.2, 0.1]), "0 to 1.2", "--scale unit"),
             (floats([-0.3, 0.5, 1.0, 0.1]), "-0.3 to 1", "--scale unit"),
             (floats([-1.0, 0.5, 1.0, 0.1]), "-1 to 1", "--scale signed"),
@@ -454,7 +454,7 @@ mod tests {
             (floats([0.0; 4]), "every value of its float32 pixels is 0", "--scale takes"),
         ] {
             let error = load(array, UNIT).unwrap_err().to_string();
-            assert!(error.contains(range) && error.contains(cure), "{error}");
+            assert!(error.contains(range) && error.contains(hint), "{error}");
         }
     }
 

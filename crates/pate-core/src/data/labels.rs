@@ -190,12 +190,12 @@ fn parse_label_csv(path: &Path, text: &[u8], classes: i64, columns: LabelColumn)
     };
     let Some(label_at) = column("label")? else {
         let line = header.iter().collect::<Vec<_>>().join(",");
-        let cure = if line.contains([';', '\t']) {
+        let hint = if line.contains([';', '\t']) {
             "the first line must name a column `label`, and commas must stand between columns"
         } else {
             "the first line must name a column `label`"
         };
-        return Err(Error::content(path, format!("its header is `{}`", input_file::shown(&line, 80)), cure));
+        return Err(Error::content(path, format!("its header is `{}`", input_file::shown(&line, 80)), hint));
     };
     let confidence_at = column("confidence")?.filter(|_| columns == LabelColumn::Confidence);
     let mut numberings: Vec<Numbering> = (0..names.len())

@@ -9,7 +9,7 @@ use tensorfile::{Array, DType};
 use super::{Images, Labels, Privacy, RangeRule, Records, Scale, digits, folders};
 use crate::{Error, Result};
 
-/// A public data set that a step can be told to use.
+/// A public data set that a step can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dataset {
     /// EMNIST Balanced: 47 classes of handwritten characters.
@@ -234,7 +234,7 @@ pub fn mnist(root: &Path, split: Split, scale: Option<Scale>) -> Result<Records>
     Dataset::Mnist.load(root, split, Orientation::Raw, scale, Wanted::Labelled)
 }
 
-/// QMNIST's labels are `[n, 8]`, int32: the class, then who wrote the character, and where it came from. Others stay as they are.
+/// QMNIST's labels are `[n, 8]`, int32: the class, then the writer of the character, and where it came from. Others stay as they are.
 fn classes_of_qmnist(labels: Array) -> Result<Array> {
     if !(matches!(labels.shape(), [_, 8]) && labels.dtype() == DType::I32) {
         return Ok(labels);

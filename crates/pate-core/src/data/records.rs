@@ -11,7 +11,7 @@ use crate::{Error, Result};
 pub enum Privacy {
     /// Anybody may have it.
     Public,
-    /// About people who did not agree to its publication.
+    /// May only leave through a charged mechanism.
     Private,
 }
 

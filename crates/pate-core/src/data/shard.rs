@@ -62,8 +62,8 @@ impl ShardMetadata {
     /// # Errors
     /// No JSON of this form, a class outside `0..classes`, no records at all.
     pub fn load(path: &Path, classes: i64) -> Result<Self> {
-        let cure = "it needs teacher_id, shard_size and class_distribution, as prepare-shards writes them";
-        let metadata: Self = parsed(path, "shard metadata", cure)?;
+        let hint = "it needs teacher_id, shard_size and class_distribution, as prepare-shards writes them";
+        let metadata: Self = parsed(path, "shard metadata", hint)?;
         metadata.counts(path, classes)?;
         Ok(metadata)
     }
@@ -118,13 +118,13 @@ impl ShardMetadata {
     }
 }
 
-/// The content of a JSON file; `what` and `cure` are for the message where it is something else.
-fn parsed<T: DeserializeOwned>(path: &Path, what: &str, cure: &str) -> Result<T> {
+/// The content of a JSON file; `what` and `hint` are for the message where it is something else.
+fn parsed<T: DeserializeOwned>(path: &Path, what: &str, hint: &str) -> Result<T> {
     let text = input_file::read_text(path, input_file::JSON)
         .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
     artifact::json::parse(&text)
         .and_then(serde_json::from_value)
-        .map_err(|e| Error::content(path, format!("it is no {what} ({e})"), cure))
+        .map_err(|e| Error::content(path, format!("it is no {what} ({e})"), hint))
 }
 
 /// Count by class with absent classes left out, as reports write them.
@@ -236,9 +236,9 @@ impl ShardIndices {
     /// No JSON of the form `{"0": [rows], ...}`, no teacher, one that stands twice (`1` and `01`) or has no rows, a negative row, or
     /// a row that two teachers share.
     pub fn load(path: &Path) -> Result<Self> {
-        let cure = r#"it must read {"0": [rows of the training set], "1": [...], ...}"#;
-        let wrong = |problem: String| Error::content(path, problem, cure);
-        let map: BTreeMap<String, Vec<i64>> = parsed(path, "list of shards", cure)?;
+        let hint = r#"it must read {"0": [rows of the training set], "1": [...], ...}"#;
+        let wrong = |problem: String| Error::content(path, problem, hint);
+        let map: BTreeMap<String, Vec<i64>> = parsed(path, "list of shards", hint)?;
         if map.is_empty() {
             return Err(wrong("it names no teacher".to_owned()));
         }

@@ -24,14 +24,14 @@ impl SoftLabels {
     /// The first row that is no distribution over the classes.
     pub fn new(path: &Path, values: Vec<f32>, classes: i64) -> Result<Self> {
         let classes = classes as usize;
-        for (row, shares) in values.chunks(classes).enumerate() {
-            let valid =
-                shares.len() == classes && shares.iter().all(|p| (0.0..=1.0 + SUM_TOLERANCE).contains(p));
-            let sum: f32 = shares.iter().sum();
+        for (row, probabilities) in values.chunks(classes).enumerate() {
+            let valid = probabilities.len() == classes
+                && probabilities.iter().all(|p| (0.0..=1.0 + SUM_TOLERANCE).contains(p));
+            let sum: f32 = probabilities.iter().sum();
             if !valid || (sum - 1.0).abs() > SUM_TOLERANCE {
                 return Err(Error::content(
                     path,
-                    format!("row {row} is {shares:?}, sum {sum}"),
+                    format!("row {row} is {probabilities:?}, sum {sum}"),
                     "a row is a probability per class, 1 in sum",
                 ));
             }

@@ -35,7 +35,7 @@ pub struct ClassifierScore {
     pub accuracy_interval_95: [f64; 2],
 }
 
-/// Wilson's score interval for `hits` of `n`, at 95%, as shares.
+/// Wilson's score interval for `hits` of `n`, at 95%, as fractions.
 ///
 /// Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
 pub fn wilson_95(hits: u64, n: u64) -> [f64; 2] {
@@ -131,7 +131,7 @@ fn score(confusion: Vec<Vec<u64>>, loss: f64) -> ClassifierScore {
         per_class_correct,
         per_class_total,
         confusion_matrix: confusion,
-        accuracy_interval_95: wilson_95(correct, total).map(|share| 100.0 * share),
+        accuracy_interval_95: wilson_95(correct, total).map(|fraction| 100.0 * fraction),
     }
 }
 

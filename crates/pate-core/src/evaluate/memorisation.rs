@@ -89,22 +89,22 @@ impl Memorisation {
         })
     }
 
-    /// Share of the samples whose nearest image is in the own shard.
-    pub fn own_share(&self) -> f64 {
+    /// Fraction of the samples whose nearest image is in the own shard.
+    pub fn own_fraction(&self) -> f64 {
         self.nearest_is_own as f64 / self.samples as f64
     }
 
-    /// That share where nothing is memorised.
-    pub fn expected_share(&self) -> f64 {
+    /// That fraction where nothing is memorised.
+    pub fn expected_fraction(&self) -> f64 {
         1.0 / self.shards as f64
     }
 
-    /// Whether the figures show memorisation: the lower end of the share's 95% interval is above twice what is expected, or that of
+    /// Whether the figures show memorisation: the lower end of the fraction's 95% interval is above twice what is expected, or that of
     /// the near-copies' above twice the others'. Silence is no proof that there is none.
     pub fn is_suspicious(&self) -> bool {
         let [own, _] = wilson_95(self.nearest_is_own, self.samples);
         let [near, _] = wilson_95(self.near_own, self.samples);
-        own > 2.0 * self.expected_share() || near > (2.0 * self.near_other / self.samples as f64).max(0.01)
+        own > 2.0 * self.expected_fraction() || near > (2.0 * self.near_other / self.samples as f64).max(0.01)
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
         assert!(leak.is_suspicious() && leak.mean_own < 0.6 && leak.mean_other > 2.0, "{leak:?}");
         let fresh = Memorisation::of(&images(400, 77), &shards[0], &others, 1.0).unwrap();
         assert!(!fresh.is_suspicious(), "{fresh:?}");
-        assert!((fresh.own_share() - fresh.expected_share()).abs() < 0.08, "{fresh:?}");
+        assert!((fresh.own_fraction() - fresh.expected_fraction()).abs() < 0.08, "{fresh:?}");
         let total = Memorisation::total(&[leak.clone(), fresh.clone()]).unwrap();
         assert_eq!(total.samples, 450);
         assert!((total.mean_own * 450.0 - leak.mean_own * 50.0 - fresh.mean_own * 400.0).abs() < 1e-6);

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// Rows of a block of distances.
 const BLOCK: i64 = 1024;
 
-/// Precision and recall of `generated` with respect to `real`, as shares.
+/// Precision and recall of `generated` with respect to `real`, as fractions.
 ///
 /// Precision: generated rows inside the ball around some real row that reaches to its k-th nearest real neighbour. Recall: the
 /// same with the roles exchanged. Kynkaanniemi et al., "Improved precision and recall metric for assessing generative models" (2019).
@@ -31,7 +31,7 @@ pub fn precision_recall(real: &Tensor, generated: &Tensor, k: i64) -> Result<[f6
     Ok([inside(generated, real, k)?, inside(real, generated, k)?])
 }
 
-/// Share of the rows of `x` inside a ball around a row of `centres`.
+/// Fraction of the rows of `x` inside a ball around a row of `centres`.
 fn inside(x: &Tensor, centres: &Tensor, k: i64) -> Result<f64> {
     let mut radii = Vec::new();
     tensor::batches(centres.size()[0], BLOCK, |first, n| {

@@ -11,25 +11,25 @@ pub fn ratio(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     a.zip(b).filter(|&(_, b)| b > 0.0).map(|(a, b)| a / b)
 }
 
-/// L1 distance between the class shares of two sets of counts, in `[0, 2]`; `None` where either is empty.
+/// L1 distance between the class proportions of two sets of counts, in `[0, 2]`; `None` where either is empty.
 pub fn histogram_l1(a: &BTreeMap<i64, u64>, b: &BTreeMap<i64, u64>) -> Option<f64> {
     let (n_a, n_b): (u64, u64) = (a.values().sum(), b.values().sum());
     if n_a == 0 || n_b == 0 {
         return None;
     }
     let classes: std::collections::BTreeSet<i64> = a.keys().chain(b.keys()).copied().collect();
-    let share = |counts: &BTreeMap<i64, u64>, n: u64, class: &i64| {
+    let proportion = |counts: &BTreeMap<i64, u64>, n: u64, class: &i64| {
         counts.get(class).copied().unwrap_or(0) as f64 / n as f64
     };
-    Some(classes.iter().map(|class| (share(a, n_a, class) - share(b, n_b, class)).abs()).sum())
+    Some(classes.iter().map(|class| (proportion(a, n_a, class) - proportion(b, n_b, class)).abs()).sum())
 }
 
 /// Distances of one set to its nearest neighbours in another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NearestDistances {
-    /// Least.
+    /// Minimum.
     pub min: f64,
-    /// Greatest.
+    /// Maximum.
     pub max: f64,
     /// Mean.
     pub mean: f64,
@@ -102,7 +102,7 @@ pub struct SyntheticScore {
     pub class_distribution: BTreeMap<i64, u64>,
     /// The shard's.
     pub original_distribution: Option<BTreeMap<i64, u64>>,
-    /// L1 distance of their shares.
+    /// L1 distance of their class proportions.
     pub histogram_l1: Option<f64>,
     /// Samples to the shard.
     pub nearest: Option<NearestDistances>,
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn class_shares_are_compared_over_all_classes() {
+    fn class_proportions_are_compared_over_all_classes() {
         let a = BTreeMap::from([(0, 1), (1, 1)]);
         let b = BTreeMap::from([(1, 3), (2, 1)]);
         assert!((histogram_l1(&a, &b).unwrap() - 1.0).abs() < 1e-12);

@@ -79,13 +79,13 @@ impl FromStr for Scores {
 pub struct Program {
     /// Run it? It can do anything that its user can.
     pub trusted: bool,
-    /// What it gives, where the user says so; else it is told from what it gives for some images.
+    /// What it gives, where the user says so; otherwise this is detected from what it gives for some images.
     pub scores: Option<Scores>,
 }
 
 /// A classifier that somebody trained, from any container that a PATE repository leaves behind.
 ///
-/// Containers are told apart by content. Nothing in a file is executed: a TorchScript archive is a program, and its
+/// Formats are detected from the content. Nothing in a file is executed: a TorchScript archive is a program, and its
 /// *parameters* are read into our own network. Another architecture runs through libtorch's interpreter only where the caller
 /// says that the file is trusted.
 pub struct Teacher {
@@ -109,7 +109,7 @@ impl Teacher {
     /// Loads a teacher for images of the shape of `spec`. The number of classes is the teacher's own.
     ///
     /// # Errors
-    /// Names the file, what is wrong with it, and the cure: a pickled Python module, a program whose parameters are not
+    /// Names the file, what is wrong with it, and the hint: a pickled Python module, a program whose parameters are not
     /// UCStub's (and that is not trusted), another shape, damaged content, fewer than two classes, a program that fails on a few
     /// images or gives no class scores.
     pub fn load(
@@ -145,7 +145,7 @@ impl Teacher {
                 return Err(Error::content(
                     path,
                     format!("a TorchScript program whose parameters are not UCStub's ({error})"),
-                    "save the state_dict of a UCStub teacher; or, if you trust whoever made this file to run code on \
+                    "save the state_dict of a UCStub teacher; or, if you trust the person who made this file to run code on \
                      your machine, give --trust-torchscript",
                 ));
             }
@@ -270,8 +270,8 @@ fn run(path: &Path, module: &CModule, x: &Tensor, classes: Option<i64>) -> Resul
     let n = x.size()[0];
     let wrong = |problem: String| {
         let shape = classes.map_or_else(|| "classes".to_owned(), |classes| classes.to_string());
-        let cure = format!("a teacher takes images {:?} and gives one tensor [images, {shape}]", x.size());
-        Error::content(path, problem, cure)
+        let hint = format!("a teacher takes images {:?} and gives one tensor [images, {shape}]", x.size());
+        Error::content(path, problem, hint)
     };
     let scores = module
         .forward_ts(&[x])

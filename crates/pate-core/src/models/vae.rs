@@ -115,7 +115,7 @@ impl Decoder {
         let Some(ImageSize { height, width }) = size.or(square) else {
             return Err(Error::content(
                 path,
-                format!("fc.weight gives {flat} values, and no square image has so many"),
+                format!("fc.weight gives {flat} values, and no square image has that many"),
                 "give the size of its images with --image-size HEIGHTxWIDTH",
             ));
         };

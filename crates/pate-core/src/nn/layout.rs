@@ -14,7 +14,7 @@ pub(crate) fn stack_channels(x: &Tensor) -> Tensor {
     }
 }
 
-/// A convolution's result as images: the inverse of [`stack_channels`] for so many groups.
+/// A convolution's result as images: the inverse of [`stack_channels`] for `groups` groups.
 pub(crate) fn unstack_channels(x: Tensor, groups: Option<i64>) -> Tensor {
     let Some(groups) = groups else { return x };
     let size = x.size();

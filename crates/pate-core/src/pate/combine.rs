@@ -56,7 +56,7 @@ pub fn find(dir: &Path, start_id: u64, end_id: Option<u64>, classes: i64) -> Res
 
 /// Chooses rows of `labels` (all teachers, one after the other): `floor(n percentage)` of them.
 ///
-/// Everything, in its own order, at 1. Stratified: of each class `floor(target share)` at random, in class blocks, then
+/// Everything, in its own order, at 1. Stratified: of each class `floor(target proportion)` at random, in class blocks, then
 /// the rest at random from what is left. Otherwise: all at random.
 ///
 /// # Errors
@@ -106,7 +106,7 @@ pub struct Merged {
     pub images: Images,
     /// The class with most votes (of soft labels: the largest mean probability); the lower one on a tie.
     pub labels: Vec<i64>,
-    /// Mean of the teachers' soft labels, or shares of their votes.
+    /// Mean of the teachers' soft labels, or fractions of their votes.
     pub soft_labels: SoftLabels,
     /// The first teacher that has it.
     pub owners: Vec<u64>,
@@ -134,7 +134,7 @@ pub struct MergeSummary {
 pub struct MergePlan {
     /// Average soft labels (`soft_labels.pt` beside the samples) instead of counting labels?
     pub soft: bool,
-    /// Least share of an image's votes that its label needs.
+    /// Minimum fraction of an image's votes that its label needs.
     pub min_agreement: f64,
     /// Least number of votes of an image.
     pub min_votes: usize,
@@ -161,7 +161,7 @@ pub fn merge(
 ) -> Result<Merged> {
     if !(0.0..=1.0).contains(&plan.min_agreement) {
         return Err(Error::invalid(format!(
-            "--min-agreement is {}; it is a share from 0 to 1",
+            "--min-agreement is {}; it is a fraction from 0 to 1",
             plan.min_agreement
         )));
     }
@@ -169,7 +169,7 @@ pub fn merge(
     let mut index: HashMap<[u8; 32], usize> = HashMap::new();
     let mut pixels: Vec<f32> = Vec::new();
     let mut shape: Option<[i64; 3]> = None;
-    let (mut owners, mut votes, mut shares): (Vec<u64>, Vec<Vec<u32>>, Vec<Vec<f64>>) = Default::default();
+    let (mut owners, mut votes, mut sums): (Vec<u64>, Vec<Vec<u32>>, Vec<Vec<f64>>) = Default::default();
     for set in sets {
         progress.check()?;
         let images = set.load_samples()?;
@@ -195,17 +195,17 @@ pub fn merge(
                 pixels.extend_from_slice(image);
                 owners.push(set.teacher_id);
                 votes.push(vec![0; k]);
-                shares.push(vec![0.0; k]);
+                sums.push(vec![0.0; k]);
                 owners.len() - 1
             });
             votes[at][label as usize] += 1;
             match &soft {
                 Some(soft) => {
-                    for (sum, p) in shares[at].iter_mut().zip(soft.row(row)) {
+                    for (sum, p) in sums[at].iter_mut().zip(soft.row(row)) {
                         *sum += f64::from(*p);
                     }
                 }
-                None => shares[at][label as usize] += 1.0,
+                None => sums[at][label as usize] += 1.0,
             }
         }
     }
@@ -215,16 +215,16 @@ pub fn merge(
     let distinct = owners.len();
     let (mut kept, mut labels, mut means) = (Vec::new(), Vec::new(), Vec::new());
     let (mut n_votes, mut agreement_sum) = (0, 0.0);
-    for (at, (votes, shares)) in votes.iter().zip(&shares).enumerate() {
-        let (total, sum) = (votes.iter().sum::<u32>(), shares.iter().sum::<f64>());
-        let label = (0..k).fold(0, |best, class| if shares[class] > shares[best] { class } else { best });
+    for (at, (votes, sums)) in votes.iter().zip(&sums).enumerate() {
+        let (total, sum) = (votes.iter().sum::<u32>(), sums.iter().sum::<f64>());
+        let label = (0..k).fold(0, |best, class| if sums[class] > sums[best] { class } else { best });
         let agreement = f64::from(votes[label]) / f64::from(total);
         n_votes += total as usize;
         agreement_sum += agreement;
         if total as usize >= plan.min_votes && agreement >= plan.min_agreement {
             kept.push(at as i64);
             labels.push(label as i64);
-            means.extend(shares.iter().map(|share| (share / sum) as f32));
+            means.extend(sums.iter().map(|p| (p / sum) as f32));
         }
     }
     if kept.is_empty() {
@@ -411,8 +411,8 @@ mod tests {
             Images::trusted(crate::base::tensor::from_f32(&pixels, &[rows.len() as i64, 1, 2, 2]).unwrap());
         let samples_path = folder.join("synthetic_samples.pt");
         images.save(&samples_path, artifact::Access::Private).unwrap();
-        let shares = rows.iter().flat_map(|(_, shares)| *shares).collect();
-        let soft = SoftLabels::new(&folder, shares, 2).unwrap();
+        let sums = rows.iter().flat_map(|(_, sums)| *sums).collect();
+        let soft = SoftLabels::new(&folder, sums, 2).unwrap();
         soft.save(&folder.join("soft_labels.pt"), artifact::Access::Private).unwrap();
         let labels = rows.iter().map(|(_, [zero, one])| i64::from(one > zero)).collect();
         TeacherSet { teacher_id: id, samples_path, labels_path: folder.join("labels.csv"), labels }

@@ -65,13 +65,13 @@ pub fn label(
 ) -> Result<Labelled> {
     let mut all = Labelled::default();
     let whole = |teacher| (teacher, images.tensor().shallow_clone());
-    let shares: Option<Vec<_>> =
+    let workers: Option<Vec<_>> =
         (0..parallel::workers(teacher.device())).map(|_| teacher.alias().map(whole)).collect();
     let rows = images.len() as i64;
     // What an image gets does not depend on its batch; on the CPU small ones stay in the cache.
     let most = if teacher.device() == tch::Device::Cpu { CPU_BATCH } else { i64::MAX };
     let batch = (batch_size as i64).min(most);
-    match shares {
+    match workers {
         Some(workers) => parallel::batches(
             rows,
             batch,

@@ -85,7 +85,7 @@ impl Selection {
         });
     }
 
-    /// Replaces the kept by `order`, a selection of them; whoever is not in it gets `reason`.
+    /// Replaces the kept by `order`, a selection of them; a candidate that is not in it gets `reason`.
     pub fn reorder(&mut self, reason: Verdict, order: Vec<usize>) {
         for &candidate in &self.kept {
             self.verdicts[candidate] = reason;

@@ -319,10 +319,10 @@ pub fn make_missing(
     };
     let rows_at_once = if plan.stop_confidence.is_some() { QUEUE } else { GROUP };
     let starts = Starts { z0, classes, noises };
-    let shares: Option<Vec<_>> = (0..parallel::workers(decoder.device()))
+    let workers: Option<Vec<_>> = (0..parallel::workers(decoder.device()))
         .map(|_| Some((decoder.clone(), teacher.alias()?, starts.alias())))
         .collect();
-    match shares {
+    match workers {
         Some(workers) => parallel::batches(
             rows,
             rows_at_once,

@@ -22,7 +22,7 @@ pub enum Aggregate {
 
 /// The images about which teacher `teacher` of `teachers` is asked, where `panel` of them are asked about each.
 ///
-/// Image `i` goes to the teachers `i`, `i + 1`, ... `i + panel - 1`, counted around: every teacher has the same share of the
+/// Image `i` goes to the teachers `i`, `i + 1`, ... `i + panel - 1`, counted around: every teacher has the same fraction of the
 /// images, and every image the same number of votes.
 pub fn panel_rows(images: usize, teacher: usize, teachers: usize, panel: usize) -> Vec<i64> {
     let asked = |image: &i64| (teacher + teachers - *image as usize % teachers) % teachers < panel;
@@ -34,7 +34,7 @@ pub fn panel_rows(images: usize, teacher: usize, teachers: usize, panel: usize) 
 /// # Guarantee
 /// None: counts are exact. One private record is in the shard of one teacher, so between data sets that differ in one
 /// replaced record one vote per image moves from a class to another (L1 sensitivity 2, L2 sensitivity the square root of 2);
-/// for a record added or removed this holds only where a record's shard does not hang on the others (keyed hashes). A
+/// for a record added or removed this holds only where a record's shard does not depend on the others (keyed hashes). A
 /// mechanism that adds noise to the counts could start from that. Nothing here does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ballot {
@@ -49,9 +49,9 @@ pub struct Ballot {
 pub struct Tally {
     /// The class with the largest count (the lower one on a tie).
     pub labels: Vec<i64>,
-    /// Share of the votes that went to it, in `[0, 1]`.
+    /// Fraction of the votes that went to it, in `[0, 1]`.
     pub agreement: Vec<f32>,
-    /// Shares of all classes in the counts.
+    /// Fractions of all classes in the counts.
     pub soft_labels: SoftLabels,
 }
 
@@ -93,7 +93,7 @@ impl Ballot {
     /// The counts of `teachers` teachers, as [`Ballot::counts`] gave them.
     ///
     /// # Errors
-    /// Counts that cannot be those of so many teachers.
+    /// Counts that cannot be those of this number of teachers.
     pub fn resume(teachers: usize, counts: &[f32], images: usize, classes: i64) -> Result<Self> {
         let cells = images * classes as usize;
         let valid = |row: &[f32]| {
@@ -161,7 +161,7 @@ impl Ballot {
             Aggregate::Probabilities => &self.probabilities,
         };
         let (mut labels, mut agreement) = (Vec::new(), Vec::new());
-        let mut shares = Vec::with_capacity(counts.len());
+        let mut soft = Vec::with_capacity(counts.len());
         for (counts, votes) in counts.chunks_exact(self.classes).zip(self.votes.chunks_exact(self.classes)) {
             let voters: f32 = votes.iter().sum();
             if voters == 0.0 {
@@ -171,9 +171,9 @@ impl Ballot {
             labels.push(label as i64);
             agreement.push(votes[label] / voters);
             let sum: f32 = counts.iter().sum();
-            shares.extend(counts.iter().map(|count| count / sum));
+            soft.extend(counts.iter().map(|count| count / sum));
         }
-        let soft_labels = SoftLabels::new(std::path::Path::new("the vote"), shares, self.classes as i64)?;
+        let soft_labels = SoftLabels::new(std::path::Path::new("the vote"), soft, self.classes as i64)?;
         Ok(Tally { labels, agreement, soft_labels })
     }
 }

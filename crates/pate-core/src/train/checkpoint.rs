@@ -139,7 +139,7 @@ impl Checkpoint {
         Ok(Some(Resumed { optimizer, best, history }))
     }
 
-    /// Whether the state can be one of a training of so many epochs, each of which takes equally many steps.
+    /// Whether the state can be one of a training of `epochs` epochs, each of which takes equally many steps.
     fn is_of(&self, epochs: usize) -> bool {
         let (Ok(steps), Ok(done), Ok(all)) =
             (u64::try_from(self.steps), u64::try_from(self.epochs), u64::try_from(epochs))

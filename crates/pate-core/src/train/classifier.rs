@@ -133,16 +133,16 @@ pub fn relabel(
     }
     normalisation.check_channels(records.spec().channels)?;
     let _guard = tch::no_grad_guard();
-    let (mut labels, mut shares) = (Vec::with_capacity(records.len()), Vec::new());
+    let (mut labels, mut soft) = (Vec::with_capacity(records.len()), Vec::new());
     tensor::batches(records.len() as i64, VALIDATION_BATCH as i64, |first, n| {
         let x = records.images.tensor().f_narrow(0, first, n)?.f_to_device(device)?;
         let log_p = network.log_probs(&normalisation.apply(&x), &mut Pass::Infer);
         labels.extend(tensor::to_i64(&log_p.f_argmax(-1, false)?)?);
-        shares.extend(tensor::to_f32(&log_p.f_exp()?)?);
+        soft.extend(tensor::to_f32(&log_p.f_exp()?)?);
         Ok(())
     })?;
     let (source, classes) = (std::path::Path::new("the network's answers"), network.classes());
-    Ok((Labels::new(source, labels, classes)?, SoftLabels::new(source, shares, classes)?))
+    Ok((Labels::new(source, labels, classes)?, SoftLabels::new(source, soft, classes)?))
 }
 
 /// Trains a classifier, from the weights that it has, and measures it on the validation records after every epoch. A training with a checkpoint in `store` goes on from there.
@@ -196,20 +196,20 @@ struct Targets {
     /// `[n]`.
     labels: Tensor,
     /// Shares of the classes, `[n, classes]`, where they are more than the label says.
-    shares: Option<Tensor>,
+    soft: Option<Tensor>,
 }
 
 impl Targets {
     fn new(records: &Records, soft_labels: Option<&Tensor>, smoothing: f64, device: Device) -> Result<Self> {
         if !(0.0..1.0).contains(&smoothing) {
             return Err(Error::invalid(format!(
-                "label smoothing is {smoothing}; it is a share from 0 to below 1"
+                "label smoothing is {smoothing}; it is a fraction from 0 to below 1"
             )));
         }
         let labels = records.labels.tensor().f_to_device(device)?;
         let classes = records.labels.classes();
         let expected = [records.len() as i64, classes];
-        let shares = match soft_labels {
+        let soft = match soft_labels {
             Some(soft) if soft.size() != expected => {
                 return Err(Error::invalid(format!(
                     "soft labels are {:?}; {expected:?} is needed (records, classes)",
@@ -220,8 +220,8 @@ impl Targets {
             None if smoothing > 0.0 => Some(labels.f_one_hot(classes)?.f_to_kind(Kind::Float)?),
             None => None,
         };
-        let shares = shares.map(|shares| shares * (1.0 - smoothing) + smoothing / classes as f64);
-        Ok(Self { labels, shares })
+        let soft = soft.map(|soft| soft * (1.0 - smoothing) + smoothing / classes as f64);
+        Ok(Self { labels, soft })
     }
 }
 
@@ -229,7 +229,7 @@ impl Targets {
 struct ClassifierPart {
     x: Tensor,
     truth: Tensor,
-    shares: Option<Tensor>,
+    soft: Option<Tensor>,
     dropout: Vec<Tensor>,
     /// Records of the step that this is a part of.
     step_rows: i64,
@@ -245,7 +245,7 @@ impl Part for ClassifierPart {
         Ok(Self {
             x: part(&self.x)?,
             truth: part(&self.truth)?,
-            shares: self.shares.as_ref().map(part).transpose()?,
+            soft: self.soft.as_ref().map(part).transpose()?,
             dropout: self.dropout.iter().map(part).collect::<Result<_, _>>()?,
             step_rows: self.step_rows,
         })
@@ -286,14 +286,14 @@ impl<N: Classifier + Clone> Task for ClassifierTask<'_, N> {
     fn batch(&self, rows: &Tensor, geometry: &mut Stream) -> Result<ClassifierPart> {
         let mut x = self.images.f_index_select(0, rows)?;
         let truth = self.targets.labels.f_index_select(0, rows)?;
-        let shares = self.targets.shares.as_ref().map(|shares| shares.f_index_select(0, rows)).transpose()?;
+        let soft = self.targets.soft.as_ref().map(|soft| soft.f_index_select(0, rows)).transpose()?;
         if let Some(augmentation) = &self.plan.augmentation {
             x = augmentation.apply(&x, geometry)?;
         }
         let x = self.plan.normalisation.apply(&x);
         let step_rows = x.size()[0];
         let dropout = self.network.draw_dropout(self.spec, step_rows)?;
-        Ok(ClassifierPart { x, truth, shares, dropout, step_rows })
+        Ok(ClassifierPart { x, truth, soft, dropout, step_rows })
     }
 
     fn score(&self, epoch: usize, learning_rate: f64, sums: &[f64]) -> Result<EpochScore> {
@@ -353,10 +353,10 @@ impl<N: Classifier> Learner for ClassifierLearner<N> {
     fn loss(&self, part: &ClassifierPart, tape: Option<&mut Tape>) -> Result<Loss> {
         let mut pass = fit::pass(tape, DropoutMasks::new(&part.dropout));
         let log_p = self.0.log_probs(&part.x, &mut pass);
-        let value = match &part.shares {
+        let value = match &part.soft {
             None => log_p.f_nll_loss::<Tensor>(&part.truth, None, Reduction::Sum, -100)?,
             // Cross-entropy against probabilities of all classes.
-            Some(shares) => -(shares * &log_p).f_sum(Kind::Float)?,
+            Some(soft) => -(soft * &log_p).f_sum(Kind::Float)?,
         } / part.step_rows as f64;
         let _guard = tch::no_grad_guard();
         let hits = log_p.f_argmax(-1, false)?.f_eq_tensor(&part.truth)?.f_sum(Kind::Double)?;

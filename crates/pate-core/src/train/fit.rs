@@ -214,7 +214,7 @@ pub(super) struct Batch<P> {
     first: i64,
 }
 
-/// Makes the batch that starts at a record and has so many.
+/// Makes the batch of a number of records from a first one on.
 pub(super) trait MakeBatch<P>: FnMut(i64, i64) -> Result<Batch<P>> {}
 impl<P, F: FnMut(i64, i64) -> Result<Batch<P>>> MakeBatch<P> for F {}
 

@@ -2,7 +2,7 @@
 
 use super::Item;
 use crate::array::DType;
-use crate::error::{Fault, shown};
+use crate::error::{ReadError, shown};
 
 /// What an allowed name stands for here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Elements {
 /// The meaning of `module.name`, if it is allowed: what PyTorch's own `weights_only=True` allows, and besides a few classes of
 /// Python and `NumPy` whose objects stand in checkpoints beside the weights. Nothing of these is made; a name that is not here is
 /// refused wherever it stands, because only its own code says what it would do.
-pub(crate) fn resolve<'a>(module: &'a str, name: &'a str, script: bool) -> Result<Item<'a>, Fault> {
+pub(crate) fn resolve<'a>(module: &'a str, name: &'a str, script: bool) -> Result<Item<'a>, ReadError> {
     let global = match (module, name) {
         ("torch._utils", _) => match rebuilder(name) {
             Some(global) => global,
@@ -207,8 +207,8 @@ fn is_type_name(name: &str) -> bool {
                 .any(number_follows)
 }
 
-fn refused(module: &str, name: &str) -> Fault {
-    Fault::Refused { global: format!("{}.{}", shown(module), shown(name)), key: String::new() }
+fn refused(module: &str, name: &str) -> ReadError {
+    ReadError::Refused { global: format!("{}.{}", shown(module), shown(name)), key: String::new() }
 }
 
 #[cfg(test)]
@@ -242,7 +242,9 @@ mod tests {
             ("__torch__evil", "UC"),
         ] {
             let error = resolve(module, name, false).unwrap_err();
-            assert!(matches!(error, Fault::Refused { global, .. } if global == format!("{module}.{name}")));
+            assert!(
+                matches!(error, ReadError::Refused { global, .. } if global == format!("{module}.{name}"))
+            );
         }
         assert_eq!(resolve("__torch__.common", "UC", true).unwrap(), Item::Global(Global::Object));
         assert!(resolve("__torch__evil", "UC", true).is_err());

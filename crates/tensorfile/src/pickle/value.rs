@@ -10,7 +10,7 @@ use super::global::{Global, Kind};
 use super::{Graph, Item, Node, Tensor};
 use crate::array::{Array, element_count};
 use crate::document::Value;
-use crate::error::{Fault, shown};
+use crate::error::{ReadError, shown};
 use crate::limits::{Budget, MAX_DEPTH, grown};
 use crate::strided::{check_within, gather, is_contiguous};
 
@@ -21,20 +21,20 @@ const ENTRY_BYTES: u128 = grown(size_of::<(String, (usize, Item<'_>))>() + size_
 /// What an index adds to a path at most: its digits and a dot.
 const INDEX_BYTES: usize = 21;
 
-/// Keys that are no texts are cut after about so many bytes, and nested so deep at most.
+/// Keys that are no texts are cut after about this many bytes and this depth of nesting.
 const LONGEST_KEY: usize = 80;
 const DEEPEST_KEY: usize = 4;
 
 /// Where the bytes of storages lie.
 pub(crate) trait Storages {
     /// How many bytes a storage has.
-    fn size(&self, key: &str) -> Result<u64, Fault>;
+    fn size(&self, key: &str) -> Result<u64, ReadError>;
 
     /// Fills `out` with the bytes of a storage from `start` on.
-    fn fill(&mut self, key: &str, start: u64, out: &mut [u8], budget: &mut Budget) -> Result<(), Fault>;
+    fn fill(&mut self, key: &str, start: u64, out: &mut [u8], budget: &mut Budget) -> Result<(), ReadError>;
 
     /// All bytes of a storage, for views that jump in it; they stay in memory.
-    fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<&[u8], Fault>;
+    fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<&[u8], ReadError>;
 }
 
 /// The tree that the graph describes.
@@ -42,7 +42,7 @@ pub(crate) fn build(
     graph: &Graph<'_>,
     storages: &mut dyn Storages,
     budget: &mut Budget,
-) -> Result<Value, Fault> {
+) -> Result<Value, ReadError> {
     Builder { graph, storages, budget }.value(graph.root, 0, 0)
 }
 
@@ -54,7 +54,7 @@ struct Builder<'a, 'b> {
 
 impl<'a> Builder<'a, '_> {
     /// `path_bytes`: length of the dotted path to this value, which [`Document::entries`](crate::Document::entries) spells out.
-    fn value(&mut self, item: Item<'a>, depth: usize, path_bytes: usize) -> Result<Value, Fault> {
+    fn value(&mut self, item: Item<'a>, depth: usize, path_bytes: usize) -> Result<Value, ReadError> {
         self.budget.spend(VALUE_BYTES + path_bytes as u128, || "its nested containers".into())?;
         let graph = self.graph;
         Ok(match item {
@@ -67,11 +67,11 @@ impl<'a> Builder<'a, '_> {
             Item::Global(_) => self.other(Kind::plain("a class or function"), "")?,
             Item::Node(index) => match graph.nodes.get(index) {
                 _ if depth >= MAX_DEPTH => {
-                    return Err(Fault::malformed(format!(
+                    return Err(ReadError::malformed(format!(
                         "its containers nest deeper than {MAX_DEPTH} levels, or one contains itself"
                     )));
                 }
-                None => return Err(Fault::malformed("its pickle refers to nothing")),
+                None => return Err(ReadError::malformed("its pickle refers to nothing")),
                 Some(Node::Wide(value)) => Value::Text(value.to_string()),
                 Some(Node::Owned(text)) => Value::Text(self.copied(text)?),
                 Some(Node::List(items) | Node::Tuple(items)) => {
@@ -89,7 +89,7 @@ impl<'a> Builder<'a, '_> {
         })
     }
 
-    fn other(&mut self, kind: Kind, name: &str) -> Result<Value, Fault> {
+    fn other(&mut self, kind: Kind, name: &str) -> Result<Value, ReadError> {
         let what =
             if name.is_empty() { kind.what.to_owned() } else { format!("{} {}", kind.what, shown(name)) };
         self.budget.spend(what.len() as u128, || "its texts".into())?;
@@ -103,7 +103,7 @@ impl<'a> Builder<'a, '_> {
         pairs: &[(Item<'a>, Item<'a>)],
         depth: usize,
         path_bytes: usize,
-    ) -> Result<Value, Fault> {
+    ) -> Result<Value, ReadError> {
         let mut positions: HashMap<String, (usize, Item<'a>)> = HashMap::new();
         let mut out: Vec<(String, Value)> = Vec::new();
         let mut alike = None;
@@ -179,7 +179,7 @@ impl<'a> Builder<'a, '_> {
         };
     }
 
-    fn array(&mut self, tensor: &Tensor<'_>) -> Result<Array, Fault> {
+    fn array(&mut self, tensor: &Tensor<'_>) -> Result<Array, ReadError> {
         let &Tensor { storage, dtype, offset, ref shape, ref strides } = tensor;
         let size = dtype.size();
         let needed = element_count(dtype, shape)? * size;
@@ -187,7 +187,7 @@ impl<'a> Builder<'a, '_> {
         let found = self.storages.size(storage.key)?;
         let claimed = storage.len as u128 * size as u128;
         if claimed > found.into() {
-            return Err(Fault::malformed(format!(
+            return Err(ReadError::malformed(format!(
                 "its storage `{}` holds {found} bytes, but {claimed} are claimed for it; copy or save it again",
                 shown(storage.key),
             )));
@@ -205,7 +205,7 @@ impl<'a> Builder<'a, '_> {
         })
     }
 
-    fn copied(&mut self, text: &str) -> Result<String, Fault> {
+    fn copied(&mut self, text: &str) -> Result<String, ReadError> {
         self.budget.spend(text.len() as u128, || "its texts".into())?;
         Ok(text.to_owned())
     }

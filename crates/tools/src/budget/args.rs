@@ -137,7 +137,7 @@ pub(crate) struct Calibrate {
     /// DP-SGD: number of steps [default: 1]
     #[arg(long, conflicts_with = "answers")]
     pub(crate) steps: Option<u64>,
-    /// DP-SGD: who counts
+    /// DP-SGD: the accountant
     #[arg(long, value_enum, default_value_t)]
     pub(crate) accountant: AccountantName,
     /// DP-SGD: how far above the smallest sigma the answer may lie
@@ -171,7 +171,7 @@ pub(crate) struct TableArgs {
     /// DP-SGD: a column's number of steps; repeat for more
     #[arg(long)]
     pub(crate) steps: Vec<u64>,
-    /// DP-SGD: who counts
+    /// DP-SGD: the accountant
     #[arg(long, value_enum, default_value_t)]
     pub(crate) accountant: AccountantName,
     /// Votes: a column's number of answers; repeat for more
@@ -205,7 +205,7 @@ pub(crate) struct PlotArgs {
     /// Points on each curve
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) points: u64,
-    /// Who counts
+    /// The accountant
     #[arg(long, value_enum, default_value_t)]
     pub(crate) accountant: AccountantName,
     /// The picture, .png or .svg

@@ -194,15 +194,15 @@ impl Mixed {
                 converted_from,
             };
             if !charge.is_stated_under(adjacency) {
-                let cure = if is_vote(&mechanism) {
+                let hint = if is_vote(&mechanism) {
                     "a vote hides a whole shard, and so a record of it: add \"converted_from\": \"replace_one_shard\" to the part, \
-                     and leave out or mend its adjacency, where that is meant"
+                     and leave out or fix its adjacency, where that is meant"
                 } else {
                     "count the parts of each relation as a case of their own"
                 };
                 let found = stated.filter(|stated| *stated != adjacency);
                 bail!(
-                    "{mechanism} is not stated under {}, as which the case counts{}; {cure}",
+                    "{mechanism} is not stated under {}, as which the case counts{}; {hint}",
                     name(adjacency),
                     found.map(|found| format!(" (its part says {})", name(found))).unwrap_or_default()
                 );

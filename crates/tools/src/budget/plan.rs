@@ -75,9 +75,9 @@ fn votes(args: &Calibrate, answers: u64) -> anyhow::Result<Value> {
     // sigma is an integer, as the noise needs it.
     let largest = 1 << 17;
     if cost(100_000)? > args.epsilon {
-        let cure =
+        let hint =
             "take fewer answers or screens, more noise on the screens, a larger epsilon, or a larger delta";
-        return Err(Error::Unreachable { name: "integer sigma", limit: 1e5, target, cure }.into());
+        return Err(Error::Unreachable { name: "integer sigma", limit: 1e5, target, hint }.into());
     }
     let (mut low, mut high) = (0, 1);
     while high < largest && cost(high.min(100_000))? > args.epsilon {
@@ -194,7 +194,7 @@ pub(crate) fn plot(args: &PlotArgs) -> anyhow::Result<Value> {
         json!(lines.iter().map(|line| json!({"name": line.name, "points": line.points})).collect::<Vec<_>>());
     let what = if of_sigma { "epsilon" } else { "sigma" };
     let plot = Plot {
-        title: format!("DP-SGD: {what} after so many steps (q = {}, delta = {})", args.q, args.delta),
+        title: format!("DP-SGD: {what} by number of steps (q = {}, delta = {})", args.q, args.delta),
         x_label: "steps".to_owned(),
         y_label: what.to_owned(),
         x_scale: AxisScale::Log,

@@ -117,8 +117,9 @@ pub(crate) fn ledger(value: &Value) -> String {
         plain(&budget["accountant"])
     );
     let _ = writeln!(out, "stamp      {}", plain(&value["stamp"]));
-    let share = value["share_spent"].as_f64().unwrap_or(f64::NAN);
-    let _ = writeln!(out, "spent      {:.2}% of the budget, in {} entries", 100.0 * share, value["entries"]);
+    let fraction = value["fraction_spent"].as_f64().unwrap_or(f64::NAN);
+    let _ =
+        writeln!(out, "spent      {:.2}% of the budget, in {} entries", 100.0 * fraction, value["entries"]);
     for charged in value["charged"].as_array().into_iter().flatten() {
         let _ = writeln!(out, "           {} of {}", charged["count"], plain(&charged["words"]));
     }

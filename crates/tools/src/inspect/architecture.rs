@@ -131,8 +131,8 @@ fn labels(array: &ArrayInfo) -> Option<String> {
 
 fn probabilities(array: &ArrayInfo) -> Option<String> {
     let &[n, classes] = &array.shape[..] else { return None };
-    let share = 1.0 / classes as f64;
-    let sums_to_one = array.mean.is_some_and(|mean| (mean - share).abs() < 1e-4 * share);
+    let equal = 1.0 / classes as f64;
+    let sums_to_one = array.mean.is_some_and(|mean| (mean - equal).abs() < 1e-4 * equal);
     let in_range =
         array.min.is_some_and(|low| low >= 0.0) && array.max.is_some_and(|high| high <= 1.0 + 1e-4);
     (classes >= 2 && sums_to_one && in_range && array.dtype.contains("float"))

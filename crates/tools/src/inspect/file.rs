@@ -1,4 +1,4 @@
-//! One file, told by its content.
+//! One file, recognised by its content.
 
 use std::fs::Metadata;
 use std::io::Read as _;

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use artifact::layout;
-use program::complain;
+use program::eprint_line;
 
 use super::finding::{Beside, Finding, Privacy};
 use super::known::Known;
@@ -49,7 +49,7 @@ pub(crate) fn inspect(dir: &Path, known: &mut Known) -> Result<Finding> {
             }),
             Err(error) => {
                 finding.unreadable += 1;
-                complain(&format!("error: {}", text::one_line(&format!("{error:#}"))));
+                eprint_line(&format!("error: {}", text::one_line(&format!("{error:#}"))));
             }
         }
     }

@@ -114,7 +114,7 @@ pub(super) fn batch(ours: &Value, theirs: &Value) -> Vec<Check> {
     let steered = (number(&ours["steered"], "generated"), number(theirs, "steered_generated"));
     count("steered samples", steered.0, steered.1, border);
     let selected = (number(ours, "num_selected"), number(theirs, "num_selected"));
-    // Whether a steered sample stays hangs on its random numbers: on both sides a share of them, with its standard error.
+    // Whether a steered sample stays depends on its random numbers: compared is the fraction on each side, with its standard error.
     let most = border + STANDARD_ERRORS * (steered.0 / 2.0).sqrt();
     count("num_selected", selected.0, selected.1, most);
     checks

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{check_space, free_bytes, layout, least_growth};
+use artifact::{check_space, free_bytes, layout, min_growth};
 use clap::Parser;
 use pate_core::data::ImageSize;
 use pate_core::models::Decoder;
@@ -108,8 +108,8 @@ impl Step for GenerateCandidates {
         // The peak of the first pools is a lower bound of that of all.
         let files = ids.clone().take(10_000).map(|id| (for_teacher(&self.out, id), pool_bytes));
         let dir = self.out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let cure = "give a smaller --pool-size, or --out on another disk";
-        check_space(dir, least_growth(files), free_bytes(dir), cure)?;
+        let hint = "give a smaller --pool-size, or --out on another disk";
+        check_space(dir, min_growth(files), free_bytes(dir), hint)?;
         for id in ids.clone().take(10_000).filter(|_| has_id(&self.decoder_path)) {
             artifact::name_input("--decoder-path", &for_teacher(&self.decoder_path, id));
         }

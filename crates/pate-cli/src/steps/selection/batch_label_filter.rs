@@ -73,7 +73,7 @@ pub struct BatchLabelFilter {
     /// Number of teachers, counting those that exist from --start-id on [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Teachers")]
     num_teachers: Option<u32>,
-    /// Least id of a teacher
+    /// Minimum id of a teacher
     #[arg(long, value_name = "ID", default_value_t = 0, help_heading = "Teachers")]
     start_id: u64,
     /// Folder with teacher_<id>/shard.pt, for the distance check

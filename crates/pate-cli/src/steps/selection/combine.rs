@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use artifact::{
-    FileRecord, Guarantee, Input, Report, check_space, free_bytes, layout, least_growth, write_bytes,
+    FileRecord, Guarantee, Input, Report, check_space, free_bytes, layout, min_growth, write_bytes,
 };
 use clap::Parser;
 use pate_core::data::{Images, SoftLabels, class_counts, write_csv};
@@ -54,9 +54,9 @@ pub struct Combine {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i64).range(2..=10_000), help_heading = "Teachers")]
     classes: i64,
     /// Share of all samples to take, above 0 and at most 1 (0.1 = a tenth)
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0, help_heading = "Sampling")]
+    #[arg(long, value_name = "FRACTION", default_value_t = 1.0, help_heading = "Sampling")]
     percentage: f64,
-    /// Take samples at random instead of keeping the classes' shares
+    /// Take samples at random instead of keeping the class proportions
     #[arg(long, help_heading = "Sampling")]
     no_stratify: bool,
     /// Also combine the teachers' soft_labels.pt into <name>_soft_labels.pt; every teacher must have one
@@ -66,10 +66,10 @@ pub struct Combine {
     /// label with most votes, or with --with-soft-labels the largest mean probability
     #[arg(long, help_heading = "Sampling")]
     merge_identical: bool,
-    /// Least share of an image's votes that its label needs
+    /// Minimum fraction of an image's votes that its label needs
     #[arg(
         long,
-        value_name = "SHARE",
+        value_name = "FRACTION",
         default_value_t = 0.0,
         requires = "merge_identical",
         help_heading = "Sampling"
@@ -329,9 +329,9 @@ impl Combine {
         let values = combined.shape().iter().skip(1).product();
         let least = formats
             .iter()
-            .map(|format| (format.path(&self.output, &self.name), format.least_bytes(labels.len(), values)));
-        let cure = "give a smaller --percentage, fewer formats, or --output on another disk";
-        check_space(&self.output, least_growth(least), free_bytes(&self.output), cure)?;
+            .map(|format| (format.path(&self.output, &self.name), format.min_bytes(labels.len(), values)));
+        let hint = "give a smaller --percentage, fewer formats, or --output on another disk";
+        check_space(&self.output, min_growth(least), free_bytes(&self.output), hint)?;
         let mut files = vec![images.save(&self.path(SAMPLES), access)?];
         let row = |(index, value): (usize, String)| vec![index.to_string(), value];
         let labels_of = labels.iter().map(ToString::to_string).enumerate().map(row);

@@ -23,7 +23,7 @@ use crate::settings;
 
 /// Label samples anew by the vote of all teachers
 ///
-/// Every teacher labels every sample, whoever's it is; the class with most votes becomes the label. For combined samples:
+/// Every teacher labels every sample, its own among them; the class with most votes becomes the label. For combined samples:
 /// one teacher alone errs more often than many do. Counts are exact, without the noise that would make PATE's vote private:
 /// no formal guarantee. A stopped run goes on where it was.
 #[derive(Parser)]
@@ -54,7 +54,7 @@ pub struct VoteLabel {
     /// Number of teachers that vote, counting those that exist from --start-id on [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Samples and teachers")]
     num_teachers: Option<u32>,
-    /// Least id of a teacher
+    /// Minimum id of a teacher
     #[arg(long, value_name = "ID", default_value_t = 0, help_heading = "Samples and teachers")]
     start_id: u64,
     /// How many of them are asked about each sample, all of them in turn [default: all]
@@ -211,7 +211,7 @@ const BATCH: usize = 64;
 const REASON: &str = "labels are exact counts of the answers of teachers that were trained on private shards; one private record can \
     move one vote per sample (L1 sensitivity 2 under replacing a record), and no noise covers that";
 
-/// One vote: who is asked about what.
+/// One vote: the teachers and the images.
 struct Vote<'a> {
     args: &'a VoteLabel,
     images: &'a Images,

@@ -71,10 +71,10 @@ pub struct TrainStudent {
     #[command(flatten)]
     training: SgdArgs,
     /// Share of the samples for training; the rest validates [config: student.train_split]
-    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    #[arg(long, value_name = "FRACTION", help_heading = "Training")]
     train_split: Option<f64>,
     /// Share of the target that is spread evenly over all classes [config: student.label_smoothing]
-    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    #[arg(long, value_name = "FRACTION", help_heading = "Training")]
     label_smoothing: Option<f64>,
     /// Folder for the results
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "student_models", help_heading = "Output")]

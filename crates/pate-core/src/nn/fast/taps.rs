@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-/// Whether a layer with so many output channels gains by it: a kernel for vectors of output channels leaves 15 of 16 lanes idle where
+/// Whether a layer with `n_out` output channels gains by it: a kernel for vectors of output channels leaves 15 of 16 lanes idle where
 /// an image has one channel.
 pub(in crate::nn) fn takes(n_out: i64) -> bool {
     n_out <= 3

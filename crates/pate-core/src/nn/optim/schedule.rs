@@ -19,10 +19,10 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// Share of the training in which the cosine's rate rises.
+    /// Fraction of the training in which the cosine's rate rises.
     pub const WARM_UP: f64 = 0.05;
 
-    /// The rate at `epoch`, counted from 0, with the share of it that is done, of `epochs`.
+    /// The rate at `epoch`, counted from 0, with the fraction of it that is done, of `epochs`.
     pub fn rate(self, base: f64, epoch: f64, epochs: usize) -> f64 {
         match self {
             Self::Constant => base,

@@ -9,15 +9,15 @@ use crate::pate::steer::SteeringPlan;
 pub struct FilterPlan {
     /// Confidence by class.
     pub thresholds: Thresholds,
-    /// Least distance to the shard; `None` or no shard: not checked.
+    /// Minimum distance to the shard; `None` or no shard: not checked.
     pub min_memorisation_distance: Option<f64>,
     /// Follow the shard's class proportions?
     pub quota: bool,
     /// Limits by class.
     pub limits: Limits,
-    /// Least distance between two samples; `None`: not checked.
+    /// Minimum distance between two samples; `None`: not checked.
     pub min_diversity_distance: Option<f64>,
-    /// Keep at most so many, the most confident.
+    /// Maximum number of samples to keep, the most confident.
     pub target_samples: Option<usize>,
     /// Steering for classes below the minimum; `None`: off.
     pub steering: Option<SteeringPlan>,

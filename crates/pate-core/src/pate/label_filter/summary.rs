@@ -57,7 +57,7 @@ pub struct Summary {
     pub latent_steering_ran: bool,
     /// Whether the quota had class counts to follow.
     pub quota_applied: bool,
-    /// L1 distance between the class shares of the result and of the shard.
+    /// L1 distance between the class proportions of the result and of the shard.
     pub final_histogram_l1: Option<f64>,
     /// Mean pairwise distance of the result over the shard's.
     pub diversity_ratio: Option<f64>,
@@ -83,7 +83,7 @@ pub struct FiltersApplied {
     pub max_per_class: Option<u64>,
     /// Whether distances to the shard were checked.
     pub memorization_check: bool,
-    /// The least one allowed.
+    /// The minimum allowed.
     pub min_memorization_distance: Option<f64>,
     /// Whether the quota was asked for.
     pub class_quota: bool,
@@ -91,7 +91,7 @@ pub struct FiltersApplied {
     pub quota_flexibility_percent: f64,
     /// Whether distances between samples were checked.
     pub diversity_enforcement: bool,
-    /// The least one allowed.
+    /// The minimum allowed.
     pub diversity_threshold: Option<f64>,
     /// Whether steering was asked for.
     pub latent_steering_enabled: bool,
@@ -102,9 +102,9 @@ pub struct FiltersApplied {
 pub struct Statistics {
     /// Mean confidence.
     pub average_confidence: Option<f64>,
-    /// Least confidence.
+    /// Minimum confidence.
     pub min_confidence: Option<f64>,
-    /// Greatest confidence.
+    /// Maximum confidence.
     pub max_confidence: Option<f64>,
     /// Median confidence, the lower middle one of an even number.
     pub median_confidence: Option<f64>,

@@ -11,11 +11,11 @@ use crate::{Error, Result};
 /// Limits on the number of samples of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Limits {
-    /// At least so many, where there are; `None` = no minimum.
+    /// Minimum, if that many are available; `None` = no minimum.
     pub min_per_class: Option<u64>,
-    /// At most so many; `None` = no maximum.
+    /// Maximum; `None` = no maximum.
     pub max_per_class: Option<u64>,
-    /// A class may miss its target by this share, in per cent.
+    /// A class may miss its target by this percentage.
     pub flexibility_percent: f64,
 }
 
@@ -49,7 +49,7 @@ impl Limits {
     }
 }
 
-/// Wanted number of samples by class: the shard's share of `n_kept`, rounded half to even, within the limits.
+/// Wanted number of samples by class: the shard's proportion of `n_kept`, rounded half to even, within the limits.
 ///
 /// Classes that the metadata does not name have no target.
 pub fn targets(shard_counts: &BTreeMap<i64, u64>, n_kept: usize, limits: &Limits) -> BTreeMap<i64, u64> {
@@ -57,8 +57,8 @@ pub fn targets(shard_counts: &BTreeMap<i64, u64>, n_kept: usize, limits: &Limits
     shard_counts
         .iter()
         .map(|(&class, &count)| {
-            let share = count as f64 / total as f64;
-            (class, limits.clamp((share * n_kept as f64).round_ties_even() as u64))
+            let proportion = count as f64 / total as f64;
+            (class, limits.clamp((proportion * n_kept as f64).round_ties_even() as u64))
         })
         .collect()
 }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn targets_round_half_to_even_within_the_limits() {
         let counts = BTreeMap::from([(0, 1), (1, 3), (2, 4), (3, 0)]);
-        // 8 records, 20 kept: shares 2.5, 7.5, 10, 0.
+        // 8 records, 20 kept: proportions 2.5, 7.5, 10, 0.
         assert_eq!(targets(&counts, 20, &FREE), BTreeMap::from([(0, 2), (1, 8), (2, 10), (3, 0)]));
         assert_eq!(targets(&counts, 20, &SEEDS).values().copied().collect::<Vec<_>>(), [150; 4]);
         assert_eq!(targets(&counts, 4000, &SEEDS)[&2], 500);

@@ -39,7 +39,7 @@ pub(super) struct Measured {
     pub recall: Option<f64>,
     /// Mean pairwise distance of a teacher's samples by that of its shard, on average over teachers.
     pub diversity_ratio: Option<f64>,
-    /// L1 distance of class shares of a teacher's samples and its shard, on average over teachers.
+    /// L1 distance of class proportions of a teacher's samples and its shard, on average over teachers.
     pub histogram_l1: Option<f64>,
     /// Against other shards.
     pub memorisation: Option<Memorisation>,
@@ -91,7 +91,7 @@ pub(super) fn table(all: &[Measured], real: &RealAgainstReal) -> String {
     let shards = all.iter().find_map(|m| m.memorisation.as_ref()).map_or(OTHER_SHARDS + 1, |m| m.shards);
     line(
         &format!("Own shard has the nearest image of {shards} shards"),
-        &memory(|m| format!("{:.1}%", 100.0 * m.own_share())),
+        &memory(|m| format!("{:.1}%", 100.0 * m.own_fraction())),
         &format!("{:.1}% by chance", 100.0 / shards as f64),
     );
     let near = all.iter().find_map(|m| m.memorisation.as_ref()).map_or(0.0, |m| m.near);

@@ -178,7 +178,7 @@ impl Batch<'_> {
         }
         if let Some(dir) = self.candidates_dir.as_ref().filter(|_| self.candidates.is_none()) {
             let name = |id: &u64| [layout::teacher_pool(*id), format!("candidates_teacher_{id}.json")];
-            let names: Vec<String> = ids.iter().take(MOST_POOLS).flat_map(name).collect();
+            let names: Vec<String> = ids.iter().take(MAX_POOLS).flat_map(name).collect();
             artifact::claim(CANDIDATES_DIR, dir, &names)?;
         }
         let mut names = in_folders(ids, &one_teacher::OUTPUTS);
@@ -464,7 +464,7 @@ impl Batch<'_> {
 const CANDIDATES_DIR: &str = "--candidates-dir";
 
 /// Pools of more teachers than these are held against inputs as they are written.
-const MOST_POOLS: usize = 1000;
+const MAX_POOLS: usize = 1000;
 
 /// The folder above the part of a path that stands for the teacher.
 fn fixed_part(path: &Path) -> Option<PathBuf> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use artifact::{check_space, free_bytes, layout, least_growth, readable};
+use artifact::{check_space, format_bytes, free_bytes, layout, min_growth};
 use pate_core::data::ImageSpec;
 use pate_core::models::UcStub;
 use pate_core::pate::label_filter::FilterPlan;
@@ -41,11 +41,11 @@ pub(super) struct BatchPlan {
     /// Pools that would be made at most for one teacher.
     pub rounds: usize,
     /// Bytes by which pools would grow the disk, at least.
-    pub pools_least: u64,
+    pub pools_min: u64,
     /// Bytes of pools, at most.
-    pub pools_most: u64,
+    pub pools_max: u64,
     /// Samples of all teachers, at most.
-    pub samples_most: u64,
+    pub samples_max: u64,
     /// Bytes of samples, labels and reports, at most.
     pub samples_bytes: u64,
     /// Bytes of pictures, about.
@@ -53,7 +53,7 @@ pub(super) struct BatchPlan {
 }
 
 /// Samples of one teacher, at most: the greater of what its class may have and what may be made for it.
-fn most_samples(candidates: u64, classes: u64, steers: bool, plan: &FilterPlan) -> u64 {
+fn max_samples(candidates: u64, classes: u64, steers: bool, plan: &FilterPlan) -> u64 {
     let steered = match plan.limits.min_per_class {
         Some(min) if steers && plan.steering.is_some() => min.saturating_mul(classes),
         _ => 0,
@@ -99,20 +99,20 @@ impl Batch<'_> {
         };
         let rounds = if makes_pools { self.rounds() } else { 1 };
         let one_pool = if makes_pools { self.pool_bytes(ids) } else { 0 };
-        let pools_least = if makes_pools { least_growth(self.pools(&made)) } else { 0 };
+        let pools_min = if makes_pools { min_growth(self.pools(&made)) } else { 0 };
         let kept = if self.candidates_dir.is_some() { made.len() as u64 } else { 0 };
         let classes = made.first().map_or(10, |id| classes_of(&self.files(*id, false).model));
         let soft = if filters.soft_labels { 4 * classes } else { 0 };
         let in_pool = (candidates as u64).saturating_mul(rounds as u64);
-        let samples_most = most_samples(in_pool, classes, self.decoder.is_some(), &filters.plan)
+        let samples_max = max_samples(in_pool, classes, self.decoder.is_some(), &filters.plan)
             .saturating_mul(made.len() as u64);
         Ok(BatchPlan {
             candidates,
             rounds,
-            pools_least,
-            pools_most: one_pool.saturating_mul(rounds as u64).saturating_mul(kept),
-            samples_most,
-            samples_bytes: samples_most
+            pools_min,
+            pools_max: one_pool.saturating_mul(rounds as u64).saturating_mul(kept),
+            samples_max,
+            samples_bytes: samples_max
                 .saturating_mul(4 * values + LABEL_LINE + soft)
                 .saturating_add(REPORT_BYTES * made.len() as u64),
             pictures: if self.pictures { PICTURE_BYTES * made.len() as u64 } else { 0 },
@@ -130,7 +130,7 @@ impl Batch<'_> {
             return Ok(());
         };
         let free = free_bytes(dir);
-        if free.is_none_or(|free| free >= least_growth(self.pools(ids))) {
+        if free.is_none_or(|free| free >= min_growth(self.pools(ids))) {
             return Ok(());
         }
         self.check_planned_room(&self.plan(ids, ctx)?)
@@ -142,8 +142,8 @@ impl Batch<'_> {
     /// Both figures, and what to do.
     pub(super) fn check_planned_room(&self, plan: &BatchPlan) -> Result<()> {
         let Some(dir) = &self.candidates_dir else { return Ok(()) };
-        let cure = "give --discard-candidates, since seed and decoder make pools again, or --candidates-dir on another disk";
-        Ok(check_space(dir, plan.pools_least, free_bytes(dir), cure)?)
+        let hint = "give --discard-candidates, since seed and decoder make pools again, or --candidates-dir on another disk";
+        Ok(check_space(dir, plan.pools_min, free_bytes(dir), hint)?)
     }
 
     /// The pools that these teachers would get, each with its least size.
@@ -245,23 +245,27 @@ impl BatchPlan {
             if self.rounds > 1 { format!(", in up to {} pools", self.rounds) } else { String::new() };
         let all = (self.candidates as u64).saturating_mul((made * self.rounds) as u64);
         line("candidates", format!("{} a teacher{rounds}, {all} in all", self.candidates));
-        let most = |bytes: u64| format!("{} at most", readable(bytes));
+        let most = |bytes: u64| format!("{} at most", format_bytes(bytes));
         line(
             "disk for pools",
             match pools {
                 None => "none: no pool is written".to_owned(),
                 Some(_) if self.rounds > 1 => {
-                    format!("{} to {}", readable(self.pools_least), readable(self.pools_most))
+                    format!("{} to {}", format_bytes(self.pools_min), format_bytes(self.pools_max))
                 }
-                Some(_) => readable(self.pools_most),
+                Some(_) => format_bytes(self.pools_max),
             },
         );
-        line("disk for samples", format!("{} ({} samples)", most(self.samples_bytes), self.samples_most));
+        line("disk for samples", format!("{} ({} samples)", most(self.samples_bytes), self.samples_max));
         line(
             "disk for pictures",
-            if self.pictures == 0 { "none".to_owned() } else { format!("about {}", readable(self.pictures)) },
+            if self.pictures == 0 {
+                "none".to_owned()
+            } else {
+                format!("about {}", format_bytes(self.pictures))
+            },
         );
-        let free = |dir: &Path| free_bytes(dir).map_or_else(|| "not known".to_owned(), readable);
+        let free = |dir: &Path| free_bytes(dir).map_or_else(|| "not known".to_owned(), format_bytes);
         line(&format!("free in {}", output.display()), free(output));
         if let Some(dir) = pools {
             line(&format!("free in {}", dir.display()), free(dir));

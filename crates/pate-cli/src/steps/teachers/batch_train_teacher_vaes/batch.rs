@@ -88,10 +88,10 @@ impl VaeBatch<'_> {
     /// # Errors
     /// See [`Context::lock_file`].
     pub(super) fn lock(&self, report: &Path, ctx: &Context) -> Result<OutputLock> {
-        self.ids.clone().take(MOST_NOTED).filter_map(|id| self.shard_path(id)).for_each(|path| {
+        self.ids.clone().take(MAX_NOTED).filter_map(|id| self.shard_path(id)).for_each(|path| {
             input_file::note(&path);
         });
-        let ids: Vec<u64> = self.ids.clone().take(MOST_NOTED).collect();
+        let ids: Vec<u64> = self.ids.clone().take(MAX_NOTED).collect();
         ctx.lock_file("--out-dir", report, &in_folders(&ids, &teacher_vae::OUTPUTS))
     }
 
@@ -274,7 +274,7 @@ impl VaeBatch<'_> {
 }
 
 /// Shards of more teachers than these are held against outputs as they are read.
-const MOST_NOTED: usize = 100_000;
+const MAX_NOTED: usize = 100_000;
 
 enum Prepared {
     Ready(Box<Ready>),
