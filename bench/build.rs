@@ -1,5 +1,5 @@
-//! Puts libtorch's folder into the run path of this package's binaries and tests, so that they start without any
-//! environment variable, wherever they are copied to on this machine.
+//! Puts libtorch's folder into the run path of this package's binaries and tests, so that they
+//! start without any environment variable, wherever they are copied to on this machine.
 
 use std::path::PathBuf;
 
@@ -14,8 +14,8 @@ fn main() {
             println!("cargo::rustc-link-arg-bins={}", object.display());
         }
     }
-    // torch-sys says where libtorch is on Linux and macOS only. Windows has no run path: there the libraries lie
-    // beside the executables.
+    // torch-sys says where libtorch is on Linux and macOS only. Windows has no run path: there the
+    // libraries lie beside the executables.
     let Some(lib) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else { return };
     // `.libtorch` is a link inside the checkout; what it points at outlives the checkout.
     let lib = lib.canonicalize().unwrap_or(lib);

@@ -16,7 +16,8 @@ use tensorfile::{Array, View};
 
 use crate::parts::{Inputs, SHARD};
 
-/// Writes `survivors.pt`, `student.pt` with its labels, `digits.pt`, start points of steering, and initial weights.
+/// Writes `survivors.pt`, `student.pt` with its labels, `digits.pt`, start points of steering, and
+/// initial weights.
 pub(crate) fn make(inputs: &Inputs) -> Result<()> {
     let settings = &inputs.settings;
     let pool = inputs.pool()?;
@@ -48,7 +49,8 @@ pub(crate) fn make(inputs: &Inputs) -> Result<()> {
     Ok(())
 }
 
-/// The most confident candidates, at most `max_per_class` of a class and then the next ones in order of confidence.
+/// The most confident candidates, at most `max_per_class` of a class and then the next ones in
+/// order of confidence.
 fn survivors(labelled: &Labelled, wanted: usize, max_per_class: usize) -> Vec<i64> {
     let mut order: Vec<usize> = (0..labelled.labels.len()).collect();
     sort_by_confidence(&mut order, &labelled.confidences);

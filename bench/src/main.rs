@@ -1,7 +1,8 @@
 //! `pate-bench`: one part of the pipeline, timed in this process on prepared inputs.
 //!
-//! `cargo xtask bench` makes the inputs, runs this program and its peer in Python by turns, and compares their results. One line of
-//! JSON on stdout: part, seconds of each run, figures of the result, peak memory.
+//! `cargo xtask bench` makes the inputs, runs this program and its peer in Python by turns, and
+//! compares their results. One line of JSON on stdout: part, seconds of each run, figures of the
+//! result, peak memory.
 #![expect(clippy::print_stdout, reason = "its output is one line for the program that started it")]
 
 mod inputs;

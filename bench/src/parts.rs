@@ -1,4 +1,5 @@
-//! The parts: each is one public function of `pate-core` on prepared inputs, timed, with its result written for comparison.
+//! The parts: each is one public function of `pate-core` on prepared inputs, timed, with its result
+//! written for comparison.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -140,7 +141,8 @@ pub(crate) fn decoding(run: &Run<'_>) -> Result<Measured> {
     Ok((seconds, json!({ "images": pool.len() })))
 }
 
-/// Times the steering of one class, then steers a few given latents without noise, where both sides must agree.
+/// Times the steering of one class, then steers a few given latents without noise, where both sides
+/// must agree.
 pub(crate) fn steering(run: &Run<'_>) -> Result<Measured> {
     let (decoder, teacher, settings) =
         (run.inputs.decoder()?, run.inputs.teacher()?, &run.inputs.settings.steering);

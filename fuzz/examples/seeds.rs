@@ -1,5 +1,5 @@
-//! Writes the first corpus of both targets, out of the committed fixtures and of small files of every writer:
-//! `cargo run --release --example seeds` in `fuzz/`.
+//! Writes the first corpus of both targets, out of the committed fixtures and of small files of
+//! every writer: `cargo run --release --example seeds` in `fuzz/`.
 
 use std::fs;
 use std::io::{Cursor, Read};

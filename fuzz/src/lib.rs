@@ -11,8 +11,8 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// Buffers of fixed size (inflating, errors), which a file cannot make larger.
 const BUFFERS: u64 = 1 << 20;
 
-/// Reads the bytes and writes what was read: no panic, no memory beyond the stated limit, one line for an error, and the same
-/// arrays back.
+/// Reads the bytes and writes what was read: no panic, no memory beyond the stated limit, one line
+/// for an error, and the same arrays back.
 pub fn check(bytes: &[u8]) {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();

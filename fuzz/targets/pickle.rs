@@ -1,6 +1,8 @@
-//! Any bytes as the pickle of an archive whose directory and CRCs are right, which mutation alone hardly ever meets.
+//! Any bytes as the pickle of an archive whose directory and CRCs are right, which mutation alone
+//! hardly ever meets.
 //!
-//! The first byte says how the archive is made, the second how many bytes are the storage, at the end.
+//! The first byte says how the archive is made, the second how many bytes are the storage, at the
+//! end.
 #![no_main]
 
 use std::io::{Cursor, Write};

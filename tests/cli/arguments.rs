@@ -1,5 +1,6 @@
-//! Command lines that cannot be used end with code 2 before anything is read or written; the message names the flag,
-//! the value, and what would be right. Command lines of the seeds are understood.
+//! Command lines that cannot be used end with code 2 before anything is read or written; the
+//! message names the flag, the value, and what would be right. Command lines of the seeds are
+//! understood.
 
 use crate::steps;
 use testing::{Work, none_of};

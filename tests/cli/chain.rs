@@ -1,4 +1,5 @@
-//! The whole chain on a few images, twice: the same bytes, complete reports, and private files for the owner alone.
+//! The whole chain on a few images, twice: the same bytes, complete reports, and private files for
+//! the owner alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +9,8 @@ use serde_json::Value;
 
 use testing::Work;
 
-/// Every step in its order. Networks that learn for an epoch know nothing, so that thresholds are low.
+/// Every step in its order. Networks that learn for an epoch know nothing, so that thresholds are
+/// low.
 const STEPS: &[(&str, &str)] = &[
     ("prepare-shards", "--mnist-dir mnist --num-teachers 2 --out-dir shards"),
     (
@@ -170,7 +172,8 @@ fn reports_can_be_checked(work: &Work) {
         assert!(!report.to_string().contains("NaN"), "{name}");
         reports.push(name);
     }
-    // Every step wrote one; batches and train-teachers one per pool and per teacher besides their own.
+    // Every step wrote one; batches and train-teachers one per pool and per teacher besides their
+    // own.
     assert_eq!(reports.len(), STEPS.len() + 8, "{reports:?}");
     let unlisted: Vec<String> = work
         .files(".")

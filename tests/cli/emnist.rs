@@ -1,4 +1,5 @@
-//! EMNIST's files hold every image transposed. A fixture made from known, asymmetric images must come out upright.
+//! EMNIST's files hold every image transposed. A fixture made from known, asymmetric images must
+//! come out upright.
 
 use std::io::Write as _;
 
@@ -7,7 +8,8 @@ use zip::write::SimpleFileOptions;
 
 use testing::{SIDE, Work, idx, idx_gz};
 
-/// As it is written by hand: a long bar down the left, a short one along the top; `i` marks the image.
+/// As it is written by hand: a long bar down the left, a short one along the top; `i` marks the
+/// image.
 fn upright(i: usize) -> Vec<u8> {
     let mut pixels = vec![0; SIDE * SIDE];
     for row in 2..26 {

@@ -95,7 +95,8 @@ fn with_a_shard_every_criterion_has_a_verdict() {
     let work = samples();
     let line = "--samples t/teacher_0/synthetic_samples.pt --shard shard/shard.pt --out report.json";
     let run = work.run_quiet("evaluate-synthetic", line).ok();
-    // Sample 0 is a copy of a private image; distances come from inner products, so that it is not exactly 0.
+    // Sample 0 is a copy of a private image; distances come from inner products, so that it is not
+    // exactly 0.
     assert!(run.stdout.contains("min_nn_distance     0.00"), "{}", run.stdout);
     assert!(run.stdout.contains("(>= 1.0): not met"), "{}", run.stdout);
     assert!(run.stdout.contains("histogram_l1        0.0000 (< 0.2): met"), "{}", run.stdout);

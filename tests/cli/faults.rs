@@ -1,5 +1,5 @@
-//! Files that are missing, damaged, hostile, or not what a step needs: code 3, one line that names the file and the
-//! hint, nothing executed, and nothing left behind.
+//! Files that are missing, damaged, hostile, or not what a step needs: code 3, one line that names
+//! the file and the hint, nothing executed, and nothing left behind.
 
 use std::io::Write as _;
 
@@ -640,7 +640,8 @@ fn a_public_pool_names_no_private_file_and_no_time_that_private_work_took() {
     let own = work.json("own.json");
     assert!(own["command"].as_str().unwrap().contains("--pool-size 40") && own["wall_seconds"].is_number());
 
-    // Attacks, row 16: a finished teacher's pool that is gone is reported, and --force makes it again.
+    // Attacks, row 16: a finished teacher's pool that is gone is reported, and --force makes it
+    // again.
     let bytes = work.bytes(&format!("{pool}.pt"));
     std::fs::remove_file(work.path(&format!("{pool}.pt"))).unwrap();
     let run = work.run("batch-label-filter", line).ok();

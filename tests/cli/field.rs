@@ -1,4 +1,5 @@
-//! Files as people have them, from the outside: the right values, or an error that names the file and the hint.
+//! Files as people have them, from the outside: the right values, or an error that names the file
+//! and the hint.
 
 use tensorfile::View;
 
@@ -22,7 +23,8 @@ fn npz(arrays: &[(&str, View<'_>)]) -> Vec<u8> {
 const FILTER: &str = "--candidates pool.pt --teacher-model teacher.pth --quota False --confidence 0 --disable-diversity \
                       --min-nn-distance 1.5 --out-dir out --teacher-shard-path";
 
-/// Field cases, row 1: whatever the shard is stored in, copies of its images are found, or the file is refused.
+/// Field cases, row 1: whatever the shard is stored in, copies of its images are found, or the file
+/// is refused.
 #[test]
 fn copies_of_private_images_are_found_in_every_encoding_of_the_shard() {
     let (work, images) = copied();
@@ -147,7 +149,8 @@ fn idx_files_under_other_names_and_labels_of_qmnist_are_read() {
     assert!(shards.iter().all(|shard| *shard == shards[0]), "{shards:?}");
 }
 
-/// Field cases, rows 5 and 13: two spellings of one teacher, a model of another name, and the path that exists.
+/// Field cases, rows 5 and 13: two spellings of one teacher, a model of another name, and the path
+/// that exists.
 #[test]
 fn folders_of_teachers_are_taken_as_they_are_spelt() {
     let (work, _) = copied();

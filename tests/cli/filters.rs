@@ -1,4 +1,5 @@
-//! `label-filter` on pools whose answer is known: counts that add up, orders, limits, steering, pools put together.
+//! `label-filter` on pools whose answer is known: counts that add up, orders, limits, steering,
+//! pools put together.
 
 use serde_json::{Value, json};
 use tensorfile::View;
@@ -22,7 +23,8 @@ fn filter(work: &Work, more: &str) -> Value {
     work.json("out/selection_report.json")
 }
 
-/// Every candidate is either in the result or rejected for one reason; steered samples are counted apart.
+/// Every candidate is either in the result or rejected for one reason; steered samples are counted
+/// apart.
 #[track_caller]
 fn adds_up(report: &Value) {
     let count = |name: &str| number(&report[name]);
@@ -93,8 +95,8 @@ fn each_filter_takes_its_own() {
     work.images("pool.pt", &pool);
     assert!(confidence(0.6) > 0.7 && confidence(0.6) < 0.9);
 
-    // 12 of 15 pass confidence and memorisation: 1 of class 1, 4 of class 2, 7 of class 6. Targets 4 and 8; class 1 is
-    // not in the metadata and has no target, so all of it stays.
+    // 12 of 15 pass confidence and memorisation: 1 of class 1, 4 of class 2, 7 of class 6. Targets
+    // 4 and 8; class 1 is not in the metadata and has no target, so all of it stays.
     let shard =
         "--teacher-shard-path shard.pt --shard-metadata metadata.json --min-per-class 0 --max-per-class 0";
     let report = filter(&work, shard);
@@ -195,7 +197,8 @@ fn classes_that_are_short_are_steered() {
     let passed: u64 = used.values().map(number).sum();
     let early = |reason: &str| number(&report["steered"][format!("rejected_{reason}")]);
     assert_eq!(passed, 26 - early("low_confidence") - early("memorization"));
-    // Latents below 0 draw nothing in the hand-made decoder, so about half of all starts can be steered.
+    // Latents below 0 draw nothing in the hand-made decoder, so about half of all starts can be
+    // steered.
     assert!(number(&report["steered"]["kept"]) >= 8, "{report:#}");
     // A sample stays under the label that the teacher gives it.
     let (_, pixels) = work.array("out/synthetic_samples.pt");

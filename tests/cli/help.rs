@@ -1,6 +1,7 @@
 //! What `--help` says: the same text as the committed snapshots, and rules that all texts keep.
 //!
-//! After a wanted change: `INSTA_UPDATE=always cargo test --release -p pate-cli --test cli help`, and read the difference.
+//! After a wanted change: `INSTA_UPDATE=always cargo test --release -p pate-cli --test cli help`,
+//! and read the difference.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

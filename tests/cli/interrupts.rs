@@ -1,6 +1,6 @@
-//! Every program cut off in the middle: by a full disk, Ctrl-C, a termination and a kill, at moments spread over its run and
-//! while it writes. What stands under a final name is what a whole run writes there, and a run in the same folder
-//! afterwards ends as one in an empty folder does.
+//! Every program cut off in the middle: by a full disk, Ctrl-C, a termination and a kill, at
+//! moments spread over its run and while it writes. What stands under a final name is what a whole
+//! run writes there, and a run in the same folder afterwards ends as one in an empty folder does.
 
 #![cfg(unix)]
 
@@ -130,8 +130,8 @@ fn holds_temporary(folder: &Path) -> bool {
     })
 }
 
-/// A run whose files cannot grow beyond a few thousand bytes, as on a disk that fills up while it writes. Attacks, row 16: the system's signal
-/// for that does not end it.
+/// A run whose files cannot grow beyond a few thousand bytes, as on a disk that fills up while it
+/// writes. Attacks, row 16: the system's signal for that does not end it.
 fn on_a_full_disk(work: &Work, binary: &str) -> Run {
     let path = testing::program(binary);
     let line = format!("{} {QUIETLY}", good_line(binary));
@@ -185,7 +185,8 @@ fn cut_off_each(binaries: &[(&str, &str)]) {
         }
         work.run_quiet(binary, line).ok();
         let mut after = contents(&work);
-        // A killed program cannot clean up; its temporary files have names of their own that nothing reads.
+        // A killed program cannot clean up; its temporary files have names of their own that
+        // nothing reads.
         after.retain(|name, _| !is_temporary(name));
         assert_eq!(after, whole, "{binary}");
         println!(
@@ -443,8 +444,8 @@ fn wait_until_it_listens(child: &mut Child) {
     }
 }
 
-/// Attacks, row 1: the second signal ends every program at once, with code 130 and not by a crash in libtorch's destructors, and leaves no
-/// file that is not whole, no temporary file and no lock.
+/// Attacks, row 1: the second signal ends every program at once, with code 130 and not by a crash
+/// in libtorch's destructors, and leaves no file that is not whole, no temporary file and no lock.
 #[test]
 fn a_second_signal_ends_every_program_at_once() {
     const WAYS: [(&[&str], u64); 4] = [
@@ -457,7 +458,8 @@ fn a_second_signal_ends_every_program_at_once() {
     let many: Vec<_> = (0..4000).map(|i| testing::image(i % 10, 0.9, i)).collect();
     work.images("many.pt", &many);
     let before = work.tree();
-    // A campaign: PATE_SYNTH_ROUNDS=50 cargo test --release -p pate-cli --test cli a_second_signal -- --nocapture
+    // A campaign: PATE_SYNTH_ROUNDS=50 cargo test --release -p pate-cli --test cli a_second_signal
+    // -- --nocapture
     let rounds = std::env::var("PATE_SYNTH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
     for (n, (binary, line)) in LONG.into_iter().enumerate() {
         // All threads that there are: it is they that the end must not meet.
@@ -493,7 +495,8 @@ fn a_second_signal_ends_every_program_at_once() {
     }
 }
 
-/// Attacks, row 11: `nohup train-student &`, and a shell's job in the background, go on when the terminal closes or is interrupted.
+/// Attacks, row 11: `nohup train-student &`, and a shell's job in the background, go on when the
+/// terminal closes or is interrupted.
 #[test]
 fn signals_that_were_ignored_stay_ignored() {
     let work = inputs();
@@ -537,7 +540,8 @@ fn in_a_shell(work: &Work, before: &str, binary: &str) -> std::process::Output {
         .unwrap()
 }
 
-/// Attacks, row 16: with `umask 777` files had mode 0, so that their own writer could not read them.
+/// Attacks, row 16: with `umask 777` files had mode 0, so that their own writer could not read
+/// them.
 #[test]
 fn whatever_the_umask_the_owner_can_read_the_results() {
     use std::os::unix::fs::PermissionsExt as _;

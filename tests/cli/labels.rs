@@ -1,4 +1,5 @@
-//! Privacy labels flow from inputs to outputs: no step makes one up, and none gets better on the way.
+//! Privacy labels flow from inputs to outputs: no step makes one up, and none gets better on the
+//! way.
 
 use artifact::{DpGuarantee, FileRecord, Guarantee, Input, LedgerMark, Report};
 use serde_json::{Map, Value};

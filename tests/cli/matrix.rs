@@ -1,5 +1,5 @@
-//! Every program against every kind of faulty input: the exit code, one line that names the file and the hint, nothing left
-//! behind, and a good run in the same folder afterwards.
+//! Every program against every kind of faulty input: the exit code, one line that names the file
+//! and the hint, nothing left behind, and a good run in the same folder afterwards.
 //!
 //! `cargo test --release -p pate-cli --test cli matrix -- --nocapture` prints the matrix.
 
@@ -13,7 +13,8 @@ use testing::{SIDE, Work, idx, image, none_of};
 /// Kinds of faulty input, in the order of the matrix's columns.
 const FAULTS: [&str; 8] = ["path", "format", "shape", "nan", "empty", "lengths", "config", "output"];
 
-/// A binary, the kind of fault, what is changed in its good line, the code, and words of the message.
+/// A binary, the kind of fault, what is changed in its good line, the code, and words of the
+/// message.
 type Case =
     (&'static str, &'static str, &'static [(&'static str, &'static str)], i32, &'static [&'static str]);
 
@@ -575,7 +576,8 @@ fn every_program_refuses_every_kind_of_faulty_input_and_then_works() {
     }
 }
 
-/// The word after each flag of a good line that leads to something that is read, with a file of it that is read.
+/// The word after each flag of a good line that leads to something that is read, with a file of it
+/// that is read.
 fn inputs_of(work: &Work, binary: &str) -> Vec<(&'static str, &'static str, String)> {
     let words: Vec<&str> = good_line(binary).split_whitespace().collect();
     let inside = |folder: &str| match folder {
@@ -600,8 +602,9 @@ fn inputs_of(work: &Work, binary: &str) -> Vec<(&'static str, &'static str, Stri
     named.collect()
 }
 
-/// The faults that every step has by its flags, whatever it does: each input that its good line names is missing, or is a text, and the
-/// output is in a place where nothing can be. A new step needs its line in [`GOOD`] and gets these.
+/// The faults that every step has by its flags, whatever it does: each input that its good line
+/// names is missing, or is a text, and the output is in a place where nothing can be. A new step
+/// needs its line in [`GOOD`] and gets these.
 #[test]
 fn every_flag_of_every_step_has_the_faults_of_its_kind() {
     let work = inputs();
@@ -634,8 +637,9 @@ fn output_of(binary: &str) -> &'static str {
     words.windows(2).find(|pair| pair[1] == "out" || pair[1].starts_with("out/")).map(|pair| pair[0]).unwrap()
 }
 
-/// Attacks, row 3: every program, every flag that names an input, every file that it writes, by the same path, by a hard link and by a
-/// symbolic one: code 2, one line with both flags, and nothing is touched.
+/// Attacks, row 3: every program, every flag that names an input, every file that it writes, by the
+/// same path, by a hard link and by a symbolic one: code 2, one line with both flags, and nothing
+/// is touched.
 #[test]
 fn no_output_takes_the_place_of_an_input() {
     let work = inputs();
@@ -645,7 +649,8 @@ fn no_output_takes_the_place_of_an_input() {
         let inputs = inputs_of(&work, binary);
         let before = work.tree();
         work.run_quiet(binary, line).ok();
-        // The pictures of an exported folder are held against inputs as a whole, when it is written.
+        // The pictures of an exported folder are held against inputs as a whole, when it is
+        // written.
         let outputs: Vec<String> = work.files("out").into_keys().collect();
         std::fs::remove_dir_all(work.path("out")).unwrap();
         assert!(!inputs.is_empty() && !outputs.is_empty(), "{binary}");

@@ -1,5 +1,5 @@
-//! Means for better students, and the controls beside them: soft labels, pools for groups of teachers, merging, latents from posteriors,
-//! other labels.
+//! Means for better students, and the controls beside them: soft labels, pools for groups of
+//! teachers, merging, latents from posteriors, other labels.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! `generate-candidates`: which bytes a pool has, whichever program makes it, and what lies beside it.
+//! `generate-candidates`: which bytes a pool has, whichever program makes it, and what lies beside
+//! it.
 
 use testing::{Work, number};
 

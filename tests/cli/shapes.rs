@@ -1,5 +1,5 @@
-//! The whole chain on colour images of one's own: 32x32x3, four classes, from folders named after them. The images are
-//! generated here: a shape in a colour of its own kind on a noisy ground.
+//! The whole chain on colour images of one's own: 32x32x3, four classes, from folders named after
+//! them. The images are generated here: a shape in a colour of its own kind on a noisy ground.
 
 use image::{Rgb, RgbImage};
 use serde_json::json;
@@ -9,7 +9,8 @@ use testing::{Work, none_of, number};
 const SIDE: u32 = 32;
 const CLASSES: [&str; 4] = ["circle", "cross", "square", "stripes"];
 
-/// The next of a row of numbers in 0..n that looks random (Knuth's 64-bit linear congruential generator).
+/// The next of a row of numbers in 0..n that looks random (Knuth's 64-bit linear congruential
+/// generator).
 fn draw(state: &mut u64, n: u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) % n

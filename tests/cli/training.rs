@@ -1,4 +1,5 @@
-//! `prepare-shards`, `train-teachers`, `train-teacher-vae`, `pretrain-decoder` and `train-student` on a few images.
+//! `prepare-shards`, `train-teachers`, `train-teacher-vae`, `pretrain-decoder` and `train-student`
+//! on a few images.
 
 use std::collections::BTreeSet;
 

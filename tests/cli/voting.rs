@@ -55,7 +55,8 @@ fn two_of_three_teachers_decide() {
     let (_, shares) = work.array("out/mean_soft_labels.pt");
     let (sure, other) = (confidence(0.9), (1.0 - confidence(0.9)) / 9.0);
     assert!((shares[0] - (2.0 * sure + other) / 3.0).abs() < 1e-3, "{} {sure}", shares[0]);
-    // Two are asked about each sample: 0 and 3, 3 and 12, 12 and 0, and so on; the lower class wins a tie.
+    // Two are asked about each sample: 0 and 3, 3 and 12, 12 and 0, and so on; the lower class wins
+    // a tie.
     work.run(VOTE, "--samples s.pt --teachers-dir nets --output out --panel 2").ok();
     assert_eq!(work.label_column("out/voted_labels.csv"), [0, 1, 2, 3, 4, 5]);
     let agreement: Vec<String> = work.rows("out/voted_labels.csv").iter().map(|row| row[2].clone()).collect();

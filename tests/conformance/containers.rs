@@ -1,4 +1,5 @@
-//! Teachers in every container: one network, the same log-probabilities; hostile files refused by name.
+//! Teachers in every container: one network, the same log-probabilities; hostile files refused by
+//! name.
 
 use libtest_mimic::Failed;
 use pate_core::data::{ImageSpec, Images, Normalisation, RangeRule};

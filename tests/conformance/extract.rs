@@ -1,10 +1,13 @@
-//! The part of the recorded cases that is committed, so that every clone compares rows with the original.
+//! The part of the recorded cases that is committed, so that every clone compares rows with the
+//! original.
 //!
-//! The weights of a teacher alone would be most of it, so a selection starts from the teacher's answers, as our network gives
-//! them for the whole set of candidates; `selection/*` of the whole folder holds these against the original's own. Of the
-//! candidates there are those that any case keeps after its confidence filter: no later filter looks at another.
+//! The weights of a teacher alone would be most of it, so a selection starts from the teacher's
+//! answers, as our network gives them for the whole set of candidates; `selection/*` of the whole
+//! folder holds these against the original's own. Of the candidates there are those that any case
+//! keeps after its confidence filter: no later filter looks at another.
 //!
-//! `PATE_WRITE_EXTRACT=1 cargo test --release --package pate-cli --test conformance` makes it again from the whole folder.
+//! `PATE_WRITE_EXTRACT=1 cargo test --release --package pate-cli --test conformance` makes it again
+//! from the whole folder.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

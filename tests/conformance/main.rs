@@ -1,8 +1,9 @@
 //! The original Python program's inputs and outputs, reproduced by our binaries: one line per case.
 //!
-//! The whole folder comes from `PATE_CONFORMANCE_DIR` (set by `cargo xtask conformance --dir`), else `../shared/conformance`
-//! beside the checkout. An [`extract`] of it is committed, and runs everywhere. Without the whole folder, cases that the
-//! extract has no files for are ignored, and counted so.
+//! The whole folder comes from `PATE_CONFORMANCE_DIR` (set by `cargo xtask conformance --dir`),
+//! else `../shared/conformance` beside the checkout. An [`extract`] of it is committed, and runs
+//! everywhere. Without the whole folder, cases that the extract has no files for are ignored, and
+//! counted so.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -138,8 +139,8 @@ fn close(what: &str, found: f64, expected: f64, relative: f64) -> Result<(), Fai
     Err(format!("{what} is {found}, expected {expected} within {relative} relative").into())
 }
 
-/// Compares every leaf of `expected` with `found`: numbers within `relative`, everything else exactly. `skip` names
-/// fields, at any depth, that are paths, hashes or wording.
+/// Compares every leaf of `expected` with `found`: numbers within `relative`, everything else
+/// exactly. `skip` names fields, at any depth, that are paths, hashes or wording.
 fn same(what: &str, found: &Value, expected: &Value, skip: &[&str], relative: f64) -> Result<usize, Failed> {
     match expected {
         Value::Object(map) => {

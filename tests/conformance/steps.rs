@@ -36,7 +36,8 @@ pub(crate) struct Selection {
     pub(crate) teacher: u64,
     pub(crate) with_shard: bool,
     pub(crate) arguments: &'static [&'static str],
-    /// Candidates beyond quota and target, from the material's specification (the original does not report them).
+    /// Candidates beyond quota and target, from the material's specification (the original does not
+    /// report them).
     rejected: (u64, u64),
 }
 

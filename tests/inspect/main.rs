@@ -1,4 +1,5 @@
-//! `inspect` from the outside: what it says of files of every kind, of changed ones, and of hostile ones. Nothing here links libtorch.
+//! `inspect` from the outside: what it says of files of every kind, of changed ones, and of hostile
+//! ones. Nothing here links libtorch.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
@@ -400,7 +401,8 @@ fn teachers_folders_that_contradict_each_other_are_named() {
     work.inspect("nets").ends_with(0).shows(&["2 trained teachers"]);
 }
 
-/// Attacks, row 6: JSON that is no report does not decide what a small file costs, and no file's values fill the memory.
+/// Attacks, row 6: JSON that is no report does not decide what a small file costs, and no file's
+/// values fill the memory.
 #[test]
 fn large_json_is_bounded() {
     let work = Work::new();
@@ -427,7 +429,8 @@ fn large_json_is_bounded() {
     assert!(run.stderr.contains("line 1 has more than 10000 columns"), "{}", run.stderr);
 }
 
-/// Attacks, row 7: a file is hashed once, however often it is named. Hashing 4 MB 30,000 times would take minutes.
+/// Attacks, row 7: a file is hashed once, however often it is named. Hashing 4 MB 30,000 times
+/// would take minutes.
 #[test]
 fn a_file_that_is_named_again_and_again_is_hashed_once() {
     let work = Work::new();
@@ -479,7 +482,8 @@ fn what_is_no_regular_file_is_refused_without_waiting() {
     assert_eq!(run.stderr.lines().count(), 2, "{}", run.stderr);
 }
 
-/// Attacks, row 15: from names of arrays, keys and texts of JSON, columns of CSV, file names, and errors, in both kinds of output.
+/// Attacks, row 15: from names of arrays, keys and texts of JSON, columns of CSV, file names, and
+/// errors, in both kinds of output.
 #[test]
 fn what_is_not_seen_never_reaches_a_terminal() {
     let work = Work::new();

@@ -1,4 +1,5 @@
-//! `privacy-budget` from the outside: its figures against golden ones, its refusals, and what it says of ledgers. No libtorch.
+//! `privacy-budget` from the outside: its figures against golden ones, its refusals, and what it
+//! says of ledgers. No libtorch.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
@@ -64,7 +65,8 @@ fn value(figure: &Value) -> f64 {
     figure.as_f64().or_else(|| figure["value"].as_f64()).unwrap()
 }
 
-/// How far a figure may lie from the golden one of the same name, and whether only above or below is an error.
+/// How far a figure may lie from the golden one of the same name, and whether only above or below
+/// is an error.
 fn tolerance(name: &str) -> f64 {
     match name {
         // The golden figure adds a series without its signs: an upper bound, up to 3e-3 above.
@@ -147,7 +149,8 @@ fn calibrations_are_on_the_safe_side() {
     let found = work.run(votes).ends_with(0).json();
     assert_eq!(found["sigma2"], 41);
     assert!(value(&found["epsilon"]) <= 1.0 && value(&found["sigma2_exact"]) <= 41.0);
-    // What the spec has as a default for epsilon 2 costs 2.002 with sigma 39; 40 is what 115 answers need.
+    // What the spec has as a default for epsilon 2 costs 2.002 with sigma 39; 40 is what 115
+    // answers need.
     let confident =
         "calibrate --format json --epsilon 2 --delta 1e-5 --answers 115 --screens 400 --sigma1 63";
     assert_eq!(work.run(confident).ends_with(0).json()["sigma2"], 40);
@@ -206,7 +209,8 @@ fn little_noise_has_no_floor() {
     // The number of steps and the amount of noise have no ceiling, either.
     let much = "calibrate --format json --epsilon 1e-9 --delta 1e-5 --q 1 --steps 1000000000";
     assert!(value(&work.run(much).ends_with(0).json()["sigma"]) > 1e9);
-    // So many answers at sigma 1 are too many for any grid, and sigma 1 is only where the search begins.
+    // So many answers at sigma 1 are too many for any grid, and sigma 1 is only where the search
+    // begins.
     let votes = "calibrate --format json --epsilon 1 --delta 1e-5 --answers 100000";
     let found = work.run(votes).ends_with(0).json();
     assert!(
@@ -349,7 +353,8 @@ fn extremes_end_on_the_safe_side() {
     assert!((value(&found["sigma"]) / 7.1e-4 - 1.0).abs() < 0.01, "{found}");
 }
 
-/// The parts of a case may be of any kind. In their own forms or as a ledger's entries, they cost the same.
+/// The parts of a case may be of any kind. In their own forms or as a ledger's entries, they cost
+/// the same.
 #[test]
 fn any_mechanisms_compose() {
     let work = Work::new();

@@ -10,8 +10,9 @@ use crate::{Access, Error, FileRecord, outputs};
 
 /// A folder that appears under its final name with all its files, or never.
 ///
-/// Files go to a hidden folder beside it; [`AtomicDir::commit`] flushes them to the disk and renames. Dropped without a
-/// commit, it leaves nothing. An older folder of the name is replaced where all in it is of this program's making.
+/// Files go to a hidden folder beside it; [`AtomicDir::commit`] flushes them to the disk and
+/// renames. Dropped without a commit, it leaves nothing. An older folder of the name is replaced
+/// where all in it is of this program's making.
 pub struct AtomicDir {
     path: PathBuf,
     access: Access,
@@ -23,12 +24,12 @@ pub struct AtomicDir {
 }
 
 impl AtomicDir {
-    /// Starts a folder that will stand at `path`. `is_own` is asked for every file, by its path inside the folder, of an
-    /// older one that stands there.
+    /// Starts a folder that will stand at `path`. `is_own` is asked for every file, by its path
+    /// inside the folder, of an older one that stands there.
     ///
     /// # Errors
-    /// [`Error::Foreign`] where the older one holds something else, [`Error::IsInput`] where it holds a file that this process has
-    /// read, [`Error::Write`] where the folder above cannot be
+    /// [`Error::Foreign`] where the older one holds something else, [`Error::IsInput`] where it
+    /// holds a file that this process has read, [`Error::Write`] where the folder above cannot be
     /// written to or `path` is a file.
     pub fn create(path: &Path, access: Access, is_own: impl Fn(&Path) -> bool) -> Result<Self, Error> {
         let above = match path.parent() {
@@ -79,7 +80,8 @@ impl AtomicDir {
             .map_err(Error::write(&self.path))
     }
 
-    /// Writes one file; `inner` is its path inside the folder, of one or two parts. The record names its final place.
+    /// Writes one file; `inner` is its path inside the folder, of one or two parts. The record
+    /// names its final place.
     ///
     /// # Errors
     /// [`Error::Write`].

@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf, absolute};
 
 use crate::Error;
 
-/// Bytes that this user can still write in `dir`, or in the nearest folder above it that is there; `None` where the
-/// system does not say.
+/// Bytes that this user can still write in `dir`, or in the nearest folder above it that is there;
+/// `None` where the system does not say.
 pub fn free_bytes(dir: &Path) -> Option<u64> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let dir = absolute(dir).ok()?;
@@ -11,8 +11,8 @@ pub fn free_bytes(dir: &Path) -> Option<u64> {
     fs4::available_space(there).ok()
 }
 
-/// Refuses a run that writes at least `need` bytes into `dir` where `have` are free. Where that is not known, the run
-/// may try.
+/// Refuses a run that writes at least `need` bytes into `dir` where `have` are free. Where that is
+/// not known, the run may try.
 ///
 /// # Errors
 /// [`Error::Space`] with both figures and `hint`.
@@ -25,8 +25,8 @@ pub fn check_space(dir: &Path, need: u64, have: Option<u64>, hint: &str) -> Resu
     }
 }
 
-/// By how much the use of a disk grows at its peak, at least, where files of these sizes are written one after the other,
-/// each beside an older one of its name before it takes its place.
+/// By how much the use of a disk grows at its peak, at least, where files of these sizes are
+/// written one after the other, each beside an older one of its name before it takes its place.
 pub fn min_growth(files: impl IntoIterator<Item = (PathBuf, u64)>) -> u64 {
     let (mut used, mut peak) = (0i128, 0i128);
     for (path, bytes) in files {

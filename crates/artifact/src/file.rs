@@ -50,7 +50,8 @@ impl FileRecord {
         Ok(Self { path: path.to_path_buf(), bytes, sha256: hex(&hasher.finalize()) })
     }
 
-    /// [`FileRecord::of`] for a file that this program wrote, now or in an earlier run: it is no input, and may be written again.
+    /// [`FileRecord::of`] for a file that this program wrote, now or in an earlier run: it is no
+    /// input, and may be written again.
     ///
     /// # Errors
     /// As [`FileRecord::of`].
@@ -75,7 +76,8 @@ pub fn sha256_raw(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Lower-case hexadecimal SHA-256 of several parts, each with its length, so that other parts of the same bytes have another one.
+/// Lower-case hexadecimal SHA-256 of several parts, each with its length, so that other parts of
+/// the same bytes have another one.
 pub fn sha256_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -109,7 +111,8 @@ pub fn write_bytes(path: &Path, access: Access, bytes: &[u8]) -> Result<FileReco
     file.commit()
 }
 
-/// Checks that `path` is free or a regular file. Renaming over a device or a pipe would replace it: as root, even /dev/null.
+/// Checks that `path` is free or a regular file. Renaming over a device or a pipe would replace it:
+/// as root, even /dev/null.
 pub(crate) fn check_replaceable(path: &Path) -> Result<(), Error> {
     let (kind, reason) = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
@@ -125,10 +128,12 @@ pub(crate) fn check_replaceable(path: &Path) -> Result<(), Error> {
 
 /// A file that appears under its final name complete, or never.
 ///
-/// Bytes go to a temporary file in the same folder (which is made where it is missing); [`AtomicFile::commit`] flushes it to the
-/// disk and renames it over the final name. Dropped without a commit, by an error, a panic or Ctrl-C's orderly
-/// exit, the temporary file is removed, and with it folders that were made for it; [`abandon`](crate::abandon) does the same where the
-/// process ends at once. A file that this process has read is never replaced. It seeks, so that a writer can go back and fill in a header.
+/// Bytes go to a temporary file in the same folder (which is made where it is missing);
+/// [`AtomicFile::commit`] flushes it to the disk and renames it over the final name. Dropped
+/// without a commit, by an error, a panic or Ctrl-C's orderly exit, the temporary file is removed,
+/// and with it folders that were made for it; [`abandon`](crate::abandon) does the same where the
+/// process ends at once. A file that this process has read is never replaced. It seeks, so that a
+/// writer can go back and fill in a header.
 pub struct AtomicFile {
     path: PathBuf,
     out: BufWriter<NamedTempFile>,
@@ -141,8 +146,8 @@ impl AtomicFile {
     /// Starts a file that will stand at `path`.
     ///
     /// # Errors
-    /// [`Error::Write`] where the folder cannot be made or written to, or `path` is a folder or a device; [`Error::IsInput`] where it
-    /// is a file that this process has read.
+    /// [`Error::Write`] where the folder cannot be made or written to, or `path` is a folder or a
+    /// device; [`Error::IsInput`] where it is a file that this process has read.
     pub fn create(path: &Path, access: Access) -> Result<Self, Error> {
         let dir = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -173,7 +178,8 @@ impl AtomicFile {
         Ok(Self { path: path.to_path_buf(), out, under_way, made })
     }
 
-    /// Flushes to the disk, renames to the final name, and returns the file's record (hashed as it stands on disk).
+    /// Flushes to the disk, renames to the final name, and returns the file's record (hashed as it
+    /// stands on disk).
     ///
     /// # Errors
     /// [`Error::Write`]; a file that stood under the name before stays as it was.

@@ -30,12 +30,14 @@ pub struct LedgerMark {
     pub id: String,
     /// Entries when the label was made.
     pub entries: u64,
-    /// SHA-256 of its last line then: a ledger that does not hold that line at that place is another, or was turned back.
+    /// SHA-256 of its last line then: a ledger that does not hold that line at that place is
+    /// another, or was turned back.
     pub head: String,
 }
 
 impl DpGuarantee {
-    /// Whether both are releases of one ledger: its budget covers them together. Two ends at one place are two ledgers that began as one.
+    /// Whether both are releases of one ledger: its budget covers them together. Two ends at one
+    /// place are two ledgers that began as one.
     fn shares_budget(&self, other: &Self) -> bool {
         let (Some(mark), Some(others)) = (&self.ledger, &other.ledger) else { return false };
         mark.id == others.id
@@ -54,8 +56,8 @@ impl DpGuarantee {
 
 /// The privacy label of an artefact, ordered `Public < Dp < None < Void`.
 ///
-/// The label of an output is the [join](Guarantee::join) of its inputs' labels; a step that reads private data outside a charged
-/// mechanism adds [`Guarantee::None`].
+/// The label of an output is the [join](Guarantee::join) of its inputs' labels; a step that reads
+/// private data outside a charged mechanism adds [`Guarantee::None`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Guarantee {
     /// No private data was read, neither here nor in any input.
@@ -67,7 +69,8 @@ pub enum Guarantee {
         /// What read the private data.
         reason: String,
     },
-    /// Code for a private mechanism ran, but with test noise or with a failed invariant: no claim of any sort.
+    /// Code for a private mechanism ran, but with test noise or with a failed invariant: no claim
+    /// of any sort.
     Void {
         /// What went wrong.
         reason: String,
@@ -80,9 +83,10 @@ impl Guarantee {
         Self::None { reason: reason.into() }
     }
 
-    /// The label of something made from both. Two `Dp` labels compose through the ledger that both were charged to: its budget
-    /// is for everything that it let through. Otherwise the sum of their costs is not known to be complete, so the join
-    /// is `None` with that reason (unless they are the same release).
+    /// The label of something made from both. Two `Dp` labels compose through the ledger that both
+    /// were charged to: its budget is for everything that it let through. Otherwise the sum of
+    /// their costs is not known to be complete, so the join is `None` with that reason (unless they
+    /// are the same release).
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         match (self, other) {
@@ -102,7 +106,8 @@ impl Guarantee {
         }
     }
 
-    /// The value of a report's `formal_guarantee`: null, `"public"`, or the (epsilon, delta) object.
+    /// The value of a report's `formal_guarantee`: null, `"public"`, or the (epsilon, delta)
+    /// object.
     pub fn to_json(&self) -> Value {
         match self {
             Self::Public => json!("public"),
@@ -120,8 +125,8 @@ impl Guarantee {
         }
     }
 
-    /// The label that a report holds, from its `formal_guarantee` and `formal_guarantee_reason`. What is not understood
-    /// is no guarantee.
+    /// The label that a report holds, from its `formal_guarantee` and `formal_guarantee_reason`.
+    /// What is not understood is no guarantee.
     pub fn from_json(value: &Value, reason: Option<&str>) -> Self {
         let text = |name: &str| Some(value.get(name)?.as_str()?.to_owned());
         let mark = || match value.get("ledger")? {

@@ -12,8 +12,8 @@ pub struct Input {
 }
 
 impl Input {
-    /// The file at `path` with the label that the report beside it gives. Where no report names it by its hash, nobody knows what it was
-    /// made from, and it has no guarantee.
+    /// The file at `path` with the label that the report beside it gives. Where no report names it
+    /// by its hash, nobody knows what it was made from, and it has no guarantee.
     ///
     /// # Errors
     /// [`Error::Read`].
@@ -30,7 +30,8 @@ impl Input {
         Self { record, guarantee }
     }
 
-    /// The file at `path` with the label that the user declares for it. A report beside the file can make it worse, never better.
+    /// The file at `path` with the label that the user declares for it. A report beside the file
+    /// can make it worse, never better.
     ///
     /// # Errors
     /// [`Error::Read`].
@@ -48,8 +49,8 @@ impl Input {
         Self { record, guarantee: Guarantee::Public }
     }
 
-    /// A file that the report's label says nothing about: the test records of an evaluation, whose result is meant to be known. The
-    /// report must say so in words.
+    /// A file that the report's label says nothing about: the test records of an evaluation, whose
+    /// result is meant to be known. The report must say so in words.
     pub fn not_covered(record: FileRecord) -> Self {
         Self { record, guarantee: Guarantee::Public }
     }
@@ -62,7 +63,8 @@ impl Input {
 
 /// The label in the report that names this very file.
 fn label_of(record: &FileRecord) -> Option<Guarantee> {
-    // Reports that are only looked at are no inputs: a step may write its own over that of an earlier run.
+    // Reports that are only looked at are no inputs: a step may write its own over that of an
+    // earlier run.
     let _own = input_file::own();
     let (report, named) = StoredReport::of_file(&record.path, &record.sha256)?;
     (named.sha256 == record.sha256).then(|| report.guarantee())

@@ -1,7 +1,7 @@
 //! JSON files that somebody else made.
 //!
-//! serde_json alone takes the later of two equal keys in silence, and a hundred times a file's size in memory. Here a key that stands
-//! twice is an error, and the number of values is bounded.
+//! serde_json alone takes the later of two equal keys in silence, and a hundred times a file's size
+//! in memory. Here a key that stands twice is an error, and the number of values is bounded.
 
 use std::cell::Cell;
 use std::fmt;
@@ -15,10 +15,12 @@ use crate::Error;
 /// Values in one file, at most; the indices of a million records fit.
 pub const MAX_VALUES: usize = 1 << 21;
 
-/// Reads a JSON file: a regular file of at most [`input_file::JSON`] bytes, in UTF-8 or UTF-16 with a mark.
+/// Reads a JSON file: a regular file of at most [`input_file::JSON`] bytes, in UTF-8 or UTF-16 with
+/// a mark.
 ///
 /// # Errors
-/// [`Error::Read`] with the reason: also two equal keys in one object, and more than [`MAX_VALUES`] values.
+/// [`Error::Read`] with the reason: also two equal keys in one object, and more than [`MAX_VALUES`]
+/// values.
 pub fn read(path: &Path) -> Result<Value, Error> {
     let text = input_file::read_text(path, input_file::JSON).map_err(Error::read(path))?;
     parse(&text).map_err(|error| {

@@ -54,8 +54,8 @@ pub(crate) const REPORTS: [&str; 6] =
 /// What the folders of teachers start with.
 pub const TEACHER: &str = "teacher_";
 
-/// Name of a teacher's folder of shards, samples or VAEs. (`train-teachers` names its folders by the number alone, as the original
-/// does.)
+/// Name of a teacher's folder of shards, samples or VAEs. (`train-teachers` names its folders by
+/// the number alone, as the original does.)
 pub fn teacher(id: u64) -> String {
     format!("{TEACHER}{id}")
 }

@@ -11,8 +11,10 @@
 //! - [`abandon`]: the end of a run at once, with nothing left that is not complete.
 //! - [`Guarantee`]: which privacy guarantee an artefact carries; labels join along the data flow.
 //! - [`Input`]: a file that a step read, with its label.
-//! - [`Report`]: the JSON file beside the artefacts: a step's own fields first, the common envelope after them.
-//! - [`StoredReport`]: one that an earlier step left, and whether the files that it names are still the same.
+//! - [`Report`]: the JSON file beside the artefacts: a step's own fields first, the common envelope
+//!   after them.
+//! - [`StoredReport`]: one that an earlier step left, and whether the files that it names are still
+//!   the same.
 //! - [`WorkId`]: everything that decides a result, and whether it is there already.
 //!
 //! This crate knows nothing about tensors or networks.

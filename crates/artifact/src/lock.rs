@@ -9,7 +9,8 @@ use crate::under_way::{Kind, MadeDirs, UnderWay, within};
 
 const NAME: &str = ".pate-synth.lock";
 
-/// How a lock begins, so that nothing else is taken for one. Empty files are locks, too: their makers had no time to sign.
+/// How a lock begins, so that nothing else is taken for one. Empty files are locks, too: their
+/// makers had no time to sign.
 const SIGN: &str = "pate-synth lock: ";
 
 /// Bytes of a lock, at most.
@@ -17,12 +18,14 @@ const LONGEST: u64 = 1000;
 
 /// Holds an output folder, or one output file, for one run.
 ///
-/// The lock is the operating system's on an open file: it goes with the process, however that ends, so a killed run leaves nothing that
-/// stands in the way. Which process holds it, and of which program, stands in the file, for the message that a second run prints; it is for
-/// the owner alone, and goes when the run ends. So do folders that were made for it, where nothing was written into them.
+/// The lock is the operating system's on an open file: it goes with the process, however that ends,
+/// so a killed run leaves nothing that stands in the way. Which process holds it, and of which
+/// program, stands in the file, for the message that a second run prints; it is for the owner
+/// alone, and goes when the run ends. So do folders that were made for it, where nothing was
+/// written into them.
 ///
-/// What stands at the lock's name is taken for a lock only where it is a regular file with one name that is empty or signed: links are
-/// not followed, and nothing else is written to.
+/// What stands at the lock's name is taken for a lock only where it is a regular file with one name
+/// that is empty or signed: links are not followed, and nothing else is written to.
 #[derive(Debug)]
 pub struct OutputLock {
     file: File,
@@ -36,13 +39,14 @@ impl OutputLock {
     /// Locks `dir` (made where it is missing) for `program`, whose name a second run reports.
     ///
     /// # Errors
-    /// [`Error::Locked`] where another process holds it, [`Error::NoLock`] where something else stands at the lock's name,
-    /// [`Error::Write`] where the lock cannot be made.
+    /// [`Error::Locked`] where another process holds it, [`Error::NoLock`] where something else
+    /// stands at the lock's name, [`Error::Write`] where the lock cannot be made.
     pub fn acquire(dir: &Path, program: &str) -> Result<Self, Error> {
         Self::at(dir, dir.join(NAME), dir, program)
     }
 
-    /// Locks the one file `path`, which need not exist, so that other files of its folder stay free for other runs.
+    /// Locks the one file `path`, which need not exist, so that other files of its folder stay free
+    /// for other runs.
     ///
     /// # Errors
     /// As [`OutputLock::acquire`]; also a `path` that is a folder or a device.
@@ -171,8 +175,9 @@ fn is_still(_: &Path, _: &File) -> bool {
 
 impl Drop for OutputLock {
     fn drop(&mut self) {
-        // Removed while it is held. A run that opened it before will find that it holds a file without a name, and make a new one. Where
-        // the system does not tell that, the file stays, empty.
+        // Removed while it is held. A run that opened it before will find that it holds a file
+        // without a name, and make a new one. Where the system does not tell that, the file stays,
+        // empty.
         if cfg!(unix) {
             if is_still(&self.path, &self.file) {
                 let _ = fs::remove_file(&self.path);
@@ -229,7 +234,8 @@ mod tests {
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "what was written stays");
     }
 
-    /// Attacks, row 2: links, hard links and files at the lock's name, of folders and of single files.
+    /// Attacks, row 2: links, hard links and files at the lock's name, of folders and of single
+    /// files.
     #[test]
     #[cfg(unix)]
     fn what_stands_at_the_name_of_a_lock_is_not_written_to() {

@@ -1,9 +1,11 @@
-//! What a run writes beside what it reads, so that no output takes the place of an input, or of another output.
+//! What a run writes beside what it reads, so that no output takes the place of an input, or of
+//! another output.
 //!
-//! A step names the files that it will write with [`claim`], before it works. From then on each file that it reads is held against them,
-//! at the latest before its first file is written. Below that there is a net for every file: in a program's run ([`keep_inputs`])
-//! [`AtomicFile`](crate::AtomicFile) and [`AtomicDir`](crate::AtomicDir) replace nothing that the process has read
-//! ([`input_file::was_read`]), claimed or not.
+//! A step names the files that it will write with [`claim`], before it works. From then on each
+//! file that it reads is held against them, at the latest before its first file is written. Below
+//! that there is a net for every file: in a program's run ([`keep_inputs`])
+//! [`AtomicFile`](crate::AtomicFile) and [`AtomicDir`](crate::AtomicDir) replace nothing that the
+//! process has read ([`input_file::was_read`]), claimed or not.
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -27,7 +29,8 @@ struct Run {
     inputs: Vec<(String, PathBuf)>,
     /// Files that were held against the claims, in the order of reading.
     checked: usize,
-    /// Whether what stands where files will be written was held against all that was read before the first write.
+    /// Whether what stands where files will be written was held against all that was read before
+    /// the first write.
     begun: bool,
 }
 
@@ -37,12 +40,14 @@ fn run() -> MutexGuard<'static, Option<Run>> {
     RUN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From here on this process replaces nothing that it has read: for programs, whose process is one run. [`claim`] says it, too.
+/// From here on this process replaces nothing that it has read: for programs, whose process is one
+/// run. [`claim`] says it, too.
 pub fn keep_inputs() {
     run().get_or_insert_default();
 }
 
-/// Says that `flag` names a file or folder to read. A folder is named for messages; its files count as inputs once they are read.
+/// Says that `flag` names a file or folder to read. A folder is named for messages; its files count
+/// as inputs once they are read.
 pub fn name_input(flag: &str, path: &Path) {
     if path.is_file() {
         input_file::note(path);
@@ -50,11 +55,12 @@ pub fn name_input(flag: &str, path: &Path) {
     run().get_or_insert_default().inputs.push((flag.to_owned(), path.to_path_buf()));
 }
 
-/// Says which files `flag` makes this run write in `dir`: `*` in a name stands for any text without `/`.
+/// Says which files `flag` makes this run write in `dir`: `*` in a name stands for any text without
+/// `/`.
 ///
 /// # Errors
-/// [`Error::IsInput`] where a file that stands there is one that this run reads, by whatever name; [`Error::SameOutput`] where
-/// another flag leads to the same file.
+/// [`Error::IsInput`] where a file that stands there is one that this run reads, by whatever name;
+/// [`Error::SameOutput`] where another flag leads to the same file.
 pub fn claim(flag: &str, dir: &Path, names: &[impl AsRef<str>]) -> Result<(), Error> {
     let mut run = run();
     let run = run.get_or_insert_default();
@@ -76,8 +82,9 @@ pub fn claim(flag: &str, dir: &Path, names: &[impl AsRef<str>]) -> Result<(), Er
     run.check_new()
 }
 
-/// Holds all claims against all that was read so far. The first file that is written brings it about, too; a step that goes on where one
-/// of its parts fails calls it once its inputs are loaded, so that the whole run is refused.
+/// Holds all claims against all that was read so far. The first file that is written brings it
+/// about, too; a step that goes on where one of its parts fails calls it once its inputs are
+/// loaded, so that the whole run is refused.
 ///
 /// # Errors
 /// [`Error::IsInput`].

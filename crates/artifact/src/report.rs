@@ -8,11 +8,12 @@ use crate::{Access, Error, FileRecord, Guarantee, Input, write_bytes};
 /// Version of the envelope fields; raised when one is added or changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// A step's report: its own fields in the order in which they were set, then the envelope that all reports share.
+/// A step's report: its own fields in the order in which they were set, then the envelope that all
+/// reports share.
 ///
-/// Envelope: `schema_version`, `tool`, `tool_version`, `command` (the full command line), `formal_guarantee` and
-/// `formal_guarantee_reason`, `inputs` and `outputs` (path, bytes, SHA-256), `environment`, `wall_seconds`. A number that is not
-/// finite is written as null.
+/// Envelope: `schema_version`, `tool`, `tool_version`, `command` (the full command line),
+/// `formal_guarantee` and `formal_guarantee_reason`, `inputs` and `outputs` (path, bytes, SHA-256),
+/// `environment`, `wall_seconds`. A number that is not finite is written as null.
 #[derive(Clone, Debug)]
 pub struct Report {
     fields: Map<String, Value>,
@@ -73,7 +74,8 @@ impl Report {
         self
     }
 
-    /// Says that the step read private data outside any mechanism, for `reason`: there is no guarantee.
+    /// Says that the step read private data outside any mechanism, for `reason`: there is no
+    /// guarantee.
     pub fn reads_private(&mut self, reason: impl Into<String>) -> &mut Self {
         self.join(Guarantee::none(reason))
     }
@@ -94,7 +96,8 @@ impl Report {
         &self.outputs
     }
 
-    /// The whole report. `run` holds the envelope fields that belong to the run (tool, command, environment, time).
+    /// The whole report. `run` holds the envelope fields that belong to the run (tool, command,
+    /// environment, time).
     pub fn to_json(&self, run: &Map<String, Value>) -> Value {
         let mut all = self.fields.clone();
         all.insert("formal_guarantee".to_owned(), self.guarantee.to_json());

@@ -10,8 +10,8 @@ use crate::{Error, FileRecord, Guarantee, layout};
 /// Reports looked at in one folder, at most.
 const MAX_LOOKED_AT: usize = 1000;
 
-/// What the JSON files of one folder that are looked at may take together; reports take some thousand bytes, those of large
-/// batches some hundred thousand.
+/// What the JSON files of one folder that are looked at may take together; reports take some
+/// thousand bytes, those of large batches some hundred thousand.
 const MAX_SEARCHED: u64 = 16 << 20;
 
 /// A report that an earlier step left.
@@ -59,18 +59,20 @@ impl StoredReport {
         Some(Self { path: path.to_path_buf(), fields, inputs, outputs })
     }
 
-    /// The report beside `file`, or in the folder above, that names it among its outputs, and what it says of it. One
-    /// with the same hash comes before one with another; `sha256` is the file's.
+    /// The report beside `file`, or in the folder above, that names it among its outputs, and what
+    /// it says of it. One with the same hash comes before one with another; `sha256` is the file's.
     ///
-    /// Of each folder at most 1,000 JSON files are looked at, and at most 16 MiB of them, those first that usually are reports: a large
-    /// one that is none must not decide how long this takes.
+    /// Of each folder at most 1,000 JSON files are looked at, and at most 16 MiB of them, those
+    /// first that usually are reports: a large one that is none must not decide how long this
+    /// takes.
     pub fn of_file(file: &Path, sha256: &str) -> Option<(Self, FileRecord)> {
         let (report, record) =
             Self::of_file_by(file, sha256, |path| Self::read(path).ok().flatten().map(Box::new))?;
         Some((*report, record))
     }
 
-    /// [`StoredReport::of_file`] for a caller that looks for the reports of many files: `read` may remember what it gave.
+    /// [`StoredReport::of_file`] for a caller that looks for the reports of many files: `read` may
+    /// remember what it gave.
     pub fn of_file_by<R: Deref<Target = Self>>(
         file: &Path,
         sha256: &str,
@@ -118,14 +120,14 @@ impl StoredReport {
         )
     }
 
-    /// Looks for a file that the report names: at its path from here, from each folder above the report, and beside the
-    /// report, where a folder was moved with all that is in it.
+    /// Looks for a file that the report names: at its path from here, from each folder above the
+    /// report, and beside the report, where a folder was moved with all that is in it.
     pub fn state_of(&self, record: &FileRecord) -> FileState {
         self.state_of_by(record, |path| FileRecord::of(path).ok().map(|found| found.sha256))
     }
 
-    /// [`StoredReport::state_of`] for a caller that asks about many records: `hash` may remember what it gave, as a report can name
-    /// one file any number of times.
+    /// [`StoredReport::state_of`] for a caller that asks about many records: `hash` may remember
+    /// what it gave, as a report can name one file any number of times.
     pub fn state_of_by(
         &self,
         record: &FileRecord,

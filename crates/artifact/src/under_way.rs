@@ -1,7 +1,9 @@
-//! What this process has under way on the disk, so that it can end at any moment without leaving any of it.
+//! What this process has under way on the disk, so that it can end at any moment without leaving
+//! any of it.
 //!
-//! Names come and go through [`begin`] alone: temporary files and folders, locks, folders that are made on the way, and the renaming
-//! to a final name. [`abandon`] shuts that door for good and removes what is still under way; threads that work on wait at the door.
+//! Names come and go through [`begin`] alone: temporary files and folders, locks, folders that are
+//! made on the way, and the renaming to a final name. [`abandon`] shuts that door for good and
+//! removes what is still under way; threads that work on wait at the door.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,13 +32,15 @@ fn all() -> MutexGuard<'static, BTreeMap<u64, (Kind, PathBuf)>> {
     UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does something to names on the disk that [`abandon`] must not meet half done. Not to be called within itself.
+/// Does something to names on the disk that [`abandon`] must not meet half done. Not to be called
+/// within itself.
 pub(crate) fn begin<T>(work: impl FnOnce() -> T) -> T {
     let _open = DOOR.read().unwrap_or_else(PoisonError::into_inner);
     work()
 }
 
-/// A name that is to go should the process end now. Dropped, it is no longer; the name itself stays.
+/// A name that is to go should the process end now. Dropped, it is no longer; the name itself
+/// stays.
 #[derive(Debug)]
 pub(crate) struct UnderWay(u64);
 
@@ -55,9 +59,9 @@ impl Drop for UnderWay {
     }
 }
 
-/// Removes all that is under way: temporary files, locks, and folders that were made for them and hold nothing. From here on
-/// no file of this process gets a final name, whatever its threads do: one that tries waits for the end. To be followed by the end
-/// of the process at once.
+/// Removes all that is under way: temporary files, locks, and folders that were made for them and
+/// hold nothing. From here on no file of this process gets a final name, whatever its threads do:
+/// one that tries waits for the end. To be followed by the end of the process at once.
 pub fn abandon() {
     std::mem::forget(DOOR.write().unwrap_or_else(PoisonError::into_inner));
     let left = std::mem::take(&mut *all());
@@ -71,8 +75,8 @@ pub fn abandon() {
     }
 }
 
-/// Folders that were made on the way to a file. Dropped, those that hold nothing go again: a step that is refused leaves no
-/// folder behind, and one that wrote something keeps it.
+/// Folders that were made on the way to a file. Dropped, those that hold nothing go again: a step
+/// that is refused leaves no folder behind, and one that wrote something keeps it.
 #[derive(Debug, Default)]
 pub(crate) struct MadeDirs(Vec<(PathBuf, UnderWay)>);
 
@@ -122,7 +126,8 @@ impl MadeDirs {
     }
 }
 
-/// Does something in `dir`, which is made where it is missing, again where another run that ended removed it meanwhile.
+/// Does something in `dir`, which is made where it is missing, again where another run that ended
+/// removed it meanwhile.
 pub(crate) fn within<T>(
     dir: &Path,
     what: &Path,
@@ -144,7 +149,8 @@ pub(crate) fn within<T>(
     )))
 }
 
-/// Gives the owner's rights in `bits`, whatever the umask took: this user's own programs must be able to read what they wrote.
+/// Gives the owner's rights in `bits`, whatever the umask took: this user's own programs must be
+/// able to read what they wrote.
 #[cfg(unix)]
 pub(crate) fn allow_owner(path: &Path, bits: u32) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;

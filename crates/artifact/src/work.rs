@@ -9,10 +9,12 @@ use crate::{Error, FileRecord, FileState, StoredReport};
 /// The field of a report that says by which work its outputs were made.
 pub const FINGERPRINT: &str = "fingerprint";
 
-/// Outputs of the report of finished work that are looked at; one that names more is not of this program.
+/// Outputs of the report of finished work that are looked at; one that names more is not of this
+/// program.
 const MAX_OUTPUTS: usize = 100;
 
-/// Everything that decides a result, as one hash: equal for the same version of the programs, the same settings and the same inputs.
+/// Everything that decides a result, as one hash: equal for the same version of the programs, the
+/// same settings and the same inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkId(String);
 
@@ -37,7 +39,8 @@ impl WorkId {
         &self.0
     }
 
-    /// The report at `path`, where this work made it and all its outputs are there as it names them: nothing is left to do.
+    /// The report at `path`, where this work made it and all its outputs are there as it names
+    /// them: nothing is left to do.
     pub fn finished(&self, path: &Path) -> Option<StoredReport> {
         // What an earlier run wrote is no input, and may be written again.
         let _own = input_file::own();

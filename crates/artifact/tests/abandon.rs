@@ -1,4 +1,5 @@
-//! The end of a process at once, as a second Ctrl-C makes it. A file of its own: nothing works after it in this process.
+//! The end of a process at once, as a second Ctrl-C makes it. A file of its own: nothing works
+//! after it in this process.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
@@ -24,7 +25,8 @@ fn files(folder: &Path) -> Vec<String> {
     all
 }
 
-/// Attacks, row 1: no file gets a final name after the decision to end, whatever threads do, and nothing half done stays.
+/// Attacks, row 1: no file gets a final name after the decision to end, whatever threads do, and
+/// nothing half done stays.
 #[test]
 fn after_the_end_no_file_appears_and_nothing_under_way_stays() {
     let work = tempfile::tempdir().unwrap();

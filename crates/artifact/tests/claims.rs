@@ -1,4 +1,5 @@
-//! Outputs are held against inputs, whichever is known first. A file of its own: claims are those of a process.
+//! Outputs are held against inputs, whichever is known first. A file of its own: claims are those
+//! of a process.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! What a run has read stays, and its outputs are as many as it says. A file of its own: a run is a process.
+//! What a run has read stays, and its outputs are as many as it says. A file of its own: a run is a
+//! process.
 
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! How much noise a target needs: always the safe end of the last bracket.
 //!
-//! epsilon falls as sigma rises. The root is found by the secant method on logarithms, from cheap approximations first, and is then
-//! enclosed: the answer's epsilon was computed, in full, and is at most the target; at `tolerance` less noise it is above. Never
-//! is a cost extrapolated, in steps or in sigma.
+//! epsilon falls as sigma rises. The root is found by the secant method on logarithms, from cheap
+//! approximations first, and is then enclosed: the answer's epsilon was computed, in full, and is
+//! at most the target; at `tolerance` less noise it is above. Never is a cost extrapolated, in
+//! steps or in sigma.
 //!
 //! ```
 //! use dp_accounting::calibrate::{Accountant, DpSgd};
@@ -20,14 +21,15 @@ use crate::{Error, Result, gdp};
 /// Which accountant a calibration trusts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accountant {
-    /// Privacy loss distributions: tight. Where every record takes part (q = 1), the run is one Gaussian release, and the figure is
-    /// exact, by [`gdp`].
+    /// Privacy loss distributions: tight. Where every record takes part (q = 1), the run is one
+    /// Gaussian release, and the figure is exact, by [`gdp`].
     Pld,
     /// Renyi divergences at [`Orders::default`]: 3 to 10% more noise than necessary, and quick.
     Rdp,
 }
 
-/// A run of DP-SGD: Poisson sampling at rate `q`, `steps` times, judged at `delta`, under adding or removing one record.
+/// A run of DP-SGD: Poisson sampling at rate `q`, `steps` times, judged at `delta`, under adding or
+/// removing one record.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DpSgd {
     /// Sampling rate, above 0 and at most 1.
@@ -47,12 +49,14 @@ pub struct Calibrated {
     pub epsilon: f64,
 }
 
-/// Where the search looks: what lies outside is an error that says so, never the range's end as an answer.
+/// Where the search looks: what lies outside is an error that says so, never the range's end as an
+/// answer.
 const SMALLEST: f64 = 1e-9;
 const LARGEST: f64 = 1e9;
 
-/// Grid points of a run's distributions, at most: a quarter of what a single composition may take, since a search makes dozens. Where they
-/// do not suffice the grid is made coarser, which costs more, never less.
+/// Grid points of a run's distributions, at most: a quarter of what a single composition may take,
+/// since a search makes dozens. Where they do not suffice the grid is made coarser, which costs
+/// more, never less.
 const POINTS: usize = 1 << 21;
 
 /// For each step: a hundred times what the tails that are cut off hold.
@@ -71,10 +75,11 @@ impl DpSgd {
         }
     }
 
-    /// [`STEP`], halved until one step's losses spread over four points: on a coarser grid, what rounding up adds is no longer small against
-    /// them. Doubled where they would not fit.
+    /// [`STEP`], halved until one step's losses spread over four points: on a coarser grid, what
+    /// rounding up adds is no longer small against them. Doubled where they would not fit.
     fn step(&self, sigma: f64) -> f64 {
-        // The chi-square divergence of the mixture, about the variance of small losses; and the largest of them.
+        // The chi-square divergence of the mixture, about the variance of small losses; and the
+        // largest of them.
         let variance = (self.q * self.q * (sigma * sigma).recip().exp_m1()).ln_1p();
         let largest = Mixture { q: self.q, sigma }.loss(sigma * TAIL + 1.0);
         let fits = |step: f64| largest / step < 1e6 && (self.steps as f64) < 1e10;
@@ -107,13 +112,14 @@ impl DpSgd {
         curve.epsilon(self.delta)
     }
 
-    /// The smallest noise multiplier with which the run costs at most `epsilon`, to within `tolerance`, rounded up; to within `tolerance`
-    /// times itself where it is below 1. With q = 1 and [`Accountant::Pld`] it is exact, by [`gdp::sigma`].
+    /// The smallest noise multiplier with which the run costs at most `epsilon`, to within
+    /// `tolerance`, rounded up; to within `tolerance` times itself where it is below 1. With q = 1
+    /// and [`Accountant::Pld`] it is exact, by [`gdp::sigma`].
     ///
     /// # Errors
-    /// A parameter out of range; [`Error::Unreachable`] where no noise multiplier up to 1e9 meets the target;
-    /// [`Error::Reached`] where all do, down to none: delta then allows that a record is shown as it is. Losses too large for the
-    /// coarsest grid.
+    /// A parameter out of range; [`Error::Unreachable`] where no noise multiplier up to 1e9 meets
+    /// the target; [`Error::Reached`] where all do, down to none: delta then allows that a record
+    /// is shown as it is. Losses too large for the coarsest grid.
     pub fn sigma(&self, epsilon: f64, accountant: Accountant, tolerance: f64) -> Result<Calibrated> {
         let epsilon = check("epsilon", epsilon, |value| value > 0.0, "above 0")?;
         crate::error::check_delta(self.delta)?;
@@ -209,7 +215,8 @@ impl Search {
         self.tolerance * sigma.min(1.0)
     }
 
-    /// Where `of` is the target, from `start`, to a relative `precision`; the best point where it does not converge.
+    /// Where `of` is the target, from `start`, to a relative `precision`; the best point where it
+    /// does not converge.
     fn secant(&self, start: f64, precision: f64, of: impl Fn(f64) -> Result<f64>) -> Result<f64> {
         // epsilon = 0 has no logarithm: it is "far below"; and infinity "far above".
         let gap = |sigma: f64| Ok::<f64, Error>((of(sigma)? / self.target).clamp(1e-6, 1e12).ln());
@@ -287,7 +294,8 @@ impl Search {
 mod tests {
     use super::*;
 
-    /// Field cases, row 9. mpmath: the sigma at which the Gaussian mechanism's delta at epsilon is 1e-5.
+    /// Field cases, row 9. mpmath: the sigma at which the Gaussian mechanism's delta at epsilon is
+    /// 1e-5.
     #[test]
     fn little_noise_is_found_without_a_floor() {
         for (epsilon, sigma) in [(300.0, 0.048_461), (500.0, 0.036_136), (100_000.0, 0.002_257_5)] {
@@ -311,7 +319,8 @@ mod tests {
         }
     }
 
-    /// Field cases, row 9: nor is there a ceiling; and where no noise is called for, no number is made up.
+    /// Field cases, row 9: nor is there a ceiling; and where no noise is called for, no number is
+    /// made up.
     #[test]
     fn the_ends_of_the_range_are_errors_and_no_answers() {
         let much = DpSgd { q: 1.0, steps: 1_000_000_000, delta: 1e-5 };

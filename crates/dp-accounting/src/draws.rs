@@ -1,8 +1,9 @@
 //! What a charge pays for: its own mechanism's noise, as often as it says.
 //!
-//! A [`Draws`] is all that the closure of [`Ledger::run`](crate::ledger::Ledger::run) gets. The source of the noise is inside and cannot be
-//! reached: each method draws with the parameters that were charged, takes one of the draws that were charged, and refuses what was
-//! not. Using fewer is fine, and gives nothing back.
+//! A [`Draws`] is all that the closure of [`Ledger::run`](crate::ledger::Ledger::run) gets. The
+//! source of the noise is inside and cannot be reached: each method draws with the parameters that
+//! were charged, takes one of the draws that were charged, and refuses what was not. Using fewer is
+//! fine, and gives nothing back.
 //!
 //! | mechanism of the charge | method | a draw is |
 //! |---|---|---|
@@ -13,8 +14,8 @@
 //! | `poisson_subsampled_gaussian` | [`sampled_sum`](Draws::sampled_sum) | one step: which records take part, and the noisy sum |
 //! | `pure` | none | its noise is the caller's own affair |
 //!
-//! What the type cannot see is the statistic's sensitivity: that the numbers which are handed over move by no more than the charge, or
-//! the lattice, says. That is the caller's to show.
+//! What the type cannot see is the statistic's sensitivity: that the numbers which are handed over
+//! move by no more than the charge, or the lattice, says. That is the caller's to show.
 
 use dp_noise::{
     DiscreteGaussian, DiscreteLaplace, MAX_SIGMA, NoiseSource, gnmax, lnmax, poisson_sample, screen,
@@ -23,11 +24,13 @@ use dp_noise::{
 use crate::error::check;
 use crate::{Error, Mechanism, Result};
 
-/// Standard deviations of Gaussian noise on a lattice, in its steps, at least: from here on the difference to the continuous
-/// Gaussian, as which a `gaussian` charge is counted, is far below all roundings (under Renyi divergences there is none at all).
+/// Standard deviations of Gaussian noise on a lattice, in its steps, at least: from here on the
+/// difference to the continuous Gaussian, as which a `gaussian` charge is counted, is far below all
+/// roundings (under Renyi divergences there is none at all).
 pub const LEAST_LATTICE_SIGMA: u32 = 1 << 10;
 
-/// Real numbers as multiples of a step, so that their noise is exact: no bits of a floating-point sum can give it away.
+/// Real numbers as multiples of a step, so that their noise is exact: no bits of a floating-point
+/// sum can give it away.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lattice {
     step: f64,
@@ -35,8 +38,9 @@ pub struct Lattice {
 }
 
 impl Lattice {
-    /// Multiples of `step`, of a statistic that moves by at most `sensitivity` (in the statistic's units, not in steps; rounding to the
-    /// lattice included): L2 for Gaussian noise, L1 for Laplace noise.
+    /// Multiples of `step`, of a statistic that moves by at most `sensitivity` (in the statistic's
+    /// units, not in steps; rounding to the lattice included): L2 for Gaussian noise, L1 for
+    /// Laplace noise.
     ///
     /// # Errors
     /// A value that is not finite and above 0.
@@ -47,8 +51,9 @@ impl Lattice {
         Ok(Self { step, sensitivity })
     }
 
-    /// For a sum of records' vectors that were clipped to the L2 norm `clip` and then rounded to the nearest multiples of `step` in
-    /// each of their `dimension` coordinates: a record then moves it by clip + step sqrt(dimension) / 2 at most.
+    /// For a sum of records' vectors that were clipped to the L2 norm `clip` and then rounded to
+    /// the nearest multiples of `step` in each of their `dimension` coordinates: a record then
+    /// moves it by clip + step sqrt(dimension) / 2 at most.
     ///
     /// # Errors
     /// As [`Lattice::new`].
@@ -97,10 +102,12 @@ impl<'a, S: NoiseSource> Draws<'a, S> {
         self.left
     }
 
-    /// Confident-GNMax's screen: whether the largest count reaches `threshold` after noise. See [`dp_noise::screen`] for what it assumes.
+    /// Confident-GNMax's screen: whether the largest count reaches `threshold` after noise. See
+    /// [`dp_noise::screen`] for what it assumes.
     ///
     /// # Errors
-    /// [`Error::Draw`] where the charge is for something else or used up; no classes. Nothing is drawn then.
+    /// [`Error::Draw`] where the charge is for something else or used up; no classes. Nothing is
+    /// drawn then.
     pub fn screen(&mut self, votes_private: &[u32], threshold: i64) -> Result<bool> {
         let Mechanism::GnmaxScreen { sigma } = self.mechanism else {
             return Err(self.other("a screen of votes"));
@@ -110,7 +117,8 @@ impl<'a, S: NoiseSource> Draws<'a, S> {
         Ok(screen(votes_private, threshold, &noise, self.source)?)
     }
 
-    /// The argmax of the counts after noise: GNMax or LNMax, as it was charged. See [`dp_noise::gnmax`], [`dp_noise::lnmax`].
+    /// The argmax of the counts after noise: GNMax or LNMax, as it was charged. See
+    /// [`dp_noise::gnmax`], [`dp_noise::lnmax`].
     ///
     /// # Errors
     /// As [`Draws::screen`].
@@ -130,8 +138,8 @@ impl<'a, S: NoiseSource> Draws<'a, S> {
         }
     }
 
-    /// Integers, each with noise of its own. Of neighbouring data sets one of them differs, by at most the charge's sensitivity: counts, or a
-    /// histogram of which a record is in one cell.
+    /// Integers, each with noise of its own. Of neighbouring data sets one of them differs, by at
+    /// most the charge's sensitivity: counts, or a histogram of which a record is in one cell.
     ///
     /// # Errors
     /// [`Error::Draw`] where the charge is for something else or used up; nothing is drawn then.
@@ -144,16 +152,18 @@ impl<'a, S: NoiseSource> Draws<'a, S> {
         Ok(values_private.iter().map(|value| value.saturating_add(noise.sample(self.source))).collect())
     }
 
-    /// A vector in steps of a lattice, each coordinate with noise of its own; comes back in the statistic's units. One draw, whatever
-    /// the dimension.
+    /// A vector in steps of a lattice, each coordinate with noise of its own; comes back in the
+    /// statistic's units. One draw, whatever the dimension.
     ///
-    /// Gaussian: discrete noise of at least the standard deviation that was charged. Laplace: discrete noise of a scale t' of at least
-    /// t + 1/4 steps for the t that was charged, which tells no more than continuous noise of scale t: its delta(epsilon) is at
-    /// most 1 - e^((epsilon - D/t')/2) / cosh(1/(2 t')), and ln cosh(x) is at most x^2/2.
+    /// Gaussian: discrete noise of at least the standard deviation that was charged. Laplace:
+    /// discrete noise of a scale t' of at least t + 1/4 steps for the t that was charged, which
+    /// tells no more than continuous noise of scale t: its delta(epsilon) is at most 1 -
+    /// e^((epsilon - D/t')/2) / cosh(1/(2 t')), and ln cosh(x) is at most x^2/2.
     ///
     /// # Errors
-    /// [`Error::Draw`] where the charge is for something else or used up, where the lattice's sensitivity is above the charge's, or where its
-    /// step is too coarse or too fine for the noise; nothing is drawn then.
+    /// [`Error::Draw`] where the charge is for something else or used up, where the lattice's
+    /// sensitivity is above the charge's, or where its step is too coarse or too fine for the
+    /// noise; nothing is drawn then.
     pub fn vector(&mut self, sum_private: &[i64], lattice: Lattice) -> Result<Vec<f64>> {
         let (noise, sensitivity) = match self.mechanism {
             Mechanism::Gaussian { sigma, sensitivity_l2 } => {
@@ -176,12 +186,14 @@ impl<'a, S: NoiseSource> Draws<'a, S> {
         Ok(self.noisy(sum_private, &noise, lattice))
     }
 
-    /// One step of DP-SGD: draws which of `records` take part, each with the probability that was charged and independently of the others,
-    /// asks `sum_private` for the sum of their vectors in steps of the lattice, and adds noise of the charged sigma times the lattice's
-    /// sensitivity to each coordinate; comes back in the statistic's units.
+    /// One step of DP-SGD: draws which of `records` take part, each with the probability that was
+    /// charged and independently of the others, asks `sum_private` for the sum of their vectors in
+    /// steps of the lattice, and adds noise of the charged sigma times the lattice's sensitivity to
+    /// each coordinate; comes back in the statistic's units.
     ///
-    /// Which records take part is as secret as the noise: `sum_private` may use the indices and must let nothing of them out. Nobody may take part; the
-    /// sum is then all zeros, and noise is added all the same.
+    /// Which records take part is as secret as the noise: `sum_private` may use the indices and
+    /// must let nothing of them out. Nobody may take part; the sum is then all zeros, and noise is
+    /// added all the same.
     ///
     /// # Errors
     /// As [`Draws::vector`]; what `sum_private` refuses: the draw is used up then.

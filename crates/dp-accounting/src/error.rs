@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-/// Why a cost could not be computed, or a mechanism may not run. Every message names the value, what is allowed, and the hint.
+/// Why a cost could not be computed, or a mechanism may not run. Every message names the value,
+/// what is allowed, and the hint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -140,7 +141,8 @@ pub enum Error {
     },
 }
 
-/// What the range of a parameter leaves unsaid where the value is no finite number: "inf; it must be above 0" would be a riddle.
+/// What the range of a parameter leaves unsaid where the value is no finite number: "inf; it must
+/// be above 0" would be a riddle.
 fn finite(value: f64, allowed: &str) -> &'static str {
     match value {
         _ if value.is_finite() || allowed.contains("finite") => "",

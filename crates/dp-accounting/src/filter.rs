@@ -1,20 +1,24 @@
 //! Privacy filters: budgets that hold however the run is steered.
 //!
-//! What is asked next, and when to stop, may depend on earlier answers. The sum of costs is then random, and only some accountants
-//! stay valid when a run simply stops before the sum is too large. Each [`Budget`] here is one of them:
+//! What is asked next, and when to stop, may depend on earlier answers. The sum of costs is then
+//! random, and only some accountants stay valid when a run simply stops before the sum is too
+//! large. Each [`Budget`] here is one of them:
 //!
-//! - **Gaussian DP** ([`Budget::Gdp`]): sums of mu^2 against mu^2 of the budget, with noise chosen as one goes (Koskela, Tobaben and Honkela 2022, 2209.15596).
-//! - **RDP at one order**, chosen before the run ([`Budget::Rdp`]; Feldman and Zrnic 2021, 2008.11193). Stopping when the best of many orders is
-//!   crossed is not what the theorem covers.
-//! - **Caps** ([`Budget::Caps`]): every mechanism has its parameters and its largest number of runs fixed before. Which of them run, and when,
-//!   is free. The cost is that of all caps used up, by exact losses. Reason: each run is a function of what came before and of one
-//!   draw from its dominating pair; drawing all capped runs' pairs beforehand and looking at them as needed gives the same
-//!   transcript, which is thus a function of the product of all pairs.
+//! - **Gaussian DP** ([`Budget::Gdp`]): sums of mu^2 against mu^2 of the budget, with noise chosen
+//!   as one goes (Koskela, Tobaben and Honkela 2022, 2209.15596).
+//! - **RDP at one order**, chosen before the run ([`Budget::Rdp`]; Feldman and Zrnic 2021,
+//!   2008.11193). Stopping when the best of many orders is crossed is not what the theorem covers.
+//! - **Caps** ([`Budget::Caps`]): every mechanism has its parameters and its largest number of runs
+//!   fixed before. Which of them run, and when, is free. The cost is that of all caps used up, by
+//!   exact losses. Reason: each run is a function of what came before and of one draw from its
+//!   dominating pair; drawing all capped runs' pairs beforehand and looking at them as needed gives
+//!   the same transcript, which is thus a function of the product of all pairs.
 //!
-//! A composed **PLD curve is not a filter**: where parameters are chosen as one goes, stopping when its epsilon is crossed is not covered. That
-//! is why there is no such budget.
+//! A composed **PLD curve is not a filter**: where parameters are chosen as one goes, stopping when
+//! its epsilon is crossed is not covered. That is why there is no such budget.
 //!
-//! The guarantee of a filter is its budget, not what happened to be spent: the latter depends on the data's answers.
+//! The guarantee of a filter is its budget, not what happened to be spent: the latter depends on
+//! the data's answers.
 //!
 //! # Rounding
 //! Costs are summed upwards, budgets are rounded down.
@@ -79,8 +83,9 @@ pub struct Cap {
     pub count: u64,
 }
 
-/// Integer noise under Gaussian DP: from this sigma on, epsilon is [`DISCRETE_SURCHARGE`] above the continuous noise's at most. A scan
-/// over counts of 1 to 100,000 and delta from 0.3 to 1e-25 (a test repeats it) found 4e-5 at most: evidence, not a proof. [`Budget::Caps`] has the proof.
+/// Integer noise under Gaussian DP: from this sigma on, epsilon is [`DISCRETE_SURCHARGE`] above the
+/// continuous noise's at most. A scan over counts of 1 to 100,000 and delta from 0.3 to 1e-25 (a
+/// test repeats it) found 4e-5 at most: evidence, not a proof. [`Budget::Caps`] has the proof.
 pub const DISCRETE_FROM: f64 = 20.0;
 
 /// See [`DISCRETE_FROM`].
@@ -146,14 +151,16 @@ impl Filter {
     /// An unspent budget.
     ///
     /// # Errors
-    /// A parameter out of range; an order at which the budget allows nothing; caps that cost more than their epsilon.
+    /// A parameter out of range; an order at which the budget allows nothing; caps that cost more
+    /// than their epsilon.
     pub fn new(budget: &Budget) -> Result<Self> {
         let (epsilon, delta) = budget.epsilon_delta();
         check("the budget's epsilon", epsilon, |value| value > 0.0, "above 0")?;
         check_delta(delta)?;
         let kind = match budget {
             Budget::Gdp { .. } => {
-                // The surcharge is taken off beforehand: whether integer noise will be used is not known yet.
+                // The surcharge is taken off beforehand: whether integer noise will be used is not
+                // known yet.
                 let mu = gdp::mu((epsilon - DISCRETE_SURCHARGE).max(0.0), delta)?;
                 Kind::Gdp { limit: mu * mu * (1.0 - 2.0 * f64::EPSILON), spent: 0.0 }
             }
@@ -188,8 +195,8 @@ impl Filter {
     /// Charges `count` runs, or nothing at all.
     ///
     /// # Errors
-    /// [`Error::Overspent`] where they do not fit; [`Error::Unsupported`] where this budget cannot count them; a parameter out of range,
-    /// a count of 0 among them.
+    /// [`Error::Overspent`] where they do not fit; [`Error::Unsupported`] where this budget cannot
+    /// count them; a parameter out of range, a count of 0 among them.
     pub fn charge(&mut self, mechanism: &Mechanism, count: u64) -> Result<()> {
         check_count(count)?;
         mechanism.check_drawable()?;
@@ -250,7 +257,8 @@ impl Filter {
         Ok(())
     }
 
-    /// The fraction of the budget that is spent, from 0 to 1: of mu^2, of the divergence, or of the cap that is used up most.
+    /// The fraction of the budget that is spent, from 0 to 1: of mu^2, of the divergence, or of the
+    /// cap that is used up most.
     pub fn fraction_spent(&self) -> f64 {
         match &self.kind {
             Kind::Gdp { limit, spent } | Kind::Rdp { limit, spent, .. } => spent / limit,

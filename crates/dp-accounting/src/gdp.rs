@@ -1,12 +1,14 @@
 //! Gaussian differential privacy: exact, additive, and safe under fully adaptive composition.
 //!
-//! A mechanism is mu-GDP if telling its outputs on neighbouring data sets apart is at least as hard as telling N(0, 1) from N(mu, 1). The
-//! Gaussian mechanism with L2 sensitivity D and standard deviation s is exactly D/s-GDP, and mechanisms of mu_1, ..., mu_k
-//! together are sqrt(mu_1^2 + ... + mu_k^2)-GDP (Dong, Roth and Su, 1905.02383).
+//! A mechanism is mu-GDP if telling its outputs on neighbouring data sets apart is at least as hard
+//! as telling N(0, 1) from N(mu, 1). The Gaussian mechanism with L2 sensitivity D and standard
+//! deviation s is exactly D/s-GDP, and mechanisms of mu_1, ..., mu_k together are sqrt(mu_1^2 + ...
+//! + mu_k^2)-GDP (Dong, Roth and Su, 1905.02383).
 //!
 //! # Rounding
-//! Every figure is rounded towards more spent: [`delta`] and [`epsilon`] up, [`mu`] down. The margin is a first-order bound on the
-//! rounding of the formula, a few units in the last place times its condition number; values of mpmath test it.
+//! Every figure is rounded towards more spent: [`delta`] and [`epsilon`] up, [`mu`] down. The
+//! margin is a first-order bound on the rounding of the formula, a few units in the last place
+//! times its condition number; values of mpmath test it.
 //!
 //! ```
 //! // 283 answers of GNMax with sigma 40 (sensitivity sqrt 2 each) at delta 1e-5.
@@ -100,7 +102,8 @@ pub fn mu(epsilon: f64, delta: f64) -> Result<f64> {
     while upper_delta(high, epsilon) <= delta {
         high *= 2.0;
     }
-    // The noise is the inverse of mu: the largest that is allowed is the smallest noise that suffices.
+    // The noise is the inverse of mu: the largest that is allowed is the smallest noise that
+    // suffices.
     let inverse = bisect(1.0 / high, 1e300, |inverse| upper_delta(1.0 / inverse, epsilon) <= delta);
     let mut mu = 1.0 / inverse;
     // The inverse of the inverse may have been rounded up.
@@ -114,8 +117,9 @@ pub fn mu(epsilon: f64, delta: f64) -> Result<f64> {
     Ok(0.0)
 }
 
-/// The smallest standard deviation with which `releases` Gaussian releases of L2 sensitivity `sensitivity` each are
-/// (epsilon, delta)-DP, rounded up. sqrt(2) is the sensitivity of a vote's argmax, 1 of its screen.
+/// The smallest standard deviation with which `releases` Gaussian releases of L2 sensitivity
+/// `sensitivity` each are (epsilon, delta)-DP, rounded up. sqrt(2) is the sensitivity of a vote's
+/// argmax, 1 of its screen.
 ///
 /// # Edge cases
 /// No releases, or sensitivity 0, need no noise: 0.
@@ -133,9 +137,11 @@ pub(crate) fn check_mu(mu: f64) -> Result<f64> {
     if mu >= 0.0 { Ok(mu) } else { Err(Error::Parameter { name: "mu", value: mu, allowed: "0 or above" }) }
 }
 
-/// The upper end of the smallest interval in `[low, high]` that `holds` changes in from false to true.
+/// The upper end of the smallest interval in `[low, high]` that `holds` changes in from false to
+/// true.
 ///
-/// The interval shrinks geometrically while its ends differ by more than a factor of 2, so tiny and huge values are found as fast.
+/// The interval shrinks geometrically while its ends differ by more than a factor of 2, so tiny and
+/// huge values are found as fast.
 pub(crate) fn bisect(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..2200 {
         let middle =
@@ -180,13 +186,15 @@ fn upper_delta(mu: f64, epsilon: f64) -> f64 {
     // Relative: of the functions, of the square, and of a, which is a difference.
     let condition = 1.0 + a * a + a.abs() * (0.5 * mu + epsilon / mu);
     if a < -37.0 {
-        // The density has no digits left, and its logarithm all of them. What is too small for a number is rounded up to one.
+        // The density has no digits left, and its logarithm all of them. What is too small for a
+        // number is rounded up to one.
         let (high, low) = (mills(-a), mills(-b));
         let error = 8.0 * f64::EPSILON * condition * (high + low);
         let log = -0.5 * a * a + ((high - low + error) / TAU.sqrt()).ln();
         return (log.exp() * (1.0 + 1e-12)).next_up();
     }
-    // e^epsilon phi(b) = phi(a), so that both terms share a factor and neither over- nor underflows before the other.
+    // e^epsilon phi(b) = phi(a), so that both terms share a factor and neither over- nor underflows
+    // before the other.
     let density = (-0.5 * a * a).exp() / TAU.sqrt();
     let low = density * mills(-b);
     let high = if a < 0.0 { density * mills(-a) } else { ndtr(a) };

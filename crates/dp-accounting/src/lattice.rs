@@ -1,12 +1,14 @@
 //! The exact privacy loss of discrete Gaussian noise on votes.
 //!
-//! With integer noise of probability proportional to e^(-k^2 / (2 sigma^2)), a moved vote has losses on a lattice: multiples of 1/sigma^2
-//! for the argmax (two counts change by 1), odd multiples of 1/(2 sigma^2) for the screen (the largest count changes by 1). Sums of them
-//! stay on it, so the composed delta(epsilon) has no discretisation error at all. Against the continuous Gaussian, which Gaussian DP
-//! describes, epsilon differs by 1e-7 at sigma 40 and by a tenth at sigma 1.
+//! With integer noise of probability proportional to e^(-k^2 / (2 sigma^2)), a moved vote has
+//! losses on a lattice: multiples of 1/sigma^2 for the argmax (two counts change by 1), odd
+//! multiples of 1/(2 sigma^2) for the screen (the largest count changes by 1). Sums of them stay on
+//! it, so the composed delta(epsilon) has no discretisation error at all. Against the continuous
+//! Gaussian, which Gaussian DP describes, epsilon differs by 1e-7 at sigma 40 and by a tenth at
+//! sigma 1.
 //!
-//! The Renyi divergence is at most that of the continuous Gaussian at every sigma (Canonne, Kamath and Steinke 2020,
-//! 2004.00010), so [RDP](crate::rdp) needs no change.
+//! The Renyi divergence is at most that of the continuous Gaussian at every sigma (Canonne, Kamath
+//! and Steinke 2020, 2004.00010), so [RDP](crate::rdp) needs no change.
 //!
 //! ```
 //! use dp_accounting::pld::Composition;
@@ -29,7 +31,8 @@ const REACH: f64 = 12.9;
 /// One noisy argmax over votes: the loss is (w + 1) / sigma^2 with w the difference of two draws.
 ///
 /// # Guarantee
-/// Neighbouring: any records inside one shard change, so that at most one vote moves (one count falls by 1, one rises by 1).
+/// Neighbouring: any records inside one shard change, so that at most one vote moves (one count
+/// falls by 1, one rises by 1).
 ///
 /// # Errors
 /// sigma out of range; for sigma 0 use [`PrivacyLoss::gaussian`], which is infinite then.
@@ -47,10 +50,12 @@ pub fn argmax(sigma: f64) -> Result<PrivacyLoss> {
     Ok(losses(1.0 / (sigma * sigma), 1 - reach, (-reach..=reach).map(mass).collect()))
 }
 
-/// One screen of the largest count against a threshold: the loss is (1 - 2 x) / (2 sigma^2) with x one draw.
+/// One screen of the largest count against a threshold: the loss is (1 - 2 x) / (2 sigma^2) with x
+/// one draw.
 ///
 /// # Guarantee
-/// Neighbouring as for [`argmax`]: the largest count changes by at most 1. The outcome, one bit, is a release.
+/// Neighbouring as for [`argmax`]: the largest count changes by at most 1. The outcome, one bit, is
+/// a release.
 ///
 /// # Errors
 /// As [`argmax`].
@@ -58,9 +63,9 @@ pub fn screen(sigma: f64) -> Result<PrivacyLoss> {
     count(sigma, 1)
 }
 
-/// One release of integers of which one changes, by at most `sensitivity`: the loss is D (D - 2 x) / (2 sigma^2) with x one draw. A
-/// smaller change tells less: the ratio of shifted draws rises with the draw, so the best test is a threshold, and more shift makes
-/// each better.
+/// One release of integers of which one changes, by at most `sensitivity`: the loss is D (D - 2 x)
+/// / (2 sigma^2) with x one draw. A smaller change tells less: the ratio of shifted draws rises
+/// with the draw, so the best test is a threshold, and more shift makes each better.
 ///
 /// # Edge cases
 /// Sensitivity 0 has no loss.
@@ -99,8 +104,8 @@ fn theta_sum(shift: f64, rate: f64) -> f64 {
         + (-rate * shift * shift).exp()
 }
 
-/// Both directions are the same, since noise is symmetric. What lies beyond the last loss counts as infinite, what lies below the first
-/// as the first: less than e^-80 each.
+/// Both directions are the same, since noise is symmetric. What lies beyond the last loss counts as
+/// infinite, what lies below the first as the first: less than e^-80 each.
 fn losses(step: f64, low: i64, mut masses: Vec<f64>) -> PrivacyLoss {
     let beyond = (-80f64).exp();
     if let Some(first) = masses.first_mut() {
@@ -110,8 +115,9 @@ fn losses(step: f64, low: i64, mut masses: Vec<f64>) -> PrivacyLoss {
 }
 
 impl PrivacyLoss {
-    /// The same losses on another grid, to be composed with others: each mass is split between its two neighbours on the grid so that
-    /// its P-mass and its Q-mass stay. Never less private than claimed: delta(epsilon) can only rise, by the second order of the step.
+    /// The same losses on another grid, to be composed with others: each mass is split between its
+    /// two neighbours on the grid so that its P-mass and its Q-mass stay. Never less private than
+    /// claimed: delta(epsilon) can only rise, by the second order of the step.
     ///
     /// # Errors
     /// A step out of range; more than 8 million points.

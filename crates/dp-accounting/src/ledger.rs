@@ -1,29 +1,37 @@
 //! The ledger of one private data set: what ran on it, written down before it runs.
 //!
-//! A file of JSON lines that only grows. The first says whose ledger it is: data set, unit of protection, adjacency, budget. Each
-//! charge is an *intent* that is on the disk before any noise is drawn, and a *result* after it. Every line carries the hash of the
-//! one before, so that a line that was lost or edited before the last shows. What happens to the end shows where a label was made before:
-//! it holds the hash of the last line of then.
+//! A file of JSON lines that only grows. The first says whose ledger it is: data set, unit of
+//! protection, adjacency, budget. Each charge is an *intent* that is on the disk before any noise
+//! is drawn, and a *result* after it. Every line carries the hash of the one before, so that a line
+//! that was lost or edited before the last shows. What happens to the end shows where a label was
+//! made before: it holds the hash of the last line of then.
 //!
 //! # Guarantee
-//! Everything that was ever drawn through the ledger is within its budget, under the ledger's adjacency, because
-//! - a draw needs a charge that the [`Filter`] let through, and the noise source is inside: there is no other way to it than
-//!   [`Draws`], which makes the draws that were charged, with the parameters that were charged, and no others;
-//! - what is written is read back first, by the reader itself, so that no line can be there that closes the ledger for good;
-//! - the intent is durable (written and synced) first. If that fails, nothing is drawn and nothing more is charged;
-//! - an intent without a result counts as spent: after a crash nobody knows whether it was drawn. It is never drawn again;
-//! - a second process is refused while a first holds the ledger: the operating system's lock on a file beside it and, on Unix, on the
-//!   ledger itself, whatever name it is reached by;
+//! Everything that was ever drawn through the ledger is within its budget, under the ledger's
+//! adjacency, because
+//! - a draw needs a charge that the [`Filter`] let through, and the noise source is inside: there
+//!   is no other way to it than [`Draws`], which makes the draws that were charged, with the
+//!   parameters that were charged, and no others;
+//! - what is written is read back first, by the reader itself, so that no line can be there that
+//!   closes the ledger for good;
+//! - the intent is durable (written and synced) first. If that fails, nothing is drawn and nothing
+//!   more is charged;
+//! - an intent without a result counts as spent: after a crash nobody knows whether it was drawn.
+//!   It is never drawn again;
+//! - a second process is refused while a first holds the ledger: the operating system's lock on a
+//!   file beside it and, on Unix, on the ledger itself, whatever name it is reached by;
 //! - two ledgers are never taken for one: each has a random number in its first line.
 //!
-//! The tests try every sequence of charges, crashes and restarts up to a length. What no ledger sees is what bypasses it: a copy of the
-//! data, a reader of the private files, somebody who writes the ledger's end anew, or puts yesterday's copy in its place, where no label
-//! tells of what is gone.
+//! The tests try every sequence of charges, crashes and restarts up to a length. What no ledger
+//! sees is what bypasses it: a copy of the data, a reader of the private files, somebody who writes
+//! the ledger's end anew, or puts yesterday's copy in its place, where no label tells of what is
+//! gone.
 //!
 //! # Stamps
-//! [`Stamp::Release`]: one budget for all runs. [`Stamp::Benchmark`]: several epsilons and seeds on one data set; each named run has the
-//! budget for itself, and nothing of it may be released: [`Ledger::label`] gives no guarantee. [`Stamp::Void`]: test noise was drawn,
-//! or an invariant failed. A stamp can only get worse.
+//! [`Stamp::Release`]: one budget for all runs. [`Stamp::Benchmark`]: several epsilons and seeds on
+//! one data set; each named run has the budget for itself, and nothing of it may be released:
+//! [`Ledger::label`] gives no guarantee. [`Stamp::Void`]: test noise was drawn, or an invariant
+//! failed. A stamp can only get worse.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -61,7 +69,8 @@ pub enum Stamp {
 pub struct Header {
     /// Version of the format: 1.
     pub ledger: u32,
-    /// The private data set: a name or a salted hash. Not a hash of the data alone, which reveals it to anybody that can guess it.
+    /// The private data set: a name or a salted hash. Not a hash of the data alone, which reveals
+    /// it to anybody that can guess it.
     pub dataset: String,
     /// What is protected, in words, e.g. "all records of one shard".
     pub unit: String,
@@ -81,7 +90,8 @@ pub struct Charge {
     pub mechanism: Mechanism,
     /// How many runs.
     pub count: u64,
-    /// The adjacency that the mechanism's parameters are stated under: the ledger's, or it is refused. [`Mechanism::converted`] converts.
+    /// The adjacency that the mechanism's parameters are stated under: the ledger's, or it is
+    /// refused. [`Mechanism::converted`] converts.
     pub adjacency: Adjacency,
     /// Which run of several, where a benchmark compares some.
     pub run: String,
@@ -93,7 +103,8 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// The same under the adjacency `to`, by [`Mechanism::converted`]; the ledger shows where it comes from.
+    /// The same under the adjacency `to`, by [`Mechanism::converted`]; the ledger shows where it
+    /// comes from.
     ///
     /// # Errors
     /// As there.
@@ -105,7 +116,8 @@ impl Charge {
         Ok(Self { mechanism, adjacency: to, converted_from: Some(self.adjacency), ..self })
     }
 
-    /// Whether it may be counted under `adjacency`: it is stated under it, or was converted to it in a way that there is.
+    /// Whether it may be counted under `adjacency`: it is stated under it, or was converted to it
+    /// in a way that there is.
     pub fn is_stated_under(&self, adjacency: Adjacency) -> bool {
         let converts = |from: Adjacency| self.mechanism.converted(from, adjacency).is_ok();
         self.adjacency == adjacency
@@ -123,7 +135,8 @@ pub enum Entry {
     Result {
         /// The intent's number.
         of: u64,
-        /// What was released; its hash and size where that is more than a megabyte, or could not be read back.
+        /// What was released; its hash and size where that is more than a megabyte, or could not be
+        /// read back.
         outcome: Value,
     },
     /// The ledger is good for less than before.
@@ -185,7 +198,8 @@ pub struct FileStore {
 
 impl Drop for FileStore {
     fn drop(&mut self) {
-        // Closing is not enough: a child that was born meanwhile has the file, too, until it runs its own program.
+        // Closing is not enough: a child that was born meanwhile has the file, too, until it runs
+        // its own program.
         let _ = self.file.unlock();
     }
 }
@@ -213,7 +227,8 @@ const LARGEST: u64 = 1 << 28;
 /// Outcomes larger than this are written down as their hash.
 const LARGEST_OUTCOME: usize = 1 << 20;
 
-/// Outcomes of more values than this are written down as their hash: in memory each takes some dozens of bytes.
+/// Outcomes of more values than this are written down as their hash: in memory each takes some
+/// dozens of bytes.
 const MOST_VALUES: usize = 1 << 16;
 
 /// Values in all outcomes of a ledger together: half a gigabyte of memory.
@@ -263,7 +278,8 @@ pub struct Account {
     pub entries: Vec<Entry>,
     /// The worst stamp so far.
     pub stamp: Stamp,
-    /// Bytes at the end that are no complete line: a write that was cut off, of something that therefore never ran.
+    /// Bytes at the end that are no complete line: a write that was cut off, of something that
+    /// therefore never ran.
     pub torn: usize,
     filters: Vec<(String, Filter)>,
     open: BTreeSet<u64>,
@@ -426,13 +442,15 @@ impl Account {
         self.open.iter().copied().collect()
     }
 
-    /// The fraction of the budget that is spent, from 0 to 1; of the run that spent most, in a benchmark.
+    /// The fraction of the budget that is spent, from 0 to 1; of the run that spent most, in a
+    /// benchmark.
     pub fn fraction_spent(&self) -> f64 {
         self.filters.iter().map(|(_, filter)| filter.fraction_spent()).fold(0.0, f64::max)
     }
 
-    /// The label of what came out of it: the budget's (epsilon, delta) where the stamp is [`Stamp::Release`]. What happened to be spent
-    /// is no guarantee, since it may depend on the data.
+    /// The label of what came out of it: the budget's (epsilon, delta) where the stamp is
+    /// [`Stamp::Release`]. What happened to be spent is no guarantee, since it may depend on the
+    /// data.
     pub fn label(&self) -> Guarantee {
         let reason = || {
             self.entries.iter().rev().find_map(|entry| match entry {
@@ -501,7 +519,8 @@ impl<S: NoiseSource> Ledger<S, FileStore> {
     /// Starts a data set's ledger.
     ///
     /// # Errors
-    /// A file that is there already; a budget that means nothing; a folder that cannot be written to.
+    /// A file that is there already; a budget that means nothing; a folder that cannot be written
+    /// to.
     pub fn create(path: &Path, header: &Header, noise: S) -> Result<Self> {
         Filter::new(&header.budget)?;
         let folders = folders_to_make(path);
@@ -519,7 +538,8 @@ impl<S: NoiseSource> Ledger<S, FileStore> {
         Self::open_locked(path, noise, lock)
     }
 
-    /// Goes on with a data set's ledger. A line that was cut off when it was written is removed: it was never acted on.
+    /// Goes on with a data set's ledger. A line that was cut off when it was written is removed: it
+    /// was never acted on.
     ///
     /// # Errors
     /// Another process that holds it; a file that is not there, cannot be read, or is damaged.
@@ -543,7 +563,8 @@ impl<S: NoiseSource> Ledger<S, FileStore> {
     fn open_locked(path: &Path, noise: S, lock: OutputLock) -> Result<Self> {
         let read = |source| artifact::Error::Read { path: path.to_path_buf(), source };
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(read)?;
-        // A second name of the file has another lock beside it. Elsewhere a lock would keep readers out, too.
+        // A second name of the file has another lock beside it. Elsewhere a lock would keep readers
+        // out, too.
         #[cfg(unix)]
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => in_use(path, "another process, by another name"),
@@ -577,7 +598,8 @@ fn folders_to_make(path: &Path) -> Vec<PathBuf> {
     named.take_while(|folder| !folder.exists()).map(Path::to_path_buf).collect()
 }
 
-/// Makes the name of `path` durable. Where folders cannot be synced the operating system keeps names itself.
+/// Makes the name of `path` durable. Where folders cannot be synced the operating system keeps
+/// names itself.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
         let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -620,7 +642,8 @@ fn durability(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
 }
 
 impl<S: NoiseSource, D: Store> Ledger<S, D> {
-    /// A ledger in a store that holds its first line already, and that nobody else writes to. `path` is for messages.
+    /// A ledger in a store that holds its first line already, and that nobody else writes to.
+    /// `path` is for messages.
     ///
     /// # Errors
     /// As [`Ledger::open`].
@@ -655,17 +678,19 @@ impl<S: NoiseSource, D: Store> Ledger<S, D> {
 
     /// Charges, draws, and writes down what came out: the only way to the noise.
     ///
-    /// `draw` gets the [`Draws`] that the charge pays for: as many as it counts, of its mechanism, with its parameters. What it returns
-    /// is released, so it must hold nothing else of the private data. If the process ends inside, or `draw` panics or fails, the charge
-    /// stays spent, and the intent stays without a result.
+    /// `draw` gets the [`Draws`] that the charge pays for: as many as it counts, of its mechanism,
+    /// with its parameters. What it returns is released, so it must hold nothing else of the
+    /// private data. If the process ends inside, or `draw` panics or fails, the charge stays spent,
+    /// and the intent stays without a result.
     ///
-    /// An outcome that is larger than a megabyte, has more than 65,536 values, or cannot be read back (nested more than 120 deep, say)
-    /// is written down as the hash and the length of its JSON; it is returned as it is. Numbers that are not finite are null in JSON.
+    /// An outcome that is larger than a megabyte, has more than 65,536 values, or cannot be read
+    /// back (nested more than 120 deep, say) is written down as the hash and the length of its
+    /// JSON; it is returned as it is. Numbers that are not finite are null in JSON.
     ///
     /// # Errors
-    /// [`Error::Overspent`], [`Error::Adjacency`], [`Error::Unsupported`]: refused, nothing was written or drawn.
-    /// [`Error::Durability`]: nothing more can be charged through this value; where it comes after the draw, the outcome is lost
-    /// and its cost is not.
+    /// [`Error::Overspent`], [`Error::Adjacency`], [`Error::Unsupported`]: refused, nothing was
+    /// written or drawn. [`Error::Durability`]: nothing more can be charged through this value;
+    /// where it comes after the draw, the outcome is lost and its cost is not.
     pub fn run<T: Serialize>(
         &mut self,
         charge: Charge,

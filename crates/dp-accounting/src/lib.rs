@@ -1,14 +1,19 @@
-//! What differential privacy costs: exactly where that can be had, and rounded towards more spent elsewhere.
+//! What differential privacy costs: exactly where that can be had, and rounded towards more spent
+//! elsewhere.
 //!
-//! - [`Mechanism`]: what can run on private data; [`Adjacency`]: which data sets it hides from each other.
+//! - [`Mechanism`]: what can run on private data; [`Adjacency`]: which data sets it hides from each
+//!   other.
 //! - [`gdp`]: Gaussian differential privacy, exact and additive.
 //! - [`rdp`]: Renyi divergences, their conversions.
-//! - [`pld`]: privacy loss distributions, composed by Fourier transforms; [`lattice`]: those of integer noise, exact.
+//! - [`pld`]: privacy loss distributions, composed by Fourier transforms; [`lattice`]: those of
+//!   integer noise, exact.
 //! - [`prv`]: an interval round the exact value, by another method: a check of [`pld`].
-//! - [`pate`]: GNMax, Confident-GNMax, LNMax; figures that depend on the votes are for internal eyes. [`smooth`]: their smooth sensitivity.
+//! - [`pate`]: GNMax, Confident-GNMax, LNMax; figures that depend on the votes are for internal
+//!   eyes. [`smooth`]: their smooth sensitivity.
 //! - [`calibrate`]: how much noise a target needs.
 //! - [`filter`]: budgets that hold however a run is steered.
-//! - [`ledger`]: one file per private data set, written before anything is drawn; [`draws`]: the noise that a charge has paid for.
+//! - [`ledger`]: one file per private data set, written before anything is drawn; [`draws`]: the
+//!   noise that a charge has paid for.
 //!
 //! # Which figure to trust
 //! | figure | guarantee | use |
@@ -19,12 +24,14 @@
 //! | [`pate::dependent`] | none: a function of private votes | diagnosis |
 //!
 //! # Edge cases
-//! The same everywhere: no noise costs infinity, sensitivity 0 costs nothing, nothing that ran costs nothing; delta lies strictly
-//! between 0 and 1; a value that is not a number is refused by name.
+//! The same everywhere: no noise costs infinity, sensitivity 0 costs nothing, nothing that ran
+//! costs nothing; delta lies strictly between 0 and 1; a value that is not a number is refused by
+//! name.
 //!
 //! # Rounding
-//! There is no interval arithmetic here. Every formula is arranged so that nothing cancels, a first-order bound on what rounding
-//! can do is added in the unsafe direction's opposite, and tests compare with 40 and 50 digit values. Each module says what its bound is.
+//! There is no interval arithmetic here. Every formula is arranged so that nothing cancels, a
+//! first-order bound on what rounding can do is added in the unsafe direction's opposite, and tests
+//! compare with 40 and 50 digit values. Each module says what its bound is.
 
 #![cfg_attr(test, expect(clippy::float_cmp, reason = "0 and infinity are meant exactly"))]
 

@@ -16,8 +16,8 @@ pub enum Adjacency {
     AddOrRemoveOne,
     /// One record has another value; the number of records is known.
     ReplaceOne,
-    /// All records of one shard have other values; which record lies in which shard does not depend on the data. The relation of
-    /// votes.
+    /// All records of one shard have other values; which record lies in which shard does not depend
+    /// on the data. The relation of votes.
     ReplaceOneShard,
 }
 
@@ -34,7 +34,8 @@ impl Adjacency {
 
 /// One run of a mechanism.
 ///
-/// Sensitivities are those under the adjacency that a charge names; noise of scale 0 costs infinity, sensitivity 0 costs nothing.
+/// Sensitivities are those under the adjacency that a charge names; noise of scale 0 costs
+/// infinity, sensitivity 0 costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "mechanism", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Mechanism {
@@ -71,7 +72,8 @@ pub enum Mechanism {
         /// Its epsilon.
         epsilon: f64,
     },
-    /// Confident-GNMax's question whether enough teachers agree: largest count plus discrete Gaussian noise against a threshold.
+    /// Confident-GNMax's question whether enough teachers agree: largest count plus discrete
+    /// Gaussian noise against a threshold.
     GnmaxScreen {
         /// Standard deviation.
         sigma: f64,
@@ -89,8 +91,9 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    /// Whether the mechanism's cost is stated under `adjacency`. Mechanisms with a stated sensitivity are under any, since the
-    /// sensitivity is the caller's; sampled ones and votes have one of their own.
+    /// Whether the mechanism's cost is stated under `adjacency`. Mechanisms with a stated
+    /// sensitivity are under any, since the sensitivity is the caller's; sampled ones and votes
+    /// have one of their own.
     pub fn is_stated_under(&self, adjacency: Adjacency) -> bool {
         match self {
             Self::Gaussian { .. }
@@ -106,11 +109,15 @@ impl Mechanism {
 
     /// The mechanism as it costs under another adjacency. The only conversions that there are:
     ///
-    /// - **one shard to one record** (`ReplaceOneShard` to either of the others): the same parameters. A record lies in one shard, and
-    ///   changing, adding or removing it there changes that shard alone. It holds only where the others' places do not depend on it.
-    ///   A ledger under the other relation takes votes by [`Charge::converted`](crate::ledger::Charge::converted), which writes down where they come from.
-    /// - **add or remove to replace** (`AddOrRemoveOne` to `ReplaceOne`): a replacement is a removal and an addition, so
-    ///   sensitivities and a pure epsilon double. The sampled Gaussian has no such conversion here.
+    /// - **one shard to one record** (`ReplaceOneShard` to either of the others): the same
+    ///   parameters. A record lies in one shard, and changing, adding or removing it there changes
+    ///   that shard alone. It holds only where the others' places do not depend on it. A ledger
+    ///   under the other relation takes votes by
+    ///   [`Charge::converted`](crate::ledger::Charge::converted), which writes down where they come
+    ///   from.
+    /// - **add or remove to replace** (`AddOrRemoveOne` to `ReplaceOne`): a replacement is a
+    ///   removal and an addition, so sensitivities and a pure epsilon double. The sampled Gaussian
+    ///   has no such conversion here.
     ///
     /// # Errors
     /// Any other pair, or a mechanism for which there is none.
@@ -189,7 +196,8 @@ impl Mechanism {
         }
     }
 
-    /// (L2 sensitivity, sigma) where the mechanism is Gaussian; for votes, of the continuous noise that theirs stands for.
+    /// (L2 sensitivity, sigma) where the mechanism is Gaussian; for votes, of the continuous noise
+    /// that theirs stands for.
     pub fn gaussian(&self) -> Option<(f64, f64)> {
         match *self {
             Self::Gaussian { sigma, sensitivity_l2 } => Some((sensitivity_l2, sigma)),
@@ -228,7 +236,8 @@ impl Mechanism {
         Ok(())
     }
 
-    /// Where the noise is Gaussian on the integers, its sigma for a change by 1: what says how coarse they are.
+    /// Where the noise is Gaussian on the integers, its sigma for a change by 1: what says how
+    /// coarse they are.
     pub fn discrete_sigma(&self) -> Option<f64> {
         match *self {
             Self::GnmaxScreen { sigma } | Self::GnmaxAnswer { sigma } => Some(sigma),

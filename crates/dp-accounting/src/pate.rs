@@ -1,28 +1,32 @@
 //! What PATE's votes cost: GNMax, its screen, Confident-GNMax and LNMax.
 //!
 //! # Setting
-//! M teachers were trained on disjoint shards of the private records. For a query each of them votes for one of K classes, which
-//! gives counts n with M in total. **Neighbouring** data sets differ in any records *inside one shard*. One teacher changes, so at
-//! most one vote moves: one count falls by 1 and one rises by 1. The counts' L2 sensitivity is the square root of 2, their L1
-//! sensitivity 2, and the largest count changes by at most 1. The unit that is protected is therefore a whole shard, which covers
-//! each record in it.
+//! M teachers were trained on disjoint shards of the private records. For a query each of them
+//! votes for one of K classes, which gives counts n with M in total. **Neighbouring** data sets
+//! differ in any records *inside one shard*. One teacher changes, so at most one vote moves: one
+//! count falls by 1 and one rises by 1. The counts' L2 sensitivity is the square root of 2, their
+//! L1 sensitivity 2, and the largest count changes by at most 1. The unit that is protected is
+//! therefore a whole shard, which covers each record in it.
 //!
 //! # What breaks it
-//! All of this holds only where the shard of every *other* record stays what it was: assign by a fixed index (replace one record)
-//! or by a keyed hash of the record (add or remove one). These break it, and no function here can see them:
-//! - stratified or class-balanced splitting, and shuffles whose result depends on the number of records or on their labels;
+//! All of this holds only where the shard of every *other* record stays what it was: assign by a
+//! fixed index (replace one record) or by a keyed hash of the record (add or remove one). These
+//! break it, and no function here can see them:
+//! - stratified or class-balanced splitting, and shuffles whose result depends on the number of
+//!   records or on their labels;
 //! - removing duplicates across shards; a record, or whatever unit is promised, in two shards;
 //! - normalisation statistics, early stopping or hyper-parameters from pooled private data;
 //! - teachers chosen or weighted by their accuracy on private data.
 //!
 //! # The three kinds of figures
 //! - [`independent`]: hold for all votes. Only these can be promised to anyone.
-//! - [`dependent`]: hold for the votes at hand. They are functions of private votes, bound the divergence in one direction only,
-//!   and come as [`NotReleasable`].
-//! - [`local`]: the exact divergence between the votes at hand and all their neighbours, for checks and audits; private too.
+//! - [`dependent`]: hold for the votes at hand. They are functions of private votes, bound the
+//!   divergence in one direction only, and come as [`NotReleasable`].
+//! - [`local`]: the exact divergence between the votes at hand and all their neighbours, for checks
+//!   and audits; private too.
 //!
-//! Rényi-DP curves are vectors with one value per order in `orders`, each order above 1. They add up over queries, order by order;
-//! the conversion to epsilon is done once, on the sum.
+//! Rényi-DP curves are vectors with one value per order in `orders`, each order above 1. They add
+//! up over queries, order by order; the conversion to epsilon is done once, on the sum.
 //!
 //! # Example
 //! ```
@@ -37,8 +41,9 @@
 //! ```
 //!
 //! # Source
-//! Papernot et al., "Scalable Private Learning with PATE", 2018 (arXiv 1802.08908), called *PATE 2018* below; Papernot et al.,
-//! "Semi-supervised Knowledge Transfer for Deep Learning from Private Training Data", 2017, *PATE 2017*.
+//! Papernot et al., "Scalable Private Learning with PATE", 2018 (arXiv 1802.08908), called *PATE
+//! 2018* below; Papernot et al., "Semi-supervised Knowledge Transfer for Deep Learning from Private
+//! Training Data", 2017, *PATE 2017*.
 
 use std::fmt;
 
@@ -62,8 +67,9 @@ pub(crate) const NO_NOISE: f64 = 1e-100;
 pub enum Noise {
     /// From the normal distribution on the real numbers.
     Gaussian,
-    /// From the discrete Gaussian on the integers (Canonne, Kamath, Steinke 2020), whose Rényi-DP is bounded by the same curve, and
-    /// where two noisy counts are equal with positive probability. Scales up to 2^20.
+    /// From the discrete Gaussian on the integers (Canonne, Kamath, Steinke 2020), whose Rényi-DP
+    /// is bounded by the same curve, and where two noisy counts are equal with positive
+    /// probability. Scales up to 2^20.
     DiscreteGaussian,
 }
 
@@ -76,7 +82,8 @@ pub struct Gnmax {
     pub noise: Noise,
 }
 
-/// The screen of Confident-GNMax: one bit, whether `max n + noise >= threshold`. The bit itself is released.
+/// The screen of Confident-GNMax: one bit, whether `max n + noise >= threshold`. The bit itself is
+/// released.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Screen {
     /// T, in votes; chosen without looking at private votes.
@@ -87,7 +94,8 @@ pub struct Screen {
     pub noise: Noise,
 }
 
-/// Confident-GNMax: a query that passes the screen is answered by [`Gnmax`] with fresh noise; any other query gets no answer.
+/// Confident-GNMax: a query that passes the screen is answered by [`Gnmax`] with fresh noise; any
+/// other query gets no answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConfidentGnmax {
     /// The first step, which every query pays for.
@@ -98,9 +106,10 @@ pub struct ConfidentGnmax {
 
 /// A figure that is a function of private votes: **internal, not releasable**.
 ///
-/// It may be compared and written to a report that stays inside. To print it in a certificate, to send it along with a release, or
-/// to choose a public parameter by it, leaks what it was computed from. There is no way to turn it into a certificate's figure:
-/// what `internal` gives is a plain number, and the caller vouches for where the number goes.
+/// It may be compared and written to a report that stays inside. To print it in a certificate, to
+/// send it along with a release, or to choose a public parameter by it, leaks what it was computed
+/// from. There is no way to turn it into a certificate's figure: what `internal` gives is a plain
+/// number, and the caller vouches for where the number goes.
 ///
 /// It is neither serializable nor dereferenced silently, and its text carries the label:
 /// ```
@@ -147,7 +156,8 @@ pub struct Votes {
 }
 
 impl Votes {
-    /// Counts of `classes` classes (2 or more), query after query. No query at all is allowed, and costs nothing.
+    /// Counts of `classes` classes (2 or more), query after query. No query at all is allowed, and
+    /// costs nothing.
     pub fn new(classes: usize, counts: Vec<u32>) -> Result<Self> {
         check("the number of classes", classes as f64, |value| value >= 2.0, "2 or more")?;
         if !counts.len().is_multiple_of(classes) {
@@ -160,7 +170,8 @@ impl Votes {
         Ok(Self { classes, counts })
     }
 
-    /// One row of counts per query, all equally long. No rows are refused, since the number of classes is not known then.
+    /// One row of counts per query, all equally long. No rows are refused, since the number of
+    /// classes is not known then.
     pub fn from_rows<R: AsRef<[u32]>>(rows: &[R]) -> Result<Self> {
         let classes = rows.first().map_or(0, |row| row.as_ref().len());
         for row in rows {

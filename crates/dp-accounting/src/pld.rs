@@ -1,25 +1,30 @@
 //! Privacy loss distributions: how much every possible output tells, composed exactly on a grid.
 //!
-//! A mechanism is described by a pair of distributions P and Q that are at least as far apart as its outputs on any two neighbouring data
-//! sets. Under P the privacy loss is ln(P/Q). Losses of independent runs add up, so composition is convolution, and
-//! delta(epsilon) = E[(1 - e^(epsilon - loss))+] plus the mass at infinity. Where the relation is one of removing or adding a record there
-//! are two pairs, and the larger cost of the two holds: "add" alone can be far too small.
+//! A mechanism is described by a pair of distributions P and Q that are at least as far apart as
+//! its outputs on any two neighbouring data sets. Under P the privacy loss is ln(P/Q). Losses of
+//! independent runs add up, so composition is convolution, and delta(epsilon) = E[(1 - e^(epsilon -
+//! loss))+] plus the mass at infinity. Where the relation is one of removing or adding a record
+//! there are two pairs, and the larger cost of the two holds: "add" alone can be far too small.
 //!
-//! - **Grid**: connect-the-dots (Doroshenko et al. 2022, 2207.04380): the discrete pair has the true delta(epsilon) at every multiple
-//!   of the step and lies above it between them. A smaller step never costs more.
-//! - **Composition**: one Fourier transform for each kind of mechanism, all powers multiplied, one transform back. Before, losses are
-//!   tilted: weighted by e^(theta loss), with theta where the answer is expected (the exponential change of measure of large
-//!   deviations). The transform's rounding errors are then small against the masses that matter, so deltas far below 1e-11 can be
-//!   answered, where a plain transform drowns them.
-//! - **Not a filter.** Numbers of steps and noise must be fixed before the run. Stopping when a composed curve is crossed is
-//!   not covered; see [`filter`](crate::filter) for what is.
+//! - **Grid**: connect-the-dots (Doroshenko et al. 2022, 2207.04380): the discrete pair has the
+//!   true delta(epsilon) at every multiple of the step and lies above it between them. A smaller
+//!   step never costs more.
+//! - **Composition**: one Fourier transform for each kind of mechanism, all powers multiplied, one
+//!   transform back. Before, losses are tilted: weighted by e^(theta loss), with theta where the
+//!   answer is expected (the exponential change of measure of large deviations). The transform's
+//!   rounding errors are then small against the masses that matter, so deltas far below 1e-11 can
+//!   be answered, where a plain transform drowns them.
+//! - **Not a filter.** Numbers of steps and noise must be fixed before the run. Stopping when a
+//!   composed curve is crossed is not covered; see [`filter`](crate::filter) for what is.
 //!
 //! # Rounding
-//! Towards more spent: masses are clamped at 0, what lies above the window counts as infinite loss, what wraps round from below is
-//! added, every entry is raised by a bound on the rounding of the transforms (worst case of the usual error analysis, not the typical
-//! one), and delta is divided by e^(128 u) per composed step for the rounding of the masses themselves, and by what the tilt's exponentials round
-//! in all. The curve of one step is rounded up before its masses are taken from it, and those are then exact to a few units in the last place.
-//! A billionth of delta is given to the largest losses, so that a heavy tail that is too unlikely to matter does not steer the tilt.
+//! Towards more spent: masses are clamped at 0, what lies above the window counts as infinite loss,
+//! what wraps round from below is added, every entry is raised by a bound on the rounding of the
+//! transforms (worst case of the usual error analysis, not the typical one), and delta is divided
+//! by e^(128 u) per composed step for the rounding of the masses themselves, and by what the tilt's
+//! exponentials round in all. The curve of one step is rounded up before its masses are taken from
+//! it, and those are then exact to a few units in the last place. A billionth of delta is given to
+//! the largest losses, so that a heavy tail that is too unlikely to matter does not steer the tilt.
 //!
 //! ```
 //! use dp_accounting::pld::{Composition, PrivacyLoss, STEP};
@@ -44,7 +49,8 @@ use crate::{Error, Result};
 /// The usual step of the grid of losses.
 pub const STEP: f64 = 1e-4;
 
-/// Grid points of one distribution, or of one transform, at most: about 1 GB for all that is held at once.
+/// Grid points of one distribution, or of one transform, at most: about 1 GB for all that is held
+/// at once.
 pub(crate) const LIMIT: usize = 1 << 23;
 
 /// The largest step of a grid.
@@ -76,8 +82,8 @@ pub(crate) struct Losses {
     tops: Vec<f64>,
 }
 
-/// What `of` gives on the finest grid that fits, from `step` on: where there is no room, the step is doubled, up to 1. A
-/// coarser grid costs more and never less.
+/// What `of` gives on the finest grid that fits, from `step` on: where there is no room, the step
+/// is doubled, up to 1. A coarser grid costs more and never less.
 ///
 /// # Errors
 /// Those of `of`; [`Error::TooLarge`] where the coarsest grid has too many points as well.
@@ -98,14 +104,17 @@ pub fn on_finest_grid<T>(step: f64, mut of: impl FnMut(f64) -> Result<T>) -> Res
 /// Masses that share one exponential.
 const BLOCK: usize = 64;
 
-/// With more tilt per step of the grid than this the powers of a block, e^(63 tilt), would overflow.
+/// With more tilt per step of the grid than this the powers of a block, e^(63 tilt), would
+/// overflow.
 const MOST_TILT: f64 = 11.0;
 
-/// The largest tilt that is looked for: neighbours differ by e^8 already, and there is room for the window's edges.
+/// The largest tilt that is looked for: neighbours differ by e^8 already, and there is room for the
+/// window's edges.
 const MOST_SOLVED: f64 = 8.0;
 
 impl PrivacyLoss {
-    /// One step of the Poisson-subsampled Gaussian mechanism: sampling rate `q`, noise multiplier `sigma` (sensitivity 1).
+    /// One step of the Poisson-subsampled Gaussian mechanism: sampling rate `q`, noise multiplier
+    /// `sigma` (sensitivity 1).
     ///
     /// # Guarantee
     /// Under adding or removing one record, both directions.
@@ -114,7 +123,8 @@ impl PrivacyLoss {
     /// q 0 has no loss at all; sigma 0 has all of it (with probability q).
     ///
     /// # Source
-    /// Doroshenko et al. 2022 (2207.04380): the mixture (1-q) N(0) + q N(1) against N(0), and N(0) against the mixture.
+    /// Doroshenko et al. 2022 (2207.04380): the mixture (1-q) N(0) + q N(1) against N(0), and N(0)
+    /// against the mixture.
     ///
     /// # Errors
     /// A parameter out of range; a distribution of more than 8 million points.
@@ -155,8 +165,8 @@ impl PrivacyLoss {
         Self::sampled_gaussian(q, if sensitivity > 0.0 { sigma / sensitivity } else { 1.0 }, step)
     }
 
-    /// Any releases that are mu-GDP together, such as those of [`total_mu`](crate::gdp::total_mu): as much as one of sensitivity mu under
-    /// noise of standard deviation 1.
+    /// Any releases that are mu-GDP together, such as those of [`total_mu`](crate::gdp::total_mu):
+    /// as much as one of sensitivity mu under noise of standard deviation 1.
     ///
     /// # Edge cases
     /// mu 0 has no loss; infinite mu has infinite loss.
@@ -222,7 +232,8 @@ impl PrivacyLoss {
         Self { remove: losses.clone(), add: losses }
     }
 
-    /// A pair whose directions are the same, by the direction of removal: the other's masses, far below 0, may be too small for numbers.
+    /// A pair whose directions are the same, by the direction of removal: the other's masses, far
+    /// below 0, may be too small for numbers.
     fn mirror_images(self) -> Self {
         Self { add: self.remove.clone(), remove: self.remove }
     }
@@ -247,9 +258,10 @@ impl PrivacyLoss {
 
     /// The grid pair whose delta equals a given one at every grid point from `low` to `high`.
     ///
-    /// `excess(x)` is delta(x) - (1 - e^x)+: delta itself at and above 0; below, what is left when the part that any pair has is
-    /// taken off, which is e^x times the reverse direction's delta at -x. In terms of it nothing cancels, and the
-    /// reverse direction comes out of the same values: its masses are those of this one, mirrored, times e^loss.
+    /// `excess(x)` is delta(x) - (1 - e^x)+: delta itself at and above 0; below, what is left when
+    /// the part that any pair has is taken off, which is e^x times the reverse direction's delta at
+    /// -x. In terms of it nothing cancels, and the reverse direction comes out of the same values:
+    /// its masses are those of this one, mirrored, times e^loss.
     fn connect_the_dots(step: f64, low: f64, high: f64, excess: impl Fn(f64) -> f64 + Sync) -> Result<Self> {
         let (low, high) = ((low / step).floor().min(-1.0), (high / step).ceil().max(1.0));
         let need = high - low + 1.0;
@@ -261,9 +273,10 @@ impl PrivacyLoss {
         let values = in_two_threads(low, high, |i| excess(step * i as f64));
         let n = values.len();
         let grow = step.exp_m1();
-        // (value above - this value) - e^step (this value - value below), over e^step - 1. The second difference is taken first, since
-        // neighbours' differences are exact: 1 + grow is rounded, the same way everywhere, and a part of it lost that is 1/step times more
-        // than the rounding of a number.
+        // (value above - this value) - e^step (this value - value below), over e^step - 1. The
+        // second difference is taken first, since neighbours' differences are exact: 1 + grow is
+        // rounded, the same way everywhere, and a part of it lost that is 1/step times more than
+        // the rounding of a number.
         let middle = |i: usize| {
             let (above, below) = (values[i + 1] - values[i], values[i] - values[i - 1]);
             ((above - below) - grow * below) / grow + if low + i as i64 == 0 { 1.0 } else { 0.0 }
@@ -293,7 +306,8 @@ fn check_step(step: f64) -> Result<f64> {
     check("the step of the grid", step, |step| step > 0.0 && step <= LARGEST_STEP, "above 0 and at most 1")
 }
 
-/// The factor that makes up for the rounding of 1 - e^-(end - |x|), where end - |x| is a difference.
+/// The factor that makes up for the rounding of 1 - e^-(end - |x|), where end - |x| is a
+/// difference.
 fn raised(x: f64, end: f64) -> f64 {
     let away = (end - x.abs()).max(f64::MIN_POSITIVE);
     1.0 + 4.0 * f64::EPSILON * (4.0 + (end + x.abs()) / away.min(1.0)).min(1e12)
@@ -354,10 +368,11 @@ impl Mixture {
         Some(0.5 + self.sigma * self.sigma * self.log_ratio(loss)?)
     }
 
-    /// delta(loss) - (1 - e^loss)+ of removing a record, rounded up: a first-order bound on the rounding is added.
+    /// delta(loss) - (1 - e^loss)+ of removing a record, rounded up: a first-order bound on the
+    /// rounding is added.
     ///
-    /// The output t has that loss: q phi((t-1)/sigma) = (q + e^loss - 1) phi(t/sigma). With it both terms of delta share a factor, and
-    /// what remains is a difference of Mills ratios.
+    /// The output t has that loss: q phi((t-1)/sigma) = (q + e^loss - 1) phi(t/sigma). With it both
+    /// terms of delta share a factor, and what remains is a difference of Mills ratios.
     fn excess(&self, loss: f64) -> f64 {
         let (q, sigma) = (self.q, self.sigma);
         let Some(log_ratio) = self.log_ratio(loss) else { return 0.0 };
@@ -374,8 +389,9 @@ impl Mixture {
             let upper = if v < shift { log_ratio.exp() * ndtr(t / sigma) } else { tail(v, v - shift) };
             (v, upper, tail(v, v))
         };
-        // In units of the last place: how far the logarithm of the ratio may be off, and what that does to the output, the density and
-        // the ratios. 1 + ratio is small where the loss is near the least that there is.
+        // In units of the last place: how far the logarithm of the ratio may be off, and what that
+        // does to the output, the density and the ratios. 1 + ratio is small where the loss is near
+        // the least that there is.
         let spread = if q >= 1.0 || loss > 30.0 {
             2.0 * (loss.abs() - q.ln()) + 2.0
         } else {
@@ -409,8 +425,8 @@ impl Losses {
         self.low + self.masses.len() as i64 - 1
     }
 
-    /// With the largest losses, as far as they have at most `spare` of the mass, taken for infinite: a heavy tail that is too unlikely to
-    /// matter would be all that a tilt sees.
+    /// With the largest losses, as far as they have at most `spare` of the mass, taken for
+    /// infinite: a heavy tail that is too unlikely to matter would be all that a tilt sees.
     fn without_tail(&self, spare: f64) -> Self {
         let mut tail = 0.0;
         let kept = self.masses.iter().rposition(|mass| {
@@ -423,8 +439,9 @@ impl Losses {
         Self::new(self.step, self.low, masses, self.infinity + tail * (1.0 + STEP_ERROR))
     }
 
-    /// Calls `with(first, scale, masses)` for every block that matters, where `masses[k] * scale * ratio^k` are the tilted masses
-    /// from index `first`, all divided by e^shift; gives the shift.
+    /// Calls `with(first, scale, masses)` for every block that matters, where
+    /// `masses[k] * scale * ratio^k` are the tilted masses from index `first`, all divided by
+    /// e^shift; gives the shift.
     fn tilted(&self, theta: f64, mut with: impl FnMut(usize, f64, &[f64])) -> f64 {
         let at = |i: usize| theta * self.step * (self.low + i as i64) as f64;
         let reach = theta.abs() * self.step * BLOCK as f64;
@@ -518,8 +535,8 @@ impl Composition {
         self
     }
 
-    /// The smallest epsilon at `delta`, rounded up; infinite where the mass at infinity is above `delta`, which starts at e^-50 for each
-    /// step of a Gaussian mechanism.
+    /// The smallest epsilon at `delta`, rounded up; infinite where the mass at infinity is above
+    /// `delta`, which starts at e^-50 for each step of a Gaussian mechanism.
     ///
     /// # Errors
     /// delta outside of (0, 1); parts of different steps; too many grid points.
@@ -580,8 +597,8 @@ struct Sum<'a> {
     limit: usize,
 }
 
-/// Tilted mass below the window, as a natural logarithm. It wraps round to the window's top, where it counts as more loss than it has,
-/// times e^-(theta width): next to nothing.
+/// Tilted mass below the window, as a natural logarithm. It wraps round to the window's top, where
+/// it counts as more loss than it has, times e^-(theta width): next to nothing.
 const LOG_BELOW: f64 = -14.0;
 
 /// Tilted mass above the window. It counts as infinite loss.
@@ -593,7 +610,8 @@ const UNLIKELY: f64 = 1e-9;
 /// Below, quotients of delta lose their digits: the largest loss is the answer.
 const LEAST_DELTA: f64 = 1e-290;
 
-/// Upper bounds of delta that are computed, each from the one before, until they no longer fall by half.
+/// Upper bounds of delta that are computed, each from the one before, until they no longer fall by
+/// half.
 const DELTA_ROUNDS: u32 = 64;
 
 /// Transforms are planned once for each length up to this.
@@ -729,7 +747,8 @@ impl<'a> Sum<'a> {
         Ok((window.delta(epsilon) * self.mass_error()).min(1.0))
     }
 
-    /// The theta > 0 at which an increasing function of the cumulants is 0, roughly; `of` gives the function and its derivative.
+    /// The theta > 0 at which an increasing function of the cumulants is 0, roughly; `of` gives the
+    /// function and its derivative.
     fn solve(&self, of: impl Fn(f64, [f64; 3]) -> (f64, f64)) -> f64 {
         let most = MOST_SOLVED / self.step;
         let spread = self.cumulants(0.0)[2].sqrt().max(self.step);
@@ -766,8 +785,8 @@ impl<'a> Sum<'a> {
             return Err(Error::TooLarge { need: f64::INFINITY, limit: self.limit, hint });
         }
         let spread = variance.sqrt().max(self.step);
-        // Chernoff: P(X >= x) <= e^(K(theta + s) - K(theta) - s x). The s of a normal distribution is too large where a tail is heavy, so
-        // it is halved while that helps.
+        // Chernoff: P(X >= x) <= e^(K(theta + s) - K(theta) - s x). The s of a normal distribution
+        // is too large where a tail is heavy, so it is halved while that helps.
         let edge = |log_tail: f64, sign: f64| {
             let room = MOST_TILT / self.step - sign * theta;
             let mut s = ((-2.0 * log_tail).sqrt() / spread).min(room);
@@ -797,15 +816,18 @@ impl<'a> Sum<'a> {
         let n = fast_length(need as usize);
         let (forward, backward) = plan(n);
         let mut product = Vec::new();
-        // What an error in the transforms becomes in the product: count |product| / |transform|, summed over parts.
+        // What an error in the transforms becomes in the product: count |product| / |transform|,
+        // summed over parts.
         let mut frailty = Vec::new();
         let mut offset = 0.0;
-        // The very numbers that the transforms were divided by, so that the rounding of their sums is nothing.
+        // The very numbers that the transforms were divided by, so that the rounding of their sums
+        // is nothing.
         let mut log_scale = 0.0;
         let mut relative = 0.0;
         for (part, count) in &self.parts {
             let [_, part_mean, _] = part.cumulants(theta);
-            // Centred, phases are small where the product is large, and their errors stay small when multiplied by count.
+            // Centred, phases are small where the product is large, and their errors stay small
+            // when multiplied by count.
             let centre = (part_mean / self.step).round() as i64;
             offset += centre as f64 * *count as f64;
             let (spectrum, log_total, rounding) = transform(part, theta, centre, &*forward, n);
@@ -860,8 +882,8 @@ impl<'a> Sum<'a> {
     }
 }
 
-/// The transform of a part's tilted masses, normalised, with index `centre` at 0, modulo `n`; the logarithm of what they were divided by;
-/// a bound on the relative rounding of each that matters.
+/// The transform of a part's tilted masses, normalised, with index `centre` at 0, modulo `n`; the
+/// logarithm of what they were divided by; a bound on the relative rounding of each that matters.
 fn transform(
     part: &Losses,
     theta: f64,
@@ -951,7 +973,8 @@ pub(crate) fn fast_length(n: usize) -> usize {
     best
 }
 
-/// A composed distribution from `low` on, in steps: the mass at x is e^(log_scale - theta x) times (weight unit + error).
+/// A composed distribution from `low` on, in steps: the mass at x is e^(log_scale - theta x) times
+/// (weight unit + error).
 struct Window {
     step: f64,
     low: f64,
@@ -972,9 +995,9 @@ impl Window {
         self.low * self.step
     }
 
-    /// Walks down from the highest loss: `with(loss, upper, lower)` until it gives an answer, where `upper` is the mass above `loss`,
-    /// rounded up, and `lower` the same under Q, times e^loss, rounded down: each mass times e^(loss - its own). Then both for the window's
-    /// start.
+    /// Walks down from the highest loss: `with(loss, upper, lower)` until it gives an answer, where
+    /// `upper` is the mass above `loss`, rounded up, and `lower` the same under Q, times e^loss,
+    /// rounded down: each mass times e^(loss - its own). Then both for the window's start.
     fn descend<T>(
         &self,
         mut with: impl FnMut(f64, f64, f64) -> Option<T>,
@@ -983,7 +1006,8 @@ impl Window {
         let (mut upper, mut carry, mut lower) = (self.infinity, 0.0, 0.0);
         let (up, down) = ((self.theta * self.step).exp(), self.step.exp());
         let mut reference = 0.0;
-        // A block's own sums round 64 times, its exponentials a few times more. Below, what lies more than 40 above weighs nothing.
+        // A block's own sums round 64 times, its exponentials a few times more. Below, what lies
+        // more than 40 above weighs nothing.
         let counted = (40.0 / (self.step * BLOCK as f64)).ceil();
         let mut blocks = 0.0;
         let bounds = |loss: f64, upper: f64, lower: f64, blocks: f64| {
@@ -1027,7 +1051,8 @@ impl Window {
     /// `None` where delta at the window's start is still below `delta`.
     fn epsilon(&self, delta: f64) -> Option<f64> {
         let delta = delta / self.relative;
-        // delta(epsilon) = upper - e^(epsilon - loss) lower from one loss of the grid up to the next.
+        // delta(epsilon) = upper - e^(epsilon - loss) lower from one loss of the grid up to the
+        // next.
         let found = self.descend(|loss, upper, lower| {
             // The logarithm is for the last step alone.
             let reached = upper > delta && upper - delta >= lower;

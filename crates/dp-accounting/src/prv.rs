@@ -1,19 +1,23 @@
-//! Privacy loss random variables: an interval round the exact epsilon, by a method that shares nothing with [`pld`](crate::pld).
+//! Privacy loss random variables: an interval round the exact epsilon, by a method that shares
+//! nothing with [`pld`](crate::pld).
 //!
-//! The same losses, discretised in another way: every grid point takes the probability of its cell, and all points are moved so
-//! that the mean is kept. The sum of T copies is then off by about sqrt(T) cells, not T, and a Chernoff bound says by how much: with
-//! mesh = eps_error / sqrt(T/2 ln(12/delta_error)) the truth lies between epsilon(delta + delta_error) - eps_error and
+//! The same losses, discretised in another way: every grid point takes the probability of its cell,
+//! and all points are moved so that the mean is kept. The sum of T copies is then off by about
+//! sqrt(T) cells, not T, and a Chernoff bound says by how much: with mesh = eps_error / sqrt(T/2
+//! ln(12/delta_error)) the truth lies between epsilon(delta + delta_error) - eps_error and
 //! epsilon(delta - delta_error) + eps_error of the discrete sum.
 //!
-//! A check and nothing else: an answer of [`Composition`](crate::pld::Composition) outside of the interval is an error in one of the
-//! two. A certificate takes the former, which is tighter than the upper end.
+//! A check and nothing else: an answer of [`Composition`](crate::pld::Composition) outside of the
+//! interval is an error in one of the two. A certificate takes the former, which is tighter than
+//! the upper end.
 //!
 //! # Source
 //! Gopi, Lee and Wutschitz 2021 (2106.02848), Algorithms 1 and 2 and the theorem on their error.
 //!
 //! # Rounding
-//! Plain floating point. A transform's relative error, about 1e-15, is multiplied by the number of runs when its values are raised to it,
-//! and comes out as an error of delta; where that is more than a tenth of delta_error there is no interval.
+//! Plain floating point. A transform's relative error, about 1e-15, is multiplied by the number of
+//! runs when its values are raised to it, and comes out as an error of delta; where that is more
+//! than a tenth of delta_error there is no interval.
 //!
 //! ```
 //! use dp_accounting::prv::{Interval, Prv};
@@ -74,10 +78,12 @@ pub struct Interval {
 }
 
 impl Prv {
-    /// One step of the Poisson-subsampled Gaussian mechanism, as [`crate::pld::PrivacyLoss::sampled_gaussian`].
+    /// One step of the Poisson-subsampled Gaussian mechanism, as
+    /// [`crate::pld::PrivacyLoss::sampled_gaussian`].
     ///
     /// # Errors
-    /// A sampling rate outside of (0, 1], a noise multiplier of 0 or below: their losses are nothing, or infinite.
+    /// A sampling rate outside of (0, 1], a noise multiplier of 0 or below: their losses are
+    /// nothing, or infinite.
     pub fn sampled_gaussian(q: f64, sigma: f64) -> Result<Self> {
         let q = check("the sampling rate q", q, |q| 0.0 < q && q <= 1.0, "above 0 and at most 1")?;
         let sigma = check("sigma", sigma, |sigma| sigma > 0.0, "above 0")?;
@@ -126,7 +132,8 @@ impl Prv {
                     }
                 }
             }
-            // Noise between the two answers has a loss between the ends; beyond them, the end's own.
+            // Noise between the two answers has a loss between the ends; beyond them, the end's
+            // own.
             Kind::Laplace { pure } => {
                 if y >= pure {
                     (1.0, 0.0)
@@ -187,11 +194,12 @@ impl Prv {
 }
 
 impl Interval {
-    /// The interval at `delta` for mechanisms and how often each ran, under both directions of adding or removing a record.
+    /// The interval at `delta` for mechanisms and how often each ran, under both directions of
+    /// adding or removing a record.
     ///
     /// # Errors
-    /// delta or an error out of range: `eps_error` must be above 0, `delta_error` below delta and from 1e-14 for each run. More than 16
-    /// million points.
+    /// delta or an error out of range: `eps_error` must be above 0, `delta_error` below delta and
+    /// from 1e-14 for each run. More than 16 million points.
     pub fn of(parts: &[(Prv, u64)], delta: f64, eps_error: f64, delta_error: f64) -> Result<Self> {
         let delta = check_delta(delta)?;
         let eps_error = check("eps_error", eps_error, |value| value > 0.0, "above 0")?;
@@ -268,7 +276,8 @@ impl Grid {
         -((self.points / 2) as i64)
     }
 
-    /// Each cell's probability, and how far its points must move to have the mean of the losses themselves.
+    /// Each cell's probability, and how far its points must move to have the mean of the losses
+    /// themselves.
     fn discretise(&self, prv: Prv, direction: Direction) -> (Vec<f64>, f64) {
         let first = self.first();
         let edges = in_two_threads(first, first + self.points as i64, |i| {
@@ -316,7 +325,8 @@ impl Grid {
         product[n / 2].im = 0.0;
         let mut masses = backward.make_output_vec();
         backward.process(&mut product, &mut masses).map_err(broken)?;
-        // Entry j holds the sums of j steps, modulo n, before they are moved; the window is where they come to lie.
+        // Entry j holds the sums of j steps, modulo n, before they are moved; the window is where
+        // they come to lie.
         let low = self.first() - (moved / self.mesh).round() as i64;
         masses.rotate_left(low.rem_euclid(n as i64) as usize);
         for mass in &mut masses {
@@ -340,12 +350,14 @@ fn power(base: Complex<f64>, mut exponent: u64) -> Complex<f64> {
 }
 
 impl Discrete {
-    /// The epsilon at which the sum of p (1 - e^(epsilon - y)) over y > epsilon is `delta`; 0 where it is less at 0.
+    /// The epsilon at which the sum of p (1 - e^(epsilon - y)) over y > epsilon is `delta`; 0 where
+    /// it is less at 0.
     fn epsilon(&self, delta: f64) -> f64 {
         let (mut upper, mut discounted) = (0.0, 0.0);
         for (i, &mass) in self.masses.iter().enumerate().rev() {
             let y = self.start + self.mesh * i as f64;
-            // With `upper` and `discounted` of all points above y, delta(epsilon) falls from here to the next point.
+            // With `upper` and `discounted` of all points above y, delta(epsilon) falls from here
+            // to the next point.
             if y <= 0.0 {
                 break;
             }

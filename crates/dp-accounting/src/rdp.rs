@@ -1,12 +1,15 @@
-//! Renyi differential privacy: curves over orders, their composition, and their conversion to (epsilon, delta).
+//! Renyi differential privacy: curves over orders, their composition, and their conversion to
+//! (epsilon, delta).
 //!
-//! A mechanism is (alpha, r)-RDP if the Renyi divergence of order alpha between its outputs on neighbouring data sets is at most r, both
-//! ways round (Mironov 2017, 1702.07476). Costs add up order by order. RDP is quick and good for planning; a [PLD](crate::pld) of
-//! the same mechanism is tighter.
+//! A mechanism is (alpha, r)-RDP if the Renyi divergence of order alpha between its outputs on
+//! neighbouring data sets is at most r, both ways round (Mironov 2017, 1702.07476). Costs add up
+//! order by order. RDP is quick and good for planning; a [PLD](crate::pld) of the same mechanism is
+//! tighter.
 //!
 //! # Rounding
-//! Values are computed from sums of positive terms, so that small costs keep their relative accuracy, and a relative 1e-12
-//! is added ([`MARGIN`]). The largest error against 40-digit values over the tests' grid is 100 times smaller.
+//! Values are computed from sums of positive terms, so that small costs keep their relative
+//! accuracy, and a relative 1e-12 is added ([`MARGIN`]). The largest error against 40-digit values
+//! over the tests' grid is 100 times smaller.
 //!
 //! ```
 //! use dp_accounting::rdp::{Orders, RdpCurve};
@@ -27,7 +30,8 @@ use crate::{Error, Result};
 /// Relative, added to every divergence that is computed with rounding.
 pub const MARGIN: f64 = 1e-12;
 
-/// Below this noise multiplier the integrand has two peaks far apart, and moments at fractional orders come from the integer ones.
+/// Below this noise multiplier the integrand has two peaks far apart, and moments at fractional
+/// orders come from the integer ones.
 const LEAST_INTEGRATED: f64 = 0.1;
 
 /// Points of an integral at most.
@@ -62,7 +66,8 @@ impl Orders {
         Self(tenths().chain((12..64).map(f64::from)).collect())
     }
 
-    /// Those of the PATE analysis of 2018: 2 to 100.5 by 0.5, then 100 up to 500 on a logarithmic scale.
+    /// Those of the PATE analysis of 2018: 2 to 100.5 by 0.5, then 100 up to 500 on a logarithmic
+    /// scale.
     pub fn pate2018() -> Self {
         let halves = (4..=201).map(|twice| 0.5 * f64::from(twice));
         let (low, high) = (100f64.log10(), 500f64.log10());
@@ -152,18 +157,20 @@ impl RdpCurve {
         Self { orders: orders.clone(), values: orders.0.iter().map(|order| slope * order).collect() }
     }
 
-    /// One step of the Poisson-subsampled Gaussian mechanism: every record takes part with probability `q`, independently of the
-    /// others, the sum has L2 sensitivity 1, and the noise has standard deviation `sigma`.
+    /// One step of the Poisson-subsampled Gaussian mechanism: every record takes part with
+    /// probability `q`, independently of the others, the sum has L2 sensitivity 1, and the noise
+    /// has standard deviation `sigma`.
     ///
     /// # Guarantee
-    /// Under adding or removing one record. Shuffled batches of fixed size are another mechanism, and not covered.
+    /// Under adding or removing one record. Shuffled batches of fixed size are another mechanism,
+    /// and not covered.
     ///
     /// # Edge cases
     /// q 0 costs 0; q 1 is the Gaussian mechanism; sigma 0 costs infinity.
     ///
     /// # Source
-    /// Mironov, Talwar and Zhang 2019 (1908.10530): the divergence of N(0, sigma^2) and its mixture with N(1, sigma^2); the
-    /// binomial sum at integer orders, the integral itself at others.
+    /// Mironov, Talwar and Zhang 2019 (1908.10530): the divergence of N(0, sigma^2) and its mixture
+    /// with N(1, sigma^2); the binomial sum at integer orders, the integral itself at others.
     ///
     /// # Errors
     /// q outside of [0, 1]; a negative sigma.
@@ -186,7 +193,8 @@ impl RdpCurve {
     /// The Laplace mechanism of scale `scale` on a query of L1 sensitivity `sensitivity`.
     ///
     /// # Edge cases
-    /// Sensitivity 0 costs 0; scale 0 costs infinity. Never more than sensitivity / scale, its pure epsilon.
+    /// Sensitivity 0 costs 0; scale 0 costs infinity. Never more than sensitivity / scale, its pure
+    /// epsilon.
     ///
     /// # Source
     /// Mironov 2017 (1702.07476), table of basic mechanisms.
@@ -213,7 +221,8 @@ impl RdpCurve {
     /// Anything that is `epsilon`-DP: min(epsilon^2 alpha / 2, epsilon).
     ///
     /// # Source
-    /// Bun and Steinke 2016 (1605.02065): epsilon-DP is epsilon^2/2-zCDP; no divergence exceeds epsilon.
+    /// Bun and Steinke 2016 (1605.02065): epsilon-DP is epsilon^2/2-zCDP; no divergence exceeds
+    /// epsilon.
     ///
     /// # Errors
     /// A negative epsilon.
@@ -258,18 +267,20 @@ impl RdpCurve {
         &self.values
     }
 
-    /// The smallest epsilon over the orders, by the improved conversion:
-    /// r + ln(1 - 1/alpha) - ln(delta alpha) / (alpha - 1).
+    /// The smallest epsilon over the orders, by the improved conversion: r + ln(1 - 1/alpha) -
+    /// ln(delta alpha) / (alpha - 1).
     ///
     /// # Source
-    /// Canonne, Kamath and Steinke 2020 (2004.00010), Prop. 12; the same formula in Asoodeh et al. (2001.05990).
+    /// Canonne, Kamath and Steinke 2020 (2004.00010), Prop. 12; the same formula in Asoodeh et al.
+    /// (2001.05990).
     ///
     /// # Errors
     /// delta outside of (0, 1).
     pub fn epsilon(&self, delta: f64) -> Result<Found> {
         let delta = check_delta(delta)?;
         Ok(self.best(|order, r| {
-            // The total variation distance is at most sqrt(1 - exp(-KL)), and KL is at most any r (Bretagnolle and Huber).
+            // The total variation distance is at most sqrt(1 - exp(-KL)), and KL is at most any r
+            // (Bretagnolle and Huber).
             if delta * delta >= -(-r).exp_m1() { 0.0 } else { improved(order, r, delta) }
         }))
     }
@@ -286,7 +297,8 @@ impl RdpCurve {
         Ok(self.best(|order, r| up(r - log_delta / (order - 1.0))))
     }
 
-    /// The smallest delta over the orders for `epsilon`: ln delta = (alpha - 1) (r - epsilon + ln(1 - 1/alpha)) - ln alpha.
+    /// The smallest delta over the orders for `epsilon`: ln delta = (alpha - 1) (r - epsilon + ln(1
+    /// - 1/alpha)) - ln alpha.
     ///
     /// # Errors
     /// epsilon below 0 or not finite.
@@ -316,8 +328,8 @@ impl RdpCurve {
     }
 }
 
-/// The epsilon at `delta` of a cost that is `slope` * alpha at every order alpha, over all real orders: GNMax, screens, and the Gaussian
-/// mechanism, without a list of orders to choose.
+/// The epsilon at `delta` of a cost that is `slope` * alpha at every order alpha, over all real
+/// orders: GNMax, screens, and the Gaussian mechanism, without a list of orders to choose.
 ///
 /// # Errors
 /// A negative slope; delta outside of (0, 1).
@@ -392,8 +404,9 @@ impl Mixture {
             .collect()
     }
 
-    /// The moment at an integer order is sum_k C(alpha, k) (1-q)^(alpha-k) q^k exp(k(k-1) / (2 sigma^2)). Less the binomial
-    /// theorem's 1 all terms are positive, those of k = 0 and 1 vanish, and nothing cancels.
+    /// The moment at an integer order is sum_k C(alpha, k) (1-q)^(alpha-k) q^k exp(k(k-1) / (2
+    /// sigma^2)). Less the binomial theorem's 1 all terms are positive, those of k = 0 and 1
+    /// vanish, and nothing cancels.
     fn sum(&self, order: f64, terms: &[(f64, f64)]) -> f64 {
         let n = order as usize;
         let log_out = (-self.q).ln_1p();
@@ -407,8 +420,9 @@ impl Mixture {
         ln_1p_exp(log_sum_exp(&logs))
     }
 
-    /// A bound at a fractional order: the logarithm of a moment is convex in its order, so the line between the integer orders beside it
-    /// lies above; beyond the largest of them, that of the plain Gaussian mechanism.
+    /// A bound at a fractional order: the logarithm of a moment is convex in its order, so the line
+    /// between the integer orders beside it lies above; beyond the largest of them, that of the
+    /// plain Gaussian mechanism.
     fn between(&self, order: f64, terms: &[(f64, f64)]) -> f64 {
         if order > LARGEST_SUM {
             return 0.5 * order * (order - 1.0) / (self.sigma * self.sigma);
@@ -418,9 +432,10 @@ impl Mixture {
         (1.0 - share) * at(low) + share * at(low + 1.0)
     }
 
-    /// Where the trapezoidal rule looks. Its error on such integrands falls exponentially with 1/step: they are analytic in a
-    /// strip of half-width pi sigma^2, the distance of the mixture's complex zeros.
-    /// With too little noise, or at too large an order, they would be too many: none then.
+    /// Where the trapezoidal rule looks. Its error on such integrands falls exponentially with
+    /// 1/step: they are analytic in a strip of half-width pi sigma^2, the distance of the mixture's
+    /// complex zeros. With too little noise, or at too large an order, they would be too many: none
+    /// then.
     fn points(&self, largest_order: f64) -> Option<Vec<Point>> {
         if largest_order == 0.0 {
             return Some(Vec::new());
@@ -465,7 +480,8 @@ struct Point {
     reach: f64,
 }
 
-/// ln E((1+y)^alpha). Since y has mean 0, what is summed is (1+y)^alpha - 1 - alpha y, which is never negative.
+/// ln E((1+y)^alpha). Since y has mean 0, what is summed is (1+y)^alpha - 1 - alpha y, which is
+/// never negative.
 fn integral(order: f64, points: &[Point]) -> f64 {
     let mut small = 0.0;
     // What would overflow is summed as logarithms.
@@ -490,7 +506,8 @@ fn ln_1p_exp(x: f64) -> f64 {
     if x > 40.0 { x + (-x).exp() } else { x.exp().ln_1p() }
 }
 
-/// (1+y)^alpha - 1 - alpha y for y > -1, with `power` = alpha ln(1+y): positive, and without cancellation near 0.
+/// (1+y)^alpha - 1 - alpha y for y > -1, with `power` = alpha ln(1+y): positive, and without
+/// cancellation near 0.
 fn excess(alpha: f64, y: f64, power: f64) -> f64 {
     if power > 1.0 {
         return power.exp() - 1.0 - alpha * y;

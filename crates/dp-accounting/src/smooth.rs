@@ -1,26 +1,32 @@
-//! What could be said outside about the data-dependent cost: its smooth sensitivity, and the price of saying it.
+//! What could be said outside about the data-dependent cost: its smooth sensitivity, and the price
+//! of saying it.
 //!
-//! The figures of [`pate::dependent`](crate::pate::dependent) are functions of private votes. To release one, noise is added in
-//! proportion to its *smooth sensitivity*: a bound on how much it changes between neighbours, which itself changes little between
-//! neighbours. The way there:
+//! The figures of [`pate::dependent`](crate::pate::dependent) are functions of private votes. To
+//! release one, noise is added in proportion to its *smooth sensitivity*: a bound on how much it
+//! changes between neighbours, which itself changes little between neighbours. The way there:
 //!
-//! 1. per query, a list of bounds on the local sensitivity at 0, 1, 2, ... moved votes ([`GnmaxSensitivity::by_distance`],
-//!    [`screen_by_distance`]), summed over queries ([`confident_by_distance`]);
+//! 1. per query, a list of bounds on the local sensitivity at 0, 1, 2, ... moved votes
+//!    ([`GnmaxSensitivity::by_distance`], [`screen_by_distance`]), summed over queries
+//!    ([`confident_by_distance`]);
 //! 2. the smooth sensitivity of the sum at some beta ([`smooth_sensitivity`]);
 //! 3. epsilon + smooth sensitivity * N(0, sigma^2), which costs [`release_rdp`] on top.
 //!
 //! # What it is not
-//! - Lists and smooth sensitivities are private ([`NotReleasable`]): what is releasable is the noisy figure of step 3 alone, drawn with
-//!   secret noise, once, and charged.
-//! - beta, sigma and the order must be chosen **on public votes** (or beforehand), never by what looks best on the private ones.
-//! - The bounds hold only where the conditions C5 and C6 do: [`GnmaxSensitivity::conditions`] looks, on a grid.
+//! - Lists and smooth sensitivities are private ([`NotReleasable`]): what is releasable is the
+//!   noisy figure of step 3 alone, drawn with secret noise, once, and charged.
+//! - beta, sigma and the order must be chosen **on public votes** (or beforehand), never by what
+//!   looks best on the private ones.
+//! - The bounds hold only where the conditions C5 and C6 do: [`GnmaxSensitivity::conditions`]
+//!   looks, on a grid.
 //! - They are for normal noise: with integer noise one moved vote moves ln q otherwise.
-//! - [`pate::independent`](crate::pate::independent) needs none of this, and Gaussian DP of the same run is usually as good.
+//! - [`pate::independent`](crate::pate::independent) needs none of this, and Gaussian DP of the
+//!   same run is usually as good.
 //!
 //! All of it works on ln q, since q may be e^-1000.
 //!
 //! # Source
-//! PATE 2018 (Papernot et al., arXiv 1802.08908), the appendix on smooth sensitivity, with its conditions C5 and C6.
+//! PATE 2018 (Papernot et al., arXiv 1802.08908), the appendix on smooth sensitivity, with its
+//! conditions C5 and C6.
 
 use std::ops::Range;
 
@@ -33,7 +39,8 @@ use crate::pate::{
 };
 use crate::special::{log_ndtr, log_ndtri};
 
-/// The data-dependent cost of one noisy argmax at one order as a function of ln q, and how far one vote moves it.
+/// The data-dependent cost of one noisy argmax at one order as a function of ln q, and how far one
+/// vote moves it.
 ///
 /// Public: it depends on sigma, K and the order, and on no votes.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +53,8 @@ pub struct GnmaxSensitivity {
     plateau: f64,
 }
 
-/// Whether the two conditions hold on a grid, under which [`GnmaxSensitivity::at`] bounds the local sensitivity.
+/// Whether the two conditions hold on a grid, under which [`GnmaxSensitivity::at`] bounds the local
+/// sensitivity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conditions {
     /// C5: the cost rises with q below q0.
@@ -116,7 +124,8 @@ impl GnmaxSensitivity {
         self.log_q1
     }
 
-    /// The bound on the local sensitivity for q from q1 to q0, which stands for all distances where none better is known.
+    /// The bound on the local sensitivity for q from q1 to q0, which stands for all distances where
+    /// none better is known.
     pub fn plateau(&self) -> f64 {
         self.plateau
     }
@@ -161,14 +170,15 @@ impl GnmaxSensitivity {
         up.max(down).max(0.0)
     }
 
-    /// Bounds on the local sensitivity of the cost at all votes that are 0, 1, ..., M - 1 moved votes away from these, for M votes.
+    /// Bounds on the local sensitivity of the cost at all votes that are 0, 1, ..., M - 1 moved
+    /// votes away from these, for M votes.
     ///
     /// # What it is not
     /// Releasable. It is for normal noise.
     ///
     /// # Edge cases
-    /// Distances that cannot be reached, or of which nothing better is known, have the [`plateau`](Self::plateau). The number of
-    /// counts must be the number of classes.
+    /// Distances that cannot be reached, or of which nothing better is known, have the
+    /// [`plateau`](Self::plateau). The number of counts must be the number of classes.
     ///
     /// # Rounding
     /// Differences of costs: their absolute error is about 1e-12 of the cost.
@@ -210,10 +220,12 @@ impl GnmaxSensitivity {
         Ok(NotReleasable::new(list))
     }
 
-    /// Looks whether C5 and C6 hold, on a grid of 4000 points of ln q, each 0.3 % below the one before.
+    /// Looks whether C5 and C6 hold, on a grid of 4000 points of ln q, each 0.3 % below the one
+    /// before.
     ///
     /// # What it is not
-    /// A proof: a grid is not an interval, and it ends where ln q is about 160 000 times that of q0.
+    /// A proof: a grid is not an interval, and it ends where ln q is about 160 000 times that of
+    /// q0.
     pub fn conditions(&self) -> Conditions {
         let rises = |top: f64, value: &dyn Fn(f64) -> f64| {
             let mut log_q = top * (1.0 + 1e-9);
@@ -240,7 +252,8 @@ fn n_votes(counts: &[u32]) -> Result<usize> {
     Ok(votes as usize)
 }
 
-/// Local sensitivities of the screen's data-dependent cost at all votes that are 0, 1, ..., M - 1 moved votes away from these.
+/// Local sensitivities of the screen's data-dependent cost at all votes that are 0, 1, ..., M - 1
+/// moved votes away from these.
 ///
 /// # What it is not
 /// Releasable.
@@ -249,8 +262,8 @@ fn n_votes(counts: &[u32]) -> Result<usize> {
 /// `sigma` 0 is refused, as above. Distances at which no vote is left to move have 0.
 ///
 /// # Source
-/// PATE 2018: the cost is a function of the largest count v alone, which moves by at most 1; at distance d it is v - d or v + d, and
-/// the larger step from there counts.
+/// PATE 2018: the cost is a function of the largest count v alone, which moves by at most 1; at
+/// distance d it is v - d or v + d, and the larger step from there counts.
 ///
 /// # Rounding
 /// Differences of costs: their absolute error is about 1e-12 of the cost.
@@ -321,8 +334,9 @@ pub fn add_list(
 pub enum Answered<'a> {
     /// Those that were answered: one entry per query. The list is part of the release.
     These(&'a [bool]),
-    /// Each by its chance to pass, as the literature's scripts weight it. That chance depends on private votes, and how it changes
-    /// between neighbours is *not* in the sum: a figure for comparison, no sensitivity of the expected cost.
+    /// Each by its chance to pass, as the literature's scripts weight it. That chance depends on
+    /// private votes, and how it changes between neighbours is *not* in the sum: a figure for
+    /// comparison, no sensitivity of the expected cost.
     Expected,
 }
 
@@ -333,7 +347,8 @@ pub enum Answered<'a> {
 /// Releasable; and no bound with [`Answered::Expected`].
 ///
 /// # Edge cases
-/// No queries: an empty list. Every query must have the same number of votes. Integer noise of the argmax is refused.
+/// No queries: an empty list. Every query must have the same number of votes. Integer noise of the
+/// argmax is refused.
 ///
 /// # Source
 /// PATE 2018: the local sensitivity of a sum is at most the sum of local sensitivities.
@@ -381,7 +396,8 @@ pub fn confident_by_distance(
 /// Releasable.
 ///
 /// # Edge cases
-/// An empty list: 0. `beta` 0: the largest entry, which is the global sensitivity as far as the list knows it.
+/// An empty list: 0. `beta` 0: the largest entry, which is the global sensitivity as far as the
+/// list knows it.
 ///
 /// # Source
 /// PATE 2018, after Nissim, Raskhodnikova, Smith 2007.
@@ -395,12 +411,13 @@ pub fn smooth_sensitivity(list: &NotReleasable<Vec<f64>>, beta: f64) -> Result<N
     Ok(NotReleasable::new(discounted.fold(0.0, f64::max)))
 }
 
-/// Rényi-DP at `order` of releasing a figure with noise of its smooth sensitivity at `beta` times N(0, `sigma`^2):
+/// Rényi-DP at `order` of releasing a figure with noise of its smooth sensitivity at `beta` times
+/// N(0, `sigma`^2):
 /// `alpha e^(2 beta) / sigma^2 + (-ln(1 - 2 alpha beta) / 2 + beta alpha) / (alpha - 1)`.
 ///
 /// # Guarantee
-/// The release of that one number, with a true smooth sensitivity at `beta`, is (`order`, result)-Rényi-DP. It is at this one order, and
-/// adds to what the figure is about.
+/// The release of that one number, with a true smooth sensitivity at `beta`, is (`order`,
+/// result)-Rényi-DP. It is at this one order, and adds to what the figure is about.
 ///
 /// # Edge cases
 /// Infinite from `order` 1 / (2 `beta`) on, and for `sigma` 0.
@@ -422,16 +439,19 @@ pub fn release_rdp(beta: f64, sigma: f64, order: f64) -> Result<f64> {
     Ok(noise + (-0.5 * (-twice).ln_1p() + beta * order) / (order - 1.0))
 }
 
-/// Values of beta that are worth trying for an order: 0.3 / alpha up to, not including, 0.495 / alpha.
+/// Values of beta that are worth trying for an order: 0.3 / alpha up to, not including, 0.495 /
+/// alpha.
 ///
-/// **Choose on public votes.** Trying values on the private ones and keeping the best leaks, and is not charged by anything here.
+/// **Choose on public votes.** Trying values on the private ones and keeping the best leaks, and is
+/// not charged by anything here.
 pub fn beta_range(order: f64) -> Result<Range<f64>> {
     check_order(order)?;
     Ok(0.3 / order..0.495 / order)
 }
 
-/// A release noise that balances what the release costs against its error: the cube root of alpha e^(2 beta) over the smooth
-/// sensitivity, where that is one of **public votes** (hence a plain number).
+/// A release noise that balances what the release costs against its error: the cube root of alpha
+/// e^(2 beta) over the smooth sensitivity, where that is one of **public votes** (hence a plain
+/// number).
 ///
 /// # Edge cases
 /// A smooth sensitivity of 0 is refused: no noise is too much then.

@@ -1,7 +1,7 @@
 //! The normal distribution's tails and sums of exponentials, as exact as `f64` allows.
 //!
-//! Everything here is accurate to a few units in the last place (tests hold it to 40-digit values of mpmath); which way a privacy
-//! figure is rounded is decided where the figure is made.
+//! Everything here is accurate to a few units in the last place (tests hold it to 40-digit values
+//! of mpmath); which way a privacy figure is rounded is decided where the figure is made.
 
 use std::f64::consts::SQRT_2;
 

@@ -109,8 +109,9 @@ fn a_charge_buys_so_many_draws_and_no_more() {
     book.run(charge(ANSWER, 100), |draws| draws.answer(&[1, 2])).unwrap();
 }
 
-/// Attacks, row 12: the noise has the sigma that was charged, whatever the closure would like. A thousand draws of standard deviation s have a
-/// sample deviation within 12% of s; false alarms, for a fresh seed: 1e-7.
+/// Attacks, row 12: the noise has the sigma that was charged, whatever the closure would like. A
+/// thousand draws of standard deviation s have a sample deviation within 12% of s; false alarms,
+/// for a fresh seed: 1e-7.
 #[test]
 fn the_noise_is_as_wide_as_it_was_charged() {
     let deviation =
@@ -126,7 +127,8 @@ fn the_noise_is_as_wide_as_it_was_charged() {
     for step in [1e-3, 2e-4] {
         let lattice = Lattice::new(step, 1.0).unwrap();
         near(deviation(&book.run(charge(VECTOR, 1), |draws| draws.vector(&zeros, lattice)).unwrap()), 30.0);
-        // A Laplace distribution's is sqrt(2) times its scale, and more uncertain: two thousand draws.
+        // A Laplace distribution's is sqrt(2) times its scale, and more uncertain: two thousand
+        // draws.
         let twice = vec![0; 4000];
         let found = book.run(charge(LAPLACE, 1), |draws| draws.vector(&twice, lattice)).unwrap();
         near(deviation(&found), 10.0 * 2f64.sqrt());

@@ -1,4 +1,5 @@
-//! Gaussian noise against true values: never below them, and close to them, from the usual to the extreme.
+//! Gaussian noise against true values: never below them, and close to them, from the usual to the
+//! extreme.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
@@ -47,14 +48,16 @@ fn losses_on_a_grid_never_cost_less_than_the_truth() {
     let (mut finite, mut tight) = (0, 0);
     for row in &rows {
         let Row { q, sigma, steps, delta, .. } = *row;
-        // What one step and all together can lose, so that no grid here has many more than 100,000 points.
+        // What one step and all together can lose, so that no grid here has many more than 100,000
+        // points.
         let reach = 24.0 * (steps as f64).sqrt() / sigma + 0.5 / (sigma * sigma);
         for step in [STEP, 0.1 * STEP, 1e-2].map(|step| f64::max(step, (reach * 1e-5).min(1.0))) {
             let cost = |step: f64| {
                 let loss = PrivacyLoss::sampled_gaussian(q, sigma, step)?;
                 Composition::new().with(&loss, steps).epsilon_by_direction(delta)
             };
-            // A fine grid has no room for large losses: then a coarser one is taken, and the bound is the same.
+            // A fine grid has no room for large losses: then a coarser one is taken, and the bound
+            // is the same.
             let (found, used) = on_finest_grid(step, cost).unwrap();
             for (name, found, truth) in [("remove", found.remove, row.remove), ("add", found.add, row.add)] {
                 let case =
@@ -65,7 +68,8 @@ fn losses_on_a_grid_never_cost_less_than_the_truth() {
                     1.0 - found / truth
                 );
                 finite += usize::from(found.is_finite());
-                // A loss is rounded up by a step at most; steps of small losses are not for a coarse grid.
+                // A loss is rounded up by a step at most; steps of small losses are not for a
+                // coarse grid.
                 if (found - truth) / truth.max(1.0) < 1e-3 {
                     tight += 1;
                 }

@@ -1,5 +1,5 @@
-//! Figures of dp-accounting 0.6.0, prv-accountant 0.2.0, Opacus and mpmath, in `golden.json`; `make_golden.py` says where they come
-//! from. Those of PATE are in `pate.rs`.
+//! Figures of dp-accounting 0.6.0, prv-accountant 0.2.0, Opacus and mpmath, in `golden.json`;
+//! `make_golden.py` says where they come from. Those of PATE are in `pate.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
@@ -64,8 +64,9 @@ fn lists_of_orders_are_those_of_their_sources() {
     }
 }
 
-/// The tolerance for the same algorithm is 1e-6. The reference's transform has a noise of about 1e-13 in delta, which at delta 1e-8 is
-/// 6e-7 in the direction "add"; ours has none that matters, and lies below or above it by that.
+/// The tolerance for the same algorithm is 1e-6. The reference's transform has a noise of about
+/// 1e-13 in delta, which at delta 1e-8 is 6e-7 in the direction "add"; ours has none that matters,
+/// and lies below or above it by that.
 #[test]
 fn subsampled_gaussians_and_their_compositions_by_pld() {
     let golden = golden();
@@ -94,8 +95,9 @@ fn subsampled_gaussians_and_their_compositions_by_pld() {
     assert_eq!(compared, 38);
 }
 
-/// The package samples distribution functions at the same points and moves them by means that it integrates numerically: up to 1.2e-5
-/// off ours. What matters is that every interval, ours and the package's, holds the PLD's answer.
+/// The package samples distribution functions at the same points and moves them by means that it
+/// integrates numerically: up to 1.2e-5 off ours. What matters is that every interval, ours and the
+/// package's, holds the PLD's answer.
 #[test]
 fn intervals_are_those_of_prv_accountant_and_hold_the_pld() {
     let golden = golden();
@@ -135,7 +137,8 @@ fn subsampled_gaussians_and_their_compositions_by_rdp() {
         let found = curve(&parts, &Orders::default()).epsilon(delta).unwrap();
         close(id, found.epsilon, number(&case["epsilon_rdp_exact"]["value"]), 1e-9);
         close(id, found.order, number(&case["epsilon_rdp_exact"]["order"]), 1e-9);
-        // dp-accounting adds a series without its signs at fractional orders: an upper bound, up to 3e-3 above.
+        // dp-accounting adds a series without its signs at fractional orders: an upper bound, up to
+        // 3e-3 above.
         let upper = number(&case["epsilon_rdp"]["value"]);
         assert!(
             found.epsilon <= upper + 1e-9 && found.epsilon >= upper - 3e-3,
@@ -199,7 +202,8 @@ fn calibrations_return_the_safe_end() {
         for (accountant, name) in [(Accountant::Pld, "sigma_pld"), (Accountant::Rdp, "sigma_rdp")] {
             let found = run.sigma(target, accountant, 1e-5).unwrap();
             let expected = number(&case[name]);
-            // Their RDP is above the true one at fractional orders, so it asks for up to 2e-4 more noise.
+            // Their RDP is above the true one at fractional orders, so it asks for up to 2e-4 more
+            // noise.
             let below = if accountant == Accountant::Rdp { 2e-4 } else { 1.2e-5 };
             assert!(
                 found.sigma <= expected + 1.2e-5 && found.sigma >= expected - below,
@@ -263,7 +267,8 @@ fn unit_vectors() {
     }
 }
 
-/// delta at one step, from the composed distribution: at the grid's points it is the golden hockey stick.
+/// delta at one step, from the composed distribution: at the grid's points it is the golden hockey
+/// stick.
 #[test]
 fn one_steps_hockey_sticks() {
     let golden = golden();

@@ -1,5 +1,5 @@
-//! Overspending is impossible: every sequence of charges, crashes, restarts and second processes up to a length, on a disk that fails
-//! as disks may; then the same on real files.
+//! Overspending is impossible: every sequence of charges, crashes, restarts and second processes up
+//! to a length, on a disk that fails as disks may; then the same on real files.
 
 use std::cell::RefCell;
 use std::io::{self, Write as _};
@@ -89,7 +89,8 @@ enum Step {
     Charge,
     /// A charge of two at once.
     ChargeTwo,
-    /// The machine stops while the intent is written: nothing, half a line, the line without its end, or all of it arrives.
+    /// The machine stops while the intent is written: nothing, half a line, the line without its
+    /// end, or all of it arrives.
     CrashInIntent(usize),
     /// It stops between the intent and the draw.
     CrashBeforeDraw,
@@ -165,7 +166,8 @@ fn play(sequence: &[Step], cap: u64) -> (u64, Account) {
                 result.map_err(|_| ())
             }
         };
-        // After every failure a new process begins; after a refusal the old one could go on just as well.
+        // After every failure a new process begins; after a refusal the old one could go on just as
+        // well.
         if result.is_err() {
             ledger = open();
         }
@@ -210,8 +212,8 @@ const FOLDER: &str = "LEDGER_TEST_FOLDER";
 const REFUSED: i32 = 40;
 const IN_USE: i32 = 41;
 
-/// The same with real processes, which are stopped as the operating system stops them, and a real file: every sequence of three. The
-/// test runs itself as the other process.
+/// The same with real processes, which are stopped as the operating system stops them, and a real
+/// file: every sequence of three. The test runs itself as the other process.
 #[test]
 #[expect(clippy::disallowed_methods, clippy::exit, reason = "draws are counted behind the ledger's back")]
 fn no_sequence_of_processes_draws_more_than_the_budget() {
@@ -281,7 +283,8 @@ fn an_intent_without_a_result_is_spent_and_never_drawn_again() {
     assert_eq!(drawn, 0);
 }
 
-/// Cut at every byte, a ledger either opens with everything whose intent was complete, or says that its header is gone.
+/// Cut at every byte, a ledger either opens with everything whose intent was complete, or says that
+/// its header is gone.
 #[test]
 fn a_ledger_cut_anywhere_keeps_what_could_have_been_drawn() {
     let dir = tempfile::tempdir().unwrap();
@@ -555,8 +558,8 @@ fn the_transcript_holds_what_was_released_and_no_key() {
     assert!(matches!(&account.entries[1], Entry::Result { of: 1, outcome } if *outcome == label));
 }
 
-/// Attacks, row 13: an outcome nested 130 deep closed a ledger for good. What cannot be read back is written down as its hash, the value
-/// is returned, and the ledger goes on.
+/// Attacks, row 13: an outcome nested 130 deep closed a ledger for good. What cannot be read back
+/// is written down as its hash, the value is returned, and the ledger goes on.
 #[test]
 fn an_outcome_that_no_reader_takes_leaves_its_hash_and_a_ledger_that_goes_on() {
     let nested = |depth: usize| (0..depth).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));

@@ -1,6 +1,8 @@
-//! PATE's costs against the golden numbers of `golden_pate.json` (made by `make_golden.py`), and properties that need no numbers.
+//! PATE's costs against the golden numbers of `golden_pate.json` (made by `make_golden.py`), and
+//! properties that need no numbers.
 //!
-//! The golden numbers on the authors' own votes are left out: their vote files are not in the repository.
+//! The golden numbers on the authors' own votes are left out: their vote files are not in the
+//! repository.
 
 #![expect(
     clippy::unwrap_used,
@@ -73,7 +75,8 @@ impl Tally {
     fn close(&mut self, value: f64, expected: f64) {
         self.compared += 1;
         let error = if expected == 0.0 { value.abs() * 1e9 } else { (value / expected - 1.0).abs() };
-        // The golden divergences are logarithms of sums near 1: those below 1e-5 have lost digits that ours keep.
+        // The golden divergences are logarithms of sums near 1: those below 1e-5 have lost digits
+        // that ours keep.
         let lost = 1e-13 / expected.abs().max(1e-300);
         assert!(
             error <= self.relative.max(lost.min(1e-6)),
@@ -563,8 +566,9 @@ fn private_figures_say_so_and_votes_do_not_print() {
 
 #[test]
 fn the_other_direction_may_exceed_the_bound() {
-    // The bound is about D(M(D) || M(D')): 250 unanimous votes are a place where the other one is larger than the first, and the
-    // theorem gives no reason why it should not pass the bound elsewhere.
+    // The bound is about D(M(D) || M(D')): 250 unanimous votes are a place where the other one is
+    // larger than the first, and the theorem gives no reason why it should not pass the bound
+    // elsewhere.
     let mut votes = vec![0; 10];
     votes[0] = 250;
     let found = local::gnmax_rdp(40.0, &votes, &[14.0]).unwrap().into_internal();
@@ -643,13 +647,15 @@ proptest! {
         let exact = local::gnmax_rdp(sigma, &counts, &orders).unwrap().into_internal();
         let bound = dependent::gnmax_rdp(gnmax(sigma), &counts, &orders).unwrap().into_internal();
         let promised = independent::gnmax_rdp(sigma, &orders).unwrap();
-        // One part in 1e9 and the smallest divergence that plain numbers tell from 0 are left to rounding.
+        // One part in 1e9 and the smallest divergence that plain numbers tell from 0 are left to
+        // rounding.
         let below = |a: f64, b: f64| a <= b * (1.0 + 1e-9) + 1e-30;
         for index in 0..orders.len() {
             prop_assert!(below(exact.forward[index], bound[index]), "{exact:?} {bound:?}");
             prop_assert!(below(bound[index], promised[index]));
-            // The theorem is about D(M(D) || M(D')) only: its q is the chance of an unlikely answer under D, and under D' it may
-            // be larger. This direction is therefore held to what holds for all votes.
+            // The theorem is about D(M(D) || M(D')) only: its q is the chance of an unlikely answer
+            // under D, and under D' it may be larger. This direction is therefore held to what
+            // holds for all votes.
             prop_assert!(below(exact.backward[index], promised[index]));
         }
     }

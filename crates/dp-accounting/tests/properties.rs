@@ -1,5 +1,6 @@
-//! What must hold for any parameters: a failure is a counterexample. Cases are the same in every run, so that none stops work that has
-//! nothing to do with it; 1,500 random ones of each property passed.
+//! What must hold for any parameters: a failure is a counterexample. Cases are the same in every
+//! run, so that none stops work that has nothing to do with it; 1,500 random ones of each property
+//! passed.
 
 use dp_accounting::calibrate::{Accountant, DpSgd};
 use dp_accounting::filter::{Budget, Filter, epsilon_of_caps};
@@ -138,8 +139,8 @@ proptest! {
         prop_assert!((back / delta - 1.0).abs() < 1e-5, "{delta:e} {back:e}");
     }
 
-    /// Which mechanism runs next, and whether to stop, is taken from the case's random choices: what was let through never costs more
-    /// than the budget.
+    /// Which mechanism runs next, and whether to stop, is taken from the case's random choices:
+    /// what was let through never costs more than the budget.
     #[test]
     fn a_filter_never_exceeds_its_budget_whatever_is_asked(
         epsilon in 0.2f64..5.0,
@@ -179,7 +180,8 @@ proptest! {
     }
 }
 
-/// Found by the property above: four million steps, few losses, each large, which a fixed grid had no room for.
+/// Found by the property above: four million steps, few losses, each large, which a fixed grid had
+/// no room for.
 #[test]
 fn few_large_losses_cost_no_more_than_renyis() {
     let run = DpSgd { q: 1.2303e-10, steps: 4_285_784, delta: 1.3776e-5 };
@@ -188,7 +190,8 @@ fn few_large_losses_cost_no_more_than_renyis() {
     assert!(pld <= rdp + 1e-3, "{pld} {rdp}");
 }
 
-/// Losses of probability e^-50 are far larger than all others, and a transform that is tilted towards them has no digits left.
+/// Losses of probability e^-50 are far larger than all others, and a transform that is tilted
+/// towards them has no digits left.
 #[test]
 fn a_tail_too_unlikely_to_matter_costs_nothing() {
     let (q, sigma, steps) = (1.964e-12, 0.365_837, 1407);
@@ -201,7 +204,8 @@ fn a_tail_too_unlikely_to_matter_costs_nothing() {
     assert!(all.epsilon(1.2 * right).unwrap() < 1e-9);
 }
 
-/// Far below the noise of a plain transform: the sum of Gaussians is a Gaussian, whose delta is known.
+/// Far below the noise of a plain transform: the sum of Gaussians is a Gaussian, whose delta is
+/// known.
 #[test]
 fn deltas_of_1e_12_and_less_are_right() {
     for (sigma, steps) in [(30.0, 1000), (3.0, 10), (100.0, 30_000)] {
@@ -283,7 +287,8 @@ fn integer_noise_costs_no_more_than_its_surcharge() {
     assert!(worst > 1e-5 && worst < 5e-5, "{worst}");
 }
 
-/// The spec's defaults for PATE on 250 teachers, with exact integer noise: those for epsilon 2 cost 2.002, so one answer less is taken.
+/// The spec's defaults for PATE on 250 teachers, with exact integer noise: those for epsilon 2 cost
+/// 2.002, so one answer less is taken.
 #[test]
 fn defaults_for_votes_fit_their_epsilons() {
     let cost = |screens: u64, sigma_1: f64, answers: u64, sigma_2: f64| {

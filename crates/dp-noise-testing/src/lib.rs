@@ -1,8 +1,8 @@
 //! Noise that can be made again, and the chi-square statistic. For tests alone.
 //!
-//! **Nothing drawn from this crate is private.** Whoever knows the seed knows every draw: a mechanism that is fed from here is a
-//! plain function of its input, and its epsilon is infinite. No program that ships may link this crate; it belongs in
-//! `[dev-dependencies]`.
+//! **Nothing drawn from this crate is private.** Whoever knows the seed knows every draw: a
+//! mechanism that is fed from here is a plain function of its input, and its epsilon is infinite.
+//! No program that ships may link this crate; it belongs in `[dev-dependencies]`.
 //!
 //! - [`TestNoise`]: a stream of bits from a written seed.
 //! - [`Scripted`]: exactly the bytes that a test wrote down.
@@ -16,8 +16,9 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 /// ChaCha20 from a 64-bit seed. Equal seeds give equal streams.
 ///
-/// It stands in for `dp_noise::SystemNoise` where a test has to see the same draws in every run. What it feeds has no privacy: see the
-/// head of the crate. [`NoiseSource::SECRET`] is false, so code that releases something can refuse it.
+/// It stands in for `dp_noise::SystemNoise` where a test has to see the same draws in every run.
+/// What it feeds has no privacy: see the head of the crate. [`NoiseSource::SECRET`] is false, so
+/// code that releases something can refuse it.
 pub struct TestNoise(ChaCha20Rng);
 
 impl TestNoise {
@@ -26,8 +27,8 @@ impl TestNoise {
         Self(ChaCha20Rng::seed_from_u64(seed))
     }
 
-    /// What [`NoiseSource::fill`] does. It stands here too because `dp-noise`'s own unit tests see another copy of that
-    /// trait: the one that is being compiled.
+    /// What [`NoiseSource::fill`] does. It stands here too because `dp-noise`'s own unit tests see
+    /// another copy of that trait: the one that is being compiled.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         self.0.fill_bytes(bytes);
     }
@@ -94,11 +95,13 @@ pub struct ChiSquare {
 
 /// Pearson's chi-square of counts against expected counts.
 ///
-/// Neighbouring cells are pooled, from the left, until at least 10 are expected in each; what is left over at the right joins the last
-/// one. The pooling looks at `expected` alone, so it does not bend the test.
+/// Neighbouring cells are pooled, from the left, until at least 10 are expected in each; what is
+/// left over at the right joins the last one. The pooling looks at `expected` alone, so it does not
+/// bend the test.
 ///
 /// # Panics
-/// Where the two have different lengths or totals: then mass was forgotten, and the test would be about something else.
+/// Where the two have different lengths or totals: then mass was forgotten, and the test would be
+/// about something else.
 #[must_use]
 pub fn chi_square(observed: &[u64], expected: &[f64]) -> ChiSquare {
     assert_eq!(observed.len(), expected.len(), "as many counts as expectations");

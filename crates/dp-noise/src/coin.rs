@@ -1,12 +1,15 @@
 use crate::NoiseSource;
 
-/// True with probability `q`, exactly: the number that `q` is, to its last bit, not one that is near it.
+/// True with probability `q`, exactly: the number that `q` is, to its last bit, not one that is
+/// near it.
 ///
 /// `q` at and below 0, and what is no number, is never true; `q` from 1 on always.
 ///
-/// Such coins choose which records take part in a step of DP-SGD. Which records did is as secret as the noise, and so are the coins.
+/// Such coins choose which records take part in a step of DP-SGD. Which records did is as secret as
+/// the noise, and so are the coins.
 pub fn coin<S: NoiseSource + ?Sized>(q: f64, source: &mut S) -> bool {
-    // 64 bits of q at a time, against 64 uniform ones. Products with 2^64 and differences from the whole part are exact.
+    // 64 bits of q at a time, against 64 uniform ones. Products with 2^64 and differences from the
+    // whole part are exact.
     let mut rest = q;
     while rest > 0.0 {
         if rest >= 1.0 {
@@ -23,7 +26,8 @@ pub fn coin<S: NoiseSource + ?Sized>(q: f64, source: &mut S) -> bool {
     false
 }
 
-/// Which of `records` take part, each with probability `q`, independently of the others: their indices, ascending.
+/// Which of `records` take part, each with probability `q`, independently of the others: their
+/// indices, ascending.
 ///
 /// # Guarantee
 /// The indices are private: with them, an attacker sees the step without its sampling.

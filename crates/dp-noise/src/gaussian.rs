@@ -8,7 +8,8 @@ pub const MAX_SIGMA: u32 = 1 << 20;
 /// Where the geometric part of a proposal is given up.
 const RUN_LIMIT: u128 = 1 << 22;
 
-// Nothing overflows. Arithmetic in a constant that does is refused by the compiler, so these lines are the proof.
+// Nothing overflows. Arithmetic in a constant that does is refused by the compiler, so these lines
+// are the proof.
 const _: () = {
     let sigma = MAX_SIGMA as u128;
     let scale = sigma + 1;
@@ -26,25 +27,29 @@ const _: () = {
 const ONE: NonZero<u128> = NonZero::<u128>::MIN;
 const TWO: NonZero<u128> = ONE.saturating_add(1);
 
-/// The discrete Gaussian on the integers: the probability of `x` is proportional to `exp(-x²/(2 sigma²))`.
+/// The discrete Gaussian on the integers: the probability of `x` is proportional to
+/// `exp(-x²/(2 sigma²))`.
 ///
-/// Every draw is exact. The algorithm uses uniform integers, comparisons, and integer products that are shown to fit; no logarithm, no
-/// table, no floating-point number. To a statistic with L2 sensitivity `D`, one draw per coordinate gives `D²/(2 sigma²)`-zCDP, the same
-/// as the continuous Gaussian of the same `sigma`.
+/// Every draw is exact. The algorithm uses uniform integers, comparisons, and integer products that
+/// are shown to fit; no logarithm, no table, no floating-point number. To a statistic with L2
+/// sensitivity `D`, one draw per coordinate gives `D²/(2 sigma²)`-zCDP, the same as the continuous
+/// Gaussian of the same `sigma`.
 ///
-/// The one deviation: what lies 2^22 sigma or more from zero is drawn again. The probability of all that together is below
-/// `exp(-2^42)`, so no experiment can tell.
+/// The one deviation: what lies 2^22 sigma or more from zero is drawn again. The probability of all
+/// that together is below `exp(-2^42)`, so no experiment can tell.
 ///
 /// # Cost
-/// Some 20 uniform numbers per draw on average, for every sigma: three of four proposals are accepted.
+/// Some 20 uniform numbers per draw on average, for every sigma: three of four proposals are
+/// accepted.
 ///
 /// # Timing
-/// How long a draw takes depends on what is drawn: proposals far from zero need more steps. Whoever can measure single draws learns
-/// something about them (Jin et al., arXiv 2112.05307). Do not answer queries interactively to somebody with a clock.
+/// How long a draw takes depends on what is drawn: proposals far from zero need more steps. Whoever
+/// can measure single draws learns something about them (Jin et al., arXiv 2112.05307). Do not
+/// answer queries interactively to somebody with a clock.
 ///
 /// # Source
-/// Canonne, Kamath, Steinke, "The Discrete Gaussian for Differential Privacy", arXiv 2004.00010: its section on privacy for the
-/// guarantee, algorithms 1 to 3 for the sampler.
+/// Canonne, Kamath, Steinke, "The Discrete Gaussian for Differential Privacy", arXiv 2004.00010:
+/// its section on privacy for the guarantee, algorithms 1 to 3 for the sampler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiscreteGaussian {
     sigma: u32,
@@ -110,8 +115,8 @@ fn bernoulli_exp<S: NoiseSource + ?Sized>(
 
 /// True with probability `exp(-x)` for `x = numerator/denominator` in `[0, 1]`.
 ///
-/// Successes with the probabilities x/1, x/2, x/3, ... are counted until the first failure. More than k come in a row with probability x^k/k!,
-/// so an even number does with 1 - x + x²/2 - ...
+/// Successes with the probabilities x/1, x/2, x/3, ... are counted until the first failure. More
+/// than k come in a row with probability x^k/k!, so an even number does with 1 - x + x²/2 - ...
 fn bernoulli_exp_fraction<S: NoiseSource + ?Sized>(
     source: &mut S,
     numerator: u128,
@@ -153,7 +158,8 @@ mod tests {
 
     use super::*;
 
-    /// `TestNoise` knows the trait of the library as a dependency, which is another one than this one under test.
+    /// `TestNoise` knows the trait of the library as a dependency, which is another one than this
+    /// one under test.
     struct Seeded(TestNoise);
 
     impl NoiseSource for Seeded {

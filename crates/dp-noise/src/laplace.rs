@@ -3,15 +3,19 @@ use std::num::NonZero;
 use crate::gaussian::discrete_laplace;
 use crate::{Error, MAX_SIGMA, NoiseSource};
 
-/// The discrete Laplace distribution on the integers: the probability of `x` is proportional to `exp(-|x|/scale)`.
+/// The discrete Laplace distribution on the integers: the probability of `x` is proportional to
+/// `exp(-|x|/scale)`.
 ///
-/// Every draw is exact, as those of [`DiscreteGaussian`](crate::DiscreteGaussian) are. To a statistic of integers with L1 sensitivity `D`, one
-/// draw per coordinate gives `D/scale`-differential privacy.
+/// Every draw is exact, as those of [`DiscreteGaussian`](crate::DiscreteGaussian) are. To a
+/// statistic of integers with L1 sensitivity `D`, one draw per coordinate gives
+/// `D/scale`-differential privacy.
 ///
-/// The one deviation: what lies 2^22 scales or more from zero is drawn again. The probability of all that is below `exp(-2^22)`.
+/// The one deviation: what lies 2^22 scales or more from zero is drawn again. The probability of
+/// all that is below `exp(-2^22)`.
 ///
 /// # Source
-/// Ghosh, Roughgarden, Sundararajan, arXiv 0811.2841, for the guarantee; Canonne, Kamath, Steinke, arXiv 2004.00010, algorithm 2.
+/// Ghosh, Roughgarden, Sundararajan, arXiv 0811.2841, for the guarantee; Canonne, Kamath, Steinke,
+/// arXiv 2004.00010, algorithm 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiscreteLaplace {
     scale: NonZero<u128>,

@@ -1,18 +1,23 @@
 //! Noise for differential privacy: exact, on integers, keyed by the operating system.
 //!
-//! - [`SystemNoise`]: secret bits. It takes no seed, on purpose: noise that can be made again hides nothing.
-//! - [`NoiseSource`]: what the samplers draw from, so that tests can bring a source of their own (`dp-noise-testing`).
-//! - [`DiscreteGaussian`]: noise on integers, with the distribution that the formula says and not one that is close to it.
+//! - [`SystemNoise`]: secret bits. It takes no seed, on purpose: noise that can be made again hides
+//!   nothing.
+//! - [`NoiseSource`]: what the samplers draw from, so that tests can bring a source of their own
+//!   (`dp-noise-testing`).
+//! - [`DiscreteGaussian`]: noise on integers, with the distribution that the formula says and not
+//!   one that is close to it.
 //! - [`DiscreteLaplace`]: the same for Laplace noise.
 //! - [`coin`], [`poisson_sample`]: which records take part in a step, with the exact probability.
 //! - [`gnmax`], [`lnmax`]: the class with the most votes, after noise.
 //! - [`screen`]: whether the largest vote, after noise, reaches a threshold.
 //!
-//! Floating-point samplers leave holes in their outputs, and a hole can give the input away (Mironov 2012; Jin et al., arXiv 2112.05307). Here
-//! no step leaves the integers, so the proof for the discrete Gaussian is a proof about the code.
+//! Floating-point samplers leave holes in their outputs, and a hole can give the input away
+//! (Mironov 2012; Jin et al., arXiv 2112.05307). Here no step leaves the integers, so the proof for
+//! the discrete Gaussian is a proof about the code.
 //!
-//! Nothing here keeps count of what was released. A release goes through a ledger (`dp_accounting::ledger`): its draws are made with the
-//! noise that was charged, as often as it was charged, and these functions are what they call.
+//! Nothing here keeps count of what was released. A release goes through a ledger
+//! (`dp_accounting::ledger`): its draws are made with the noise that was charged, as often as it
+//! was charged, and these functions are what they call.
 //!
 //! ```
 //! # fn main() -> Result<(), dp_noise::Error> {

@@ -2,12 +2,13 @@ use std::num::NonZero;
 
 /// A stream of uniform, independent bits that noise is made of.
 pub trait NoiseSource {
-    /// Whether nobody can know the bits or make them again. An implementation vouches for this, nothing checks it. Noise hides
-    /// something only where it is true; code that releases results should refuse a source where it is false, or say in
-    /// its report that there is no guarantee.
+    /// Whether nobody can know the bits or make them again. An implementation vouches for this,
+    /// nothing checks it. Noise hides something only where it is true; code that releases results
+    /// should refuse a source where it is false, or say in its report that there is no guarantee.
     const SECRET: bool;
 
-    /// Writes the next bits of the stream over all of `bytes`. It cannot fail: what can go wrong has to go wrong when the source is made.
+    /// Writes the next bits of the stream over all of `bytes`. It cannot fail: what can go wrong
+    /// has to go wrong when the source is made.
     fn fill(&mut self, bytes: &mut [u8]);
 
     /// The next 8 bytes as a number, little-endian on every machine.
@@ -19,8 +20,9 @@ pub trait NoiseSource {
 
     /// A uniform number in `0..n`, each exactly as probable as any other.
     ///
-    /// It draws as many bits as `n - 1` has and starts again while they make a number that is too large: fewer than two rounds on average.
-    /// A remainder, the shorter way, would prefer small numbers. For `n = 1` nothing is drawn.
+    /// It draws as many bits as `n - 1` has and starts again while they make a number that is too
+    /// large: fewer than two rounds on average. A remainder, the shorter way, would prefer small
+    /// numbers. For `n = 1` nothing is drawn.
     fn below(&mut self, n: NonZero<u128>) -> u128 {
         let largest = n.get() - 1;
         if largest == 0 {

@@ -6,22 +6,26 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::{Error, NoiseSource};
 
-/// Secret noise: ChaCha20 with a key of 32 bytes from the operating system, a new one for every value of this type.
+/// Secret noise: ChaCha20 with a key of 32 bytes from the operating system, a new one for every
+/// value of this type.
 ///
-/// No constructor takes a seed, nothing gives the key away, and there is no way to copy, write or read the state. Two values are
-/// independent, so threads and processes each make their own.
+/// No constructor takes a seed, nothing gives the key away, and there is no way to copy, write or
+/// read the state. Two values are independent, so threads and processes each make their own.
 ///
 /// # Forks
-/// After a `fork` both processes would hold the same state and draw the same noise, and the difference of two results with the same
-/// noise is a result without noise. So a value must not be used on both sides: make it after the fork.
+/// After a `fork` both processes would hold the same state and draw the same noise, and the
+/// difference of two results with the same noise is a result without noise. So a value must not be
+/// used on both sides: make it after the fork.
 ///
 /// # Memory
-/// The state and the block of output that was made ahead live in one place on the heap and are overwritten with zeros on drop
-/// (`chacha20` with its feature `zeroize` does it: `ChaChaCore` for the key and the counter, `BlockRng` through
-/// `Generator::drop` for the block; read in version 0.10.2, and the compiler checks that the feature is on). The buffer that the key came
-/// in is overwritten too. This is done as far as a library can: the copies that the compiler makes on the stack and in
-/// registers while it builds and uses the generator are out of reach, as are swapped pages, core dumps, and the draws once
-/// they were handed out. A process that is aborted drops nothing.
+/// The state and the block of output that was made ahead live in one place on the heap and are
+/// overwritten with zeros on drop (`chacha20` with its feature `zeroize` does it: `ChaChaCore` for
+/// the key and the counter, `BlockRng` through `Generator::drop` for the block; read in version
+/// 0.10.2, and the compiler checks that the feature is on). The buffer that the key came in is
+/// overwritten too. This is done as far as a library can: the copies that the compiler makes on the
+/// stack and in registers while it builds and uses the generator are out of reach, as are swapped
+/// pages, core dumps, and the draws once they were handed out. A process that is aborted drops
+/// nothing.
 pub struct SystemNoise {
     // On the heap, so that moving this value does not leave copies of the key behind.
     rng: Box<ChaCha20Rng>,
@@ -90,7 +94,8 @@ mod tests {
 
     #[test]
     fn it_cannot_be_copied() {
-        // Two traits fit a type that is Clone, and then the compiler cannot choose: this would not compile.
+        // Two traits fit a type that is Clone, and then the compiler cannot choose: this would not
+        // compile.
         trait Copies<Marker> {
             const NO: bool = true;
         }

@@ -1,8 +1,9 @@
 //! Whether draws and releases have the distributions that the formulas say.
 //!
-//! The seeds are fixed, so a test that passes once passes always. Were they fresh, each test would raise a false alarm with the
-//! probability written beside it: `isf(1e-6, ...)` is exceeded once in a million runs. These rates are those of the chi-square and normal
-//! limits; every pooled cell expects 10 or more.
+//! The seeds are fixed, so a test that passes once passes always. Were they fresh, each test would
+//! raise a false alarm with the probability written beside it: `isf(1e-6, ...)` is exceeded once in
+//! a million runs. These rates are those of the chi-square and normal limits; every pooled cell
+//! expects 10 or more.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
@@ -60,8 +61,8 @@ impl Exact {
         mass
     }
 
-    /// The probability of every answer of GNMax: the class sums to some number, the classes before it to less (they
-    /// would keep a tie), those after it to no more.
+    /// The probability of every answer of GNMax: the class sums to some number, the classes before
+    /// it to less (they would keep a tie), those after it to no more.
     fn answers(&self, votes: &[u32]) -> Vec<f64> {
         let probability = |class: usize| -> f64 {
             let wins = |z: i64| -> f64 {
@@ -78,7 +79,8 @@ impl Exact {
         (0..votes.len()).map(probability).collect()
     }
 
-    /// The delta of one GNMax release at an epsilon. Its privacy loss is (w + 1)/sigma², where w is a difference of two draws.
+    /// The delta of one GNMax release at an epsilon. Its privacy loss is (w + 1)/sigma², where w is
+    /// a difference of two draws.
     fn delta(&self, sigma: u32, epsilon: f64) -> f64 {
         let losses = (-2 * self.reach..).map(|w| (w + 1) as f64 / f64::from(sigma).powi(2));
         losses.zip(self.difference()).map(|(loss, p)| p * (1.0 - libm::exp(epsilon - loss)).max(0.0)).sum()
@@ -136,8 +138,8 @@ const SIGMAS: [(u32, usize, f64); 4] = [
     (40, 276, 402.398_994_733_945_6),
 ];
 
-/// With the largest sigma all products take more than 64 bits. Cells of a quarter sigma; within 1e-12, their probabilities are those of the
-/// continuous distribution between half-integers.
+/// With the largest sigma all products take more than 64 bits. Cells of a quarter sigma; within
+/// 1e-12, their probabilities are those of the continuous distribution between half-integers.
 ///
 /// False alarms, for a fresh seed: 1e-6.
 #[test]
@@ -228,8 +230,8 @@ fn ties_go_to_the_lowest_class() {
     }
 }
 
-/// The runner-up beats a lead of `gap` where the difference W of two draws makes up for it. Before the leader, in index order, a tie is
-/// enough.
+/// The runner-up beats a lead of `gap` where the difference W of two draws makes up for it. Before
+/// the leader, in index order, a tie is enough.
 ///
 /// False alarms, for a fresh seed: 1e-6 per order.
 #[test]
@@ -278,9 +280,10 @@ fn audited_answers_have_the_probabilities_of_the_formula() {
     }
 }
 
-/// Bounds on a probability, each of which is wrong with probability `alpha` or less: what the Chernoff bound in its
-/// Kullback-Leibler form, P[k/n >= p + t] <= exp(-n KL(p + t, p)), does not rule out. They are valid for every n and wider than
-/// Clopper and Pearson's, so an audit with them claims less.
+/// Bounds on a probability, each of which is wrong with probability `alpha` or less: what the
+/// Chernoff bound in its Kullback-Leibler form, P[k/n >= p + t] <= exp(-n KL(p + t, p)), does not
+/// rule out. They are valid for every n and wider than Clopper and Pearson's, so an audit with them
+/// claims less.
 fn bounds(count: u64, alpha: f64) -> (f64, f64) {
     let share = count as f64 / DRAWS as f64;
     let part = |a: f64, b: f64| if a > 0.0 { a * libm::log(a / b) } else { 0.0 };
@@ -297,8 +300,9 @@ fn bounds(count: u64, alpha: f64) -> (f64, f64) {
     (edge(0.0), edge(1.0))
 }
 
-/// By how much the epsilon that the answers prove exceeds the one that a release with noise of `sigma` may have, at the worst of some
-/// deltas. At or below 0 nothing speaks against the claim. Confidence 1 - 1e-6: 10 classes, 2 data sets, 2 sides.
+/// By how much the epsilon that the answers prove exceeds the one that a release with noise of
+/// `sigma` may have, at the worst of some deltas. At or below 0 nothing speaks against the claim.
+/// Confidence 1 - 1e-6: 10 classes, 2 data sets, 2 sides.
 fn excess(counts: [&[u64]; 2], sigma: u32) -> f64 {
     let bounds =
         counts.map(|counts| counts.iter().map(|count| bounds(*count, 1e-6 / 40.0)).collect::<Vec<_>>());
@@ -317,9 +321,10 @@ fn excess(counts: [&[u64]; 2], sigma: u32) -> f64 {
     worst
 }
 
-/// What the audit compares with. NumPy, with `w` the convolution of two probability vectors and `L = (W + 1)/100`:
-/// `(w*np.maximum(0, 1 - np.exp(eps - L))).sum()`; the continuous one, within 2e-5 here, is SciPy's
-/// `norm.cdf(mu/2 - eps/mu) - exp(eps)*norm.cdf(-mu/2 - eps/mu)` for `mu = sqrt(2)/10`.
+/// What the audit compares with. NumPy, with `w` the convolution of two probability vectors and
+/// `L = (W + 1)/100`: `(w*np.maximum(0, 1 - np.exp(eps - L))).sum()`; the continuous one, within
+/// 2e-5 here, is SciPy's `norm.cdf(mu/2 - eps/mu) - exp(eps)*norm.cdf(-mu/2 - eps/mu)` for
+/// `mu = sqrt(2)/10`.
 #[test]
 fn the_delta_of_one_release_is_numpys_and_near_the_continuous_one() {
     let exact = Exact::new(10);

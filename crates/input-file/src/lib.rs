@@ -1,14 +1,18 @@
 //! The one way to open and read files that somebody else made.
 //!
-//! A path on a command line, or in a folder that a step looks through, may be a pipe that nobody writes to, a device that never
-//! ends, or a kernel file that waits for the next message. [`open`] lets regular files through and nothing else, without waiting for
-//! what it refuses; [`read`] and [`read_text`] also hold a limit on the size, which each kind of file states. `/proc` and `/sys`
-//! show regular files of size 0 that have a content, or wait for one: an empty file there is refused as well.
+//! A path on a command line, or in a folder that a step looks through, may be a pipe that nobody
+//! writes to, a device that never ends, or a kernel file that waits for the next message. [`open`]
+//! lets regular files through and nothing else, without waiting for what it refuses; [`read`] and
+//! [`read_text`] also hold a limit on the size, which each kind of file states. `/proc` and `/sys`
+//! show regular files of size 0 that have a content, or wait for one: an empty file there is
+//! refused as well.
 //!
-//! What such a file says is shown through [`shown()`] alone, so that it cannot write to a terminal what nobody sees. What was opened
-//! is remembered for the process ([`was_read`]), so that no output takes the place of an input.
+//! What such a file says is shown through [`shown()`] alone, so that it cannot write to a terminal
+//! what nobody sees. What was opened is remembered for the process ([`was_read`]), so that no
+//! output takes the place of an input.
 //!
-//! Errors are [`std::io::Error`]s whose text says what is there instead and what to do; callers add the path.
+//! Errors are [`std::io::Error`]s whose text says what is there instead and what to do; callers add
+//! the path.
 
 mod seen;
 mod shown;
@@ -72,7 +76,8 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// [`read`] for text: UTF-8, or UTF-16 with a byte order mark, as Windows PowerShell 5 writes it. A mark is taken off.
+/// [`read`] for text: UTF-8, or UTF-16 with a byte order mark, as Windows PowerShell 5 writes it. A
+/// mark is taken off.
 ///
 /// # Errors
 /// As [`read`]; also text in no such encoding.

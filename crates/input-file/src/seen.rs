@@ -6,7 +6,8 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Which file a path leads to, whatever the path is called: two names of one file have the same one.
+/// Which file a path leads to, whatever the path is called: two names of one file have the same
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity(Inner);
 
@@ -50,8 +51,9 @@ thread_local! {
     static OWN: Cell<usize> = const { Cell::new(0) };
 }
 
-/// While one lives, its thread reads files that this program wrote itself and may write again: the state of unfinished work, a report
-/// that says whether a result is there already. They are not remembered as inputs.
+/// While one lives, its thread reads files that this program wrote itself and may write again: the
+/// state of unfinished work, a report that says whether a result is there already. They are not
+/// remembered as inputs.
 #[derive(Debug)]
 #[must_use = "what is read after it is dropped counts as an input"]
 pub struct Own(());
@@ -68,7 +70,8 @@ impl Drop for Own {
     }
 }
 
-/// Remembers a file as one that this run reads, before it is opened; a path that leads nowhere is nothing.
+/// Remembers a file as one that this run reads, before it is opened; a path that leads nowhere is
+/// nothing.
 pub fn note(path: &Path) {
     if let Some(identity) = identity(path) {
         remember(path, identity);
@@ -110,7 +113,8 @@ pub fn read_since(from: usize) -> (Vec<PathBuf>, usize) {
     (paths.collect(), seen.paths.len())
 }
 
-/// Forgets what was read of a file that this run has just made: a system gives the number of a file that is gone to the next one.
+/// Forgets what was read of a file that this run has just made: a system gives the number of a file
+/// that is gone to the next one.
 pub fn forget(path: &Path) {
     if let Some(identity) = identity(path)
         && let Some(seen) = seen().as_mut()

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
-/// Ranges of characters that a reader does not see, or that change how others are seen: all of Unicode 16 that are
-/// `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`: soft hyphen, fillers, variation selectors, zero widths, tags) or of the
-/// categories Cf, Zl and Zp (`UnicodeData.txt`: marks of direction, annotations, separators). Control characters (Cc) are not in it.
+/// Ranges of characters that a reader does not see, or that change how others are seen: all of
+/// Unicode 16 that are `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`: soft hyphen,
+/// fillers, variation selectors, zero widths, tags) or of the categories Cf, Zl and Zp
+/// (`UnicodeData.txt`: marks of direction, annotations, separators). Control characters (Cc) are
+/// not in it.
 const HIDDEN: [(char, char); 25] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -38,7 +40,8 @@ pub fn is_hidden(symbol: char) -> bool {
     symbol.is_control() || HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&symbol))
 }
 
-/// A text that may come out of a file, on one line, cut after `longest` characters: what [`is_hidden`] is written as `\u{202e}`.
+/// A text that may come out of a file, on one line, cut after `longest` characters: what
+/// [`is_hidden`] is written as `\u{202e}`.
 pub fn shown(text: &str, longest: usize) -> String {
     let mut line = String::new();
     for (n, symbol) in text.chars().enumerate() {
@@ -55,11 +58,13 @@ pub fn shown(text: &str, longest: usize) -> String {
     line
 }
 
-/// JSON with the same values, in which what [`is_hidden`] is written as `\u202e`; the line breaks between values stay.
+/// JSON with the same values, in which what [`is_hidden`] is written as `\u202e`; the line breaks
+/// between values stay.
 pub fn shown_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for symbol in json.chars() {
-        // JSON's own writer escapes the control characters within texts, but for DEL and those above it.
+        // JSON's own writer escapes the control characters within texts, but for DEL and those
+        // above it.
         if is_hidden(symbol) && symbol != '\n' {
             for unit in symbol.encode_utf16(&mut [0; 2]) {
                 let _ = write!(out, "\\u{unit:04x}");

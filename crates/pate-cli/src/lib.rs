@@ -5,7 +5,8 @@
 //! - [`run`]: from a command line to an exit code: the context of a run, its progress, its help;
 //! - [`args`]: groups of flags, one per theme, so that a flag means the same in every step;
 //! - [`settings`]: flags and configuration joined into the plans of `pate-core`;
-//! - [`files`]: what lies on disk: pools, data sets, teachers' folders, pictures, exports, the data card;
+//! - [`files`]: what lies on disk: pools, data sets, teachers' folders, pictures, exports, the data
+//!   card;
 //! - [`resume`]: work that goes on after a stop: checkpoints, and the loop over teachers;
 //! - [`steps`]: the steps, by family. No family uses another.
 

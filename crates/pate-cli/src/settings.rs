@@ -1,4 +1,5 @@
-//! Flags and configuration joined into the plans of `pate-core`: a flag beats a key, and a key the built-in value.
+//! Flags and configuration joined into the plans of `pate-core`: a flag beats a key, and a key the
+//! built-in value.
 
 mod classifier;
 mod filters;

@@ -1,6 +1,7 @@
 //! The steps of the pipeline, one module each, by family.
 //!
-//! A step is its command line and what it does with it: open the inputs, call `pate-core` once, write the outputs and the report.
+//! A step is its command line and what it does with it: open the inputs, call `pate-core` once,
+//! write the outputs and the report.
 
 pub mod candidates;
 pub mod measure;

@@ -1,11 +1,11 @@
-//! Makes the data of the rehearsals: other "private" data on which settings are chosen, so that MNIST's test images are looked at
-//! only when they are chosen.
+//! Makes the data of the rehearsals: other "private" data on which settings are chosen, so that
+//! MNIST's test images are looked at only when they are chosen.
 //!
 //! `cargo run --release -p pate-core --example rehearsal -- OUT`
 //!
-//! Generated data, from real images: `OUT/public` holds the first half of the embedded optical digits as they are; `OUT/private` the
-//! second half (other writers), a third of it for testing, in another hand: slanted, narrower, thinner, bent, then fitted as MNIST's
-//! digits are.
+//! Generated data, from real images: `OUT/public` holds the first half of the embedded optical
+//! digits as they are; `OUT/private` the second half (other writers), a third of it for testing, in
+//! another hand: slanted, narrower, thinner, bent, then fitted as MNIST's digits are.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -46,7 +46,8 @@ fn main() {
     }
 }
 
-/// A systematic change that no augmentation's range has in its middle, and personal variation on top.
+/// A systematic change that no augmentation's range has in its middle, and personal variation on
+/// top.
 fn other_hand(images: &Tensor, index: u64) -> Tensor {
     let size = images.size();
     let mut stream = Stream::new(2026, Purpose::Augmentation, index);
@@ -70,7 +71,8 @@ fn other_hand(images: &Tensor, index: u64) -> Tensor {
     warp(&slanted.clamp(0.0, 1.0), &personal, &mut stream).unwrap()
 }
 
-/// Writes `images` (`copies` times the records, one after the other) and their labels as MNIST's files are.
+/// Writes `images` (`copies` times the records, one after the other) and their labels as MNIST's
+/// files are.
 fn save(records: &Records, images: &Tensor, copies: i64, dir: &Path, name: &str) {
     fs::create_dir_all(dir).unwrap();
     let size = images.size();

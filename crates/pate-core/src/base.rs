@@ -1,4 +1,5 @@
-//! How we compute: checked ways to tensors, named random streams, work on several threads, progress.
+//! How we compute: checked ways to tensors, named random streams, work on several threads,
+//! progress.
 
 pub mod parallel;
 pub mod progress;

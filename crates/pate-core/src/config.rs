@@ -1,7 +1,8 @@
 //! The configuration file: one JSON object with a section per theme.
 //!
-//! Two dialects are in use for three keys of `filtering`; both are read, both at once is an error. A key that is not known, or a value
-//! out of range, is an error that names the key, the value, what is allowed, and the nearest known key.
+//! Two dialects are in use for three keys of `filtering`; both are read, both at once is an error.
+//! A key that is not known, or a value out of range, is an error that names the key, the value,
+//! what is allowed, and the nearest known key.
 
 mod schema;
 mod sections;
@@ -30,8 +31,8 @@ impl Config {
     /// Reads a file; what it leaves out has its default.
     ///
     /// # Errors
-    /// A file that cannot be read, no JSON object, unknown keys, a key or a section that stands twice, two spellings of one key,
-    /// values out of range.
+    /// A file that cannot be read, no JSON object, unknown keys, a key or a section that stands
+    /// twice, two spellings of one key, values out of range.
     pub fn load(path: &Path) -> Result<Self> {
         let text = input_file::read_text(path, MAX_BYTES)
             .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;

@@ -1,8 +1,9 @@
 //! How good a student or a synthetic data set is.
 //!
-//! A student: accuracy with its interval, by class ([`classifier`]). A set of samples: spread, class proportions and nearest
-//! neighbours ([`synthetic`]); resemblance to the private data in a feature space ([`features`], [`frechet_distance`],
-//! [`precision_recall`]); memorisation, measured against shards that a decoder has not seen ([`Memorisation`]).
+//! A student: accuracy with its interval, by class ([`classifier`]). A set of samples: spread,
+//! class proportions and nearest neighbours ([`synthetic`]); resemblance to the private data in a
+//! feature space ([`features`], [`frechet_distance`], [`precision_recall`]); memorisation, measured
+//! against shards that a decoder has not seen ([`Memorisation`]).
 
 mod classifier;
 pub mod distances;

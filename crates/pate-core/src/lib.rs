@@ -1,17 +1,20 @@
-//! The method: from teachers that were trained on private shards to labelled synthetic data and a student.
+//! The method: from teachers that were trained on private shards to labelled synthetic data and a
+//! student.
 //!
-//! Rooms, and a room uses only those above it in this list (a test of the house, `cargo xtask tidy`, holds them to it):
+//! Rooms, and a room uses only those above it in this list (a test of the house,
+//! `cargo xtask tidy`, holds them to it):
 //!
 //! - [`base`]: tensors, random streams, threads, progress;
 //! - [`config`]: every setting, declared once;
-//! - [`data`]: images, labels, shards, and the files they come from; [`nn`]: layers, passes and optimisers;
+//! - [`data`]: images, labels, shards, and the files they come from; [`nn`]: layers, passes and
+//!   optimisers;
 //! - [`models`]: the networks;
 //! - [`evaluate`]: scores of students and of synthetic data;
 //! - [`train`]: one loop for classifiers and VAEs;
 //! - [`pate`]: from candidates to the combined data set.
 //!
-//! Functions return results; binaries print and save them. Nothing here downloads, and nothing that is read is executed
-//! (but for a TorchScript program that the caller says to trust).
+//! Functions return results; binaries print and save them. Nothing here downloads, and nothing that
+//! is read is executed (but for a TorchScript program that the caller says to trust).
 
 #![warn(missing_docs)]
 

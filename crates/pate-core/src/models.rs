@@ -19,8 +19,8 @@ use crate::base::tensor::HostTensors;
 use crate::nn::{self, Module};
 use crate::{Error, Result};
 
-/// Writes a network as `torch.save(state_dict)` would; `torch.load(..., weights_only=True)` reads it. What stands before all its
-/// names within a larger network is left out.
+/// Writes a network as `torch.save(state_dict)` would; `torch.load(..., weights_only=True)` reads
+/// it. What stands before all its names within a larger network is left out.
 ///
 /// # Errors
 /// Where the file cannot be written; nothing is left under its name then.
@@ -37,7 +37,8 @@ fn host_tensors(network: &dyn Module) -> Result<HostTensors> {
     HostTensors::of(nn::parameters(network).into_iter().map(|p| (own(p.name()), p.value())))
 }
 
-/// The tensors of a weights file in any container: those called `names`, wherever they stand, and what stands beside them.
+/// The tensors of a weights file in any container: those called `names`, wherever they stand, and
+/// what stands beside them.
 fn read_tensors(path: &Path, names: &[&str]) -> Result<Vec<(String, Array)>> {
     Ok(tensorfile::read(path)?.into_state_dict(names)?)
 }

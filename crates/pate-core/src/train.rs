@@ -1,5 +1,5 @@
-//! Training: [`classifier`] for teachers and students, [`vae`] for decoders, both by one loop. Results are returned, not printed or
-//! saved; a [`CheckpointStore`] has the state between epochs.
+//! Training: [`classifier`] for teachers and students, [`vae`] for decoders, both by one loop.
+//! Results are returned, not printed or saved; a [`CheckpointStore`] has the state between epochs.
 
 mod checkpoint;
 pub mod classifier;

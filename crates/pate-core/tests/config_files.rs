@@ -1,4 +1,5 @@
-//! The shipped schema and the reader agree, on files of `config/valid` and `config/invalid`. The validator is another project's.
+//! The shipped schema and the reader agree, on files of `config/valid` and `config/invalid`. The
+//! validator is another project's.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 

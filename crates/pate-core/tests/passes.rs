@@ -118,7 +118,8 @@ fn a_recorded_tensor_that_was_written_over_is_found() {
                 let _ = [&used.input, &used.output][at].shallow_clone().relu_();
             }
             let error = tape.check_intact().unwrap_err().to_string();
-            // A layer whose output is only reshaped into this input has the same memory, and may be named first.
+            // A layer whose output is only reshaped into this input has the same memory, and may be
+            // named first.
             let layers = tape.uses[..2].iter().map(|used| used.layer.name());
             assert!(
                 layers.into_iter().any(|layer| error.contains(layer)) && error.contains("written over"),
@@ -152,7 +153,8 @@ fn dropout_masks_are_used_in_their_order() {
     let with = |masks: &[Tensor]| network.logits(&x, &mut Pass::Train { dropout: DropoutMasks::new(masks) });
     let plain = network.logits(&x, &mut Pass::differentiate());
     assert!(with(&ones).equal(&plain));
-    // Nothing of the last hidden layer: what is left is the bias of the last layer, the same for all images.
+    // Nothing of the last hidden layer: what is left is the bias of the last layer, the same for
+    // all images.
     let nothing = [ones[0].shallow_clone(), ones[1].zeros_like()];
     let bias = with(&nothing);
     assert!(bias.get(0).equal(&bias.get(3)) && !plain.get(0).equal(&plain.get(3)));

@@ -1,4 +1,5 @@
-//! What TorchScript teachers of another architecture give (field cases, row 3): detected, declared, or refused with the file's name.
+//! What TorchScript teachers of another architecture give (field cases, row 3): detected, declared,
+//! or refused with the file's name.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 

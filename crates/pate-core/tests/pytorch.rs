@@ -1,4 +1,5 @@
-//! Our networks and optimisers against PyTorch's. `golden/make.py` made the expected values and says how.
+//! Our networks and optimisers against PyTorch's. `golden/make.py` made the expected values and
+//! says how.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 

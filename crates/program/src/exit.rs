@@ -5,7 +5,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done.
     Done = 0,
-    /// It ran, and the answer is "no": nothing passed the filters, a teacher failed, a file does not match its report, no noise is enough.
+    /// It ran, and the answer is "no": nothing passed the filters, a teacher failed, a file does
+    /// not match its report, no noise is enough.
     No = 1,
     /// The arguments cannot be used (the same code as clap's own).
     Arguments = 2,
@@ -28,7 +29,8 @@ impl From<Exit> for ExitCode {
 /// An error, as one link of a chain of causes.
 pub type Cause<'a> = &'a (dyn std::error::Error + 'static);
 
-/// The code for an error: that of its first cause whose kind is known, and [`Exit::Arguments`] where there is none.
+/// The code for an error: that of its first cause whose kind is known, and [`Exit::Arguments`]
+/// where there is none.
 ///
 /// `own` knows the kinds of the program's own library, and is asked before the shared ones.
 pub fn code(error: &anyhow::Error, own: impl Fn(Cause<'_>) -> Option<Exit>) -> Exit {

@@ -1,4 +1,5 @@
-//! How every program of this project meets its shell: exit codes, errors of one line, tables, signals, completions.
+//! How every program of this project meets its shell: exit codes, errors of one line, tables,
+//! signals, completions.
 
 mod exit;
 mod signals;
@@ -22,12 +23,14 @@ pub fn eprint_line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", one_line(text, LONGEST));
 }
 
-/// A text that may come out of a file, on one line, cut after `longest` characters: [`input_file::shown`].
+/// A text that may come out of a file, on one line, cut after `longest` characters:
+/// [`input_file::shown`].
 pub fn one_line(text: &str, longest: usize) -> String {
     input_file::shown(text, longest)
 }
 
-/// Writes to standard output, and gives `exit` where that went well. A reader that went away is no error.
+/// Writes to standard output, and gives `exit` where that went well. A reader that went away is no
+/// error.
 pub fn print(bytes: &[u8], exit: Exit) -> ExitCode {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -39,13 +42,15 @@ pub fn print(bytes: &[u8], exit: Exit) -> ExitCode {
     }
 }
 
-/// To be called first in every program: from here on a panic prints one line, and where a file may not grow any further, writing to it is an error of one line.
+/// To be called first in every program: from here on a panic prints one line, and where a file may
+/// not grow any further, writing to it is an error of one line.
 pub fn start() {
     report_bugs();
     signals::survive_full_files();
 }
 
-/// From here on a panic, which is a bug, prints one line: libtorch's own messages run over 24 lines of addresses.
+/// From here on a panic, which is a bug, prints one line: libtorch's own messages run over 24 lines
+/// of addresses.
 fn report_bugs() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));

@@ -1,8 +1,10 @@
 //! What a program does when the system, or the person before it, sends a signal.
 //!
-//! The first request to stop (Ctrl-C, SIGTERM, SIGHUP, or what Windows has for them) is passed on, and the program stops after the work in
-//! hand. The second one ends it at once, without destructors: those of libtorch, run under threads that still compute, end in a crash.
-//! Signals that this program was started to ignore, as `nohup` and a shell's `&` do, stay ignored; only Linux tells which those are.
+//! The first request to stop (Ctrl-C, SIGTERM, SIGHUP, or what Windows has for them) is passed on,
+//! and the program stops after the work in hand. The second one ends it at once, without
+//! destructors: those of libtorch, run under threads that still compute, end in a crash. Signals
+//! that this program was started to ignore, as `nohup` and a shell's `&` do, stay ignored; only
+//! Linux tells which those are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How long the end may take that a second request asks for.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// Sets `stop` at the first request to stop. At the second one, calls `leave` and ends the process with [`Exit::Stopped`].
+/// Sets `stop` at the first request to stop. At the second one, calls `leave` and ends the process
+/// with [`Exit::Stopped`].
 ///
 /// # Errors
 /// Where the system takes no handler.
@@ -47,7 +50,8 @@ fn within(time: Duration, work: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// A file that may not grow any further (`ulimit -f`) is an error from here on, not the end of the process.
+/// A file that may not grow any further (`ulimit -f`) is an error from here on, not the end of the
+/// process.
 pub(crate) fn survive_full_files() {
     system::survive_full_files();
 }

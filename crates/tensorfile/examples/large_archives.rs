@@ -1,4 +1,5 @@
-//! Writes what no test writes to a disk: `large.pt`, an array of 4.3 GiB in pieces, and `many.npz`, 70,000 arrays; reads both back.
+//! Writes what no test writes to a disk: `large.pt`, an array of 4.3 GiB in pieces, and `many.npz`,
+//! 70,000 arrays; reads both back.
 //!
 //! `cargo run --release -p tensorfile --example large_archives -- FOLDER`, then
 //! `python3 crates/tensorfile/tests/fixtures/zip/make.py FOLDER/large.pt FOLDER/many.npz`: Python's

@@ -1,4 +1,5 @@
-//! [`Array`]: owned elements with a shape; [`View`]: the same, borrowed; [`DType`]: what an element is.
+//! [`Array`]: owned elements with a shape; [`View`]: the same, borrowed; [`DType`]: what an element
+//! is.
 
 use std::fmt;
 
@@ -88,7 +89,8 @@ impl fmt::Display for DType {
 
 /// Number of elements of `shape`, if they and every partial product fit in memory.
 ///
-/// Dimensions of length 0 are left out of the check's product, so that strides can be computed from the shape without overflow.
+/// Dimensions of length 0 are left out of the check's product, so that strides can be computed from
+/// the shape without overflow.
 pub(crate) fn element_count(dtype: DType, shape: &[usize]) -> Result<usize> {
     if shape.len() > MAX_DIMS {
         return Err(Error::Dimensions { got: shape.len(), max: MAX_DIMS });
@@ -114,7 +116,8 @@ pub struct Array {
     data: Data,
 }
 
-/// Single precision has its own allocation, so that [`Array::into_f32`] need not copy it; the rest are bytes.
+/// Single precision has its own allocation, so that [`Array::into_f32`] need not copy it; the rest
+/// are bytes.
 #[derive(Clone)]
 enum Data {
     F32(Vec<f32>),
@@ -153,13 +156,14 @@ pub(crate) fn zeros<T: Clone>(len: usize, zero: T) -> Result<Vec<T>, ReadError> 
 }
 
 impl Array {
-    /// An array from its bytes: row-major, little-endian, `shape`'s product times [`DType::size`] of them.
+    /// An array from its bytes: row-major, little-endian, `shape`'s product times [`DType::size`]
+    /// of them.
     ///
     /// Bytes of a `bool` array other than 0 become 1.
     ///
     /// # Errors
-    /// [`Error::Length`] where the number of bytes is another, [`Error::Shape`] where it exceeds the address space,
-    /// [`Error::Dimensions`] where there are more than [`MAX_DIMS`].
+    /// [`Error::Length`] where the number of bytes is another, [`Error::Shape`] where it exceeds
+    /// the address space, [`Error::Dimensions`] where there are more than [`MAX_DIMS`].
     pub fn new(dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Result<Self> {
         let len = check(dtype, &shape, bytes.len())?;
         let mut data = match dtype {
@@ -190,7 +194,8 @@ impl Array {
         Self::new(DType::I64, shape, bytemuck::cast_slice(&values).to_vec())
     }
 
-    /// An array whose zeroed bytes `fill` writes; for readers, which have paid for the memory already.
+    /// An array whose zeroed bytes `fill` writes; for readers, which have paid for the memory
+    /// already.
     pub(crate) fn filled(
         dtype: DType,
         shape: Vec<usize>,
@@ -251,9 +256,11 @@ impl Array {
         }
     }
 
-    /// Images as `[n, channels, height, width]`, where they may lie as `[n, height, width, channels]`, as Keras and most image libraries have them.
+    /// Images as `[n, channels, height, width]`, where they may lie as
+    /// `[n, height, width, channels]`, as Keras and most image libraries have them.
     ///
-    /// With 1 or 3 channels and more than 3 pixels each way, the shape tells the two apart. `[n, height, width]` stays as it is.
+    /// With 1 or 3 channels and more than 3 pixels each way, the shape tells the two apart.
+    /// `[n, height, width]` stays as it is.
     ///
     /// # Errors
     /// [`Error::Layout`] for every other shape.
@@ -279,7 +286,8 @@ impl Array {
         View { dtype: self.dtype, shape: &self.shape, bytes: self.bytes() }
     }
 
-    /// The elements as single precision numbers, rounded where they are wider; `bool` gives 0 and 1.
+    /// The elements as single precision numbers, rounded where they are wider; `bool` gives 0 and
+    /// 1.
     pub fn to_f32(&self) -> Vec<f32> {
         match self.dtype {
             DType::F64 => self.elements(f64::from_le_bytes, |v| v as f32),
@@ -378,9 +386,11 @@ impl fmt::Debug for Array {
     }
 }
 
-/// Borrowed elements with a shape, for writing without a copy: contiguous, row-major, little-endian.
+/// Borrowed elements with a shape, for writing without a copy: contiguous, row-major,
+/// little-endian.
 ///
-/// The fields are open, so a view can be inconsistent; every writer checks it first ([`View::check`]).
+/// The fields are open, so a view can be inconsistent; every writer checks it first
+/// ([`View::check`]).
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     /// Type of the elements.
@@ -426,7 +436,8 @@ impl<'a> View<'a> {
         Self::new(DType::U8, shape, values)
     }
 
-    /// Checks that the bytes fill the shape, and that each `bool` is 0 or 1; returns the number of elements.
+    /// Checks that the bytes fill the shape, and that each `bool` is 0 or 1; returns the number of
+    /// elements.
     ///
     /// # Errors
     /// [`Error::Length`], [`Error::Shape`], [`Error::Dimensions`] or [`Error::NotBool`].

@@ -11,7 +11,8 @@ use crate::error::{Error, Result, shown};
 pub enum Format {
     /// What `torch.save` writes since version 1.6: a zip with a pickle and raw storages.
     TorchZip,
-    /// What `torch.jit.save` writes, and tch's `VarStore::save` to names other than `.safetensors`: the same with code.
+    /// What `torch.jit.save` writes, and tch's `VarStore::save` to names other than `.safetensors`:
+    /// the same with code.
     TorchScript,
     /// What `torch.save` wrote before version 1.6: pickles and raw storages in a row.
     TorchLegacy,
@@ -39,15 +40,16 @@ impl fmt::Display for Format {
     }
 }
 
-/// A value of a file. Only containers of arrays and plain values exist; what is harmless and neither is named ([`Value::Other`]),
-/// and everything else was refused.
+/// A value of a file. Only containers of arrays and plain values exist; what is harmless and
+/// neither is named ([`Value::Other`]), and everything else was refused.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A tensor or array.
     Array(Array),
     /// A list, a tuple, or a `torch.Size`.
     List(Vec<Value>),
-    /// A dict or `OrderedDict`, in its order; or the attributes of a TorchScript object. Integer keys became decimal text.
+    /// A dict or `OrderedDict`, in its order; or the attributes of a TorchScript object. Integer
+    /// keys became decimal text.
     Dict(Vec<(String, Value)>),
     /// An integer; wider ones became [`Value::Text`].
     Int(i64),
@@ -59,8 +61,9 @@ pub enum Value {
     Text(String),
     /// Python's `None`.
     None,
-    /// What PyTorch or `NumPy` would read and this crate does not: a set, a complex number, a sparse tensor, a type of elements that
-    /// [`DType`](crate::DType) has not. It decides nothing where nobody asks for it.
+    /// What PyTorch or `NumPy` would read and this crate does not: a set, a complex number, a
+    /// sparse tensor, a type of elements that [`DType`](crate::DType) has not. It decides nothing
+    /// where nobody asks for it.
     Other {
         /// What it is, in words: `a tensor of float8_e4m3fn`.
         what: String,
@@ -93,10 +96,11 @@ pub struct Document {
     pub format: Format,
     /// Its content.
     pub root: Value,
-    /// Whether the archive also holds a program (TorchScript). It is never run here, and what it would compute from the
-    /// arrays is unknown.
+    /// Whether the archive also holds a program (TorchScript). It is never run here, and what it
+    /// would compute from the arrays is unknown.
     pub code: bool,
-    /// Texts that describe the file: the `__metadata__` of safetensors, sorted by key; empty for other formats.
+    /// Texts that describe the file: the `__metadata__` of safetensors, sorted by key; empty for
+    /// other formats.
     pub metadata: Vec<(String, String)>,
 }
 
@@ -107,7 +111,8 @@ impl Document {
     /// The one array of the file: bare, or the only one in its containers.
     ///
     /// # Errors
-    /// [`Error::NotOneArray`], which lists what is there instead; [`Error::Unsupported`] where the one is of a kind that is not read.
+    /// [`Error::NotOneArray`], which lists what is there instead; [`Error::Unsupported`] where the
+    /// one is of a kind that is not read.
     pub fn into_array(self) -> Result<Array> {
         let (path, format, found) = (self.path.clone(), self.format, self.describe());
         let mut arrays = self.into_found();
@@ -146,7 +151,8 @@ impl Document {
         out
     }
 
-    /// What is there, for an error or a listing: `2 arrays (images float32 [4, 1, 28, 28], labels int64 [4])`.
+    /// What is there, for an error or a listing:
+    /// `2 arrays (images float32 [4, 1, 28, 28], labels int64 [4])`.
     pub fn describe(&self) -> String {
         let entries = self.entries();
         let program = if self.code { " beside a TorchScript program" } else { "" };
@@ -209,7 +215,8 @@ fn walk<'a>(value: &'a Value, path: String, visit: &mut impl FnMut(String, &'a V
     }
 }
 
-/// Every array, with its dotted path and the length of the path of the container in which it stands.
+/// Every array, with its dotted path and the length of the path of the container in which it
+/// stands.
 pub(crate) fn flatten(
     value: Value,
     path: String,

@@ -10,8 +10,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a file could not be turned into arrays, or arrays into a file.
 ///
-/// Every error of [`read`](crate::read) and of [`Document`](crate::Document) carries the path. Errors of [`Array`](crate::Array),
-/// of [`View`](crate::View) and of the writers cannot know it: the caller adds it.
+/// Every error of [`read`](crate::read) and of [`Document`](crate::Document) carries the path.
+/// Errors of [`Array`](crate::Array), of [`View`](crate::View) and of the writers cannot know it:
+/// the caller adds it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -71,7 +72,8 @@ pub enum Error {
         /// How to make a file that is.
         hint: String,
     },
-    /// The pickle asks for a class or function that is neither a tensor nor a container. Nothing of it was run.
+    /// The pickle asks for a class or function that is neither a tensor nor a container. Nothing of
+    /// it was run.
     #[error(
         "{}: refused, nothing was run: its pickle asks for `{global}`{}, which is neither a tensor nor a plain container; \
          if it is a model or checkpoint of your own, save only its tensors in Python: torch.save(model.state_dict(), \"new.pt\")",
@@ -133,7 +135,8 @@ pub enum Error {
         /// Where they stand.
         places: String,
     },
-    /// Images were asked for, with labels where there are some, and it is not clear which array is which.
+    /// Images were asked for, with labels where there are some, and it is not clear which array is
+    /// which.
     #[error(
         "{}: {reason}; the file holds {found}; call the images `images`, `x`, `samples` or `data`, and a label for each \
          `labels`, `y` or `targets`: numpy.savez(path, images=x, labels=y)",
@@ -223,7 +226,8 @@ fn under(key: &str) -> String {
     if key.is_empty() { String::new() } else { format!(" under the key `{key}`") }
 }
 
-/// An [`Error`] that does not know its file yet; the readers make these, and [`read`](crate::read) adds path and format.
+/// An [`Error`] that does not know its file yet; the readers make these, and [`read`](crate::read)
+/// adds path and format.
 #[derive(Debug)]
 pub(crate) enum ReadError {
     Malformed(String),

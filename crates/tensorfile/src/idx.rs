@@ -14,7 +14,8 @@ use crate::strided::reverse_elements;
 /// Writes unsigned bytes, as MNIST's images `[n, 28, 28]` and labels `[n]` are.
 ///
 /// # Errors
-/// [`Error::Unwritable`] for other types, for scalars, and for lengths beyond 32 bits; those of [`View::check`]; [`Error::Write`].
+/// [`Error::Unwritable`] for other types, for scalars, and for lengths beyond 32 bits; those of
+/// [`View::check`]; [`Error::Write`].
 pub fn write(w: &mut impl Write, array: View<'_>) -> Result<()> {
     array.check()?;
     let unwritable = |reason: String| Error::Unwritable { format: Format::Idx, reason };

@@ -1,4 +1,5 @@
-//! Images and their labels out of one file: what `combine` exports, what `NumPy` and torchvision users save.
+//! Images and their labels out of one file: what `combine` exports, what `NumPy` and torchvision
+//! users save.
 
 use crate::array::Array;
 use crate::document::{Document, Found, unread};
@@ -32,24 +33,29 @@ const FEWEST_DIMS: usize = 3;
 const LISTED: usize = 4;
 
 impl Document {
-    /// The images of the file, and a label for each where there are labels: `[n]`, integers or whole numbers.
+    /// The images of the file, and a label for each where there are labels: `[n]`, integers or
+    /// whole numbers.
     ///
     /// - One array alone is images.
-    /// - Of several, images are what is called `images`, `x`, `samples`, `data`, `inputs` or the like, and labels what is called
-    ///   `labels`, `y`, `targets` or the like, whatever else is there. A dotted name counts by its last part; case does not matter.
-    /// - In a pair, what no name tells the shapes do: `[n, height, width]` or more dimensions are images, integers `[n]` their labels.
-    ///   So are `arr_0` and `arr_1` of `numpy.savez`, and the tuple of torchvision's `training.pt`.
+    /// - Of several, images are what is called `images`, `x`, `samples`, `data`, `inputs` or the
+    ///   like, and labels what is called `labels`, `y`, `targets` or the like, whatever else is
+    ///   there. A dotted name counts by its last part; case does not matter.
+    /// - In a pair, what no name tells the shapes do: `[n, height, width]` or more dimensions are
+    ///   images, integers `[n]` their labels. So are `arr_0` and `arr_1` of `numpy.savez`, and the
+    ///   tuple of torchvision's `training.pt`.
     ///
-    /// Labels of shape `[n, 1]` become `[n]`. The layout of the images stays as it is: see [`Array::into_nchw`].
+    /// Labels of shape `[n, 1]` become `[n]`. The layout of the images stays as it is: see
+    /// [`Array::into_nchw`].
     ///
     /// # Errors
-    /// [`Error::NotLabelled`] where this does not tell which array is which, or the two do not belong together; it lists what is
-    /// there and the names that are understood.
+    /// [`Error::NotLabelled`] where this does not tell which array is which, or the two do not
+    /// belong together; it lists what is there and the names that are understood.
     pub fn into_images_and_labels(self) -> Result<(Array, Option<Array>)> {
         self.into_images_and_labels_of(None, None)
     }
 
-    /// [`Document::into_images_and_labels`] where the caller knows the dotted name of the images, of the labels, or of both.
+    /// [`Document::into_images_and_labels`] where the caller knows the dotted name of the images,
+    /// of the labels, or of both.
     ///
     /// # Errors
     /// As [`Document::into_images_and_labels`]; also a name that is not there.

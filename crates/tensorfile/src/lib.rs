@@ -1,13 +1,17 @@
-//! Named arrays in and out of .pt, .pth, safetensors, npy, npz and IDX files, without running anything in them.
+//! Named arrays in and out of .pt, .pth, safetensors, npy, npz and IDX files, without running
+//! anything in them.
 //!
-//! [`read`] tells the format by the content and gives a [`Document`]: one array ([`Document::into_array`]), a `state_dict`
-//! ([`Document::into_tensors`]), or the whole tree ([`Document::root`]). The modules [`pt`], [`safetensors`], [`npz`] and [`idx`]
-//! write; equal arrays give equal bytes. There is no libtorch here.
+//! [`read`] tells the format by the content and gives a [`Document`]: one array
+//! ([`Document::into_array`]), a `state_dict` ([`Document::into_tensors`]), or the whole tree
+//! ([`Document::root`]). The modules [`pt`], [`safetensors`], [`npz`] and [`idx`] write; equal
+//! arrays give equal bytes. There is no libtorch here.
 //!
 //! # What is refused
-//! Pickles that name any class or function but those that rebuild tensors and plain containers; everything that is inconsistent, or
-//! that would take memory out of proportion to the file ([`limits`]). A refusal is an [`Error`] that names the file, the reason and
-//! the hint. A TorchScript archive is a program: its parameters are read, its code is not ([`Document::code`] says that it is there).
+//! Pickles that name any class or function but those that rebuild tensors and plain containers;
+//! everything that is inconsistent, or that would take memory out of proportion to the file
+//! ([`limits`]). A refusal is an [`Error`] that names the file, the reason and the hint. A
+//! TorchScript archive is a program: its parameters are read, its code is not ([`Document::code`]
+//! says that it is there).
 //!
 //! # Example
 //! ```

@@ -1,8 +1,9 @@
 //! How much memory a file may ask for.
 //!
-//! A file of `n` bytes may expand to at most [`EXPANSION`] x `n` + [`FREE_BYTES`] bytes: arrays, inflated entries, directories, headers
-//! and pickled objects together, half a MiB of buffers aside. A test counts the allocations. Real files stay far below: an array takes
-//! its own size, a compressed archive of MNIST five to twelve times its size.
+//! A file of `n` bytes may expand to at most [`EXPANSION`] x `n` + [`FREE_BYTES`] bytes: arrays,
+//! inflated entries, directories, headers and pickled objects together, half a MiB of buffers
+//! aside. A test counts the allocations. Real files stay far below: an array takes its own size, a
+//! compressed archive of MNIST five to twelve times its size.
 
 use crate::error::ReadError;
 
@@ -18,8 +19,8 @@ pub const MAX_DEPTH: usize = 64;
 /// Tensors with more dimensions than this are refused (the limit of PyTorch's own kernels).
 pub const MAX_DIMS: usize = 64;
 
-/// A list or table that grows holds its old and its new allocation for a moment, the new one half empty, and a list of one has room
-/// for four: what one of `bytes` may take in it.
+/// A list or table that grows holds its old and its new allocation for a moment, the new one half
+/// empty, and a list of one has room for four: what one of `bytes` may take in it.
 pub(crate) const fn grown(bytes: usize) -> u128 {
     4 * bytes as u128
 }
@@ -36,7 +37,8 @@ impl Budget {
         Self { limit: file_bytes.saturating_mul(EXPANSION).saturating_add(FREE_BYTES), spent: 0 }
     }
 
-    /// Takes `bytes` off the allowance; `what` names the thing in the error where too little is left.
+    /// Takes `bytes` off the allowance; `what` names the thing in the error where too little is
+    /// left.
     pub(crate) fn spend(&mut self, bytes: u128, what: impl FnOnce() -> String) -> Result<(), ReadError> {
         let needed = u128::from(self.spent).saturating_add(bytes);
         match u64::try_from(needed) {

@@ -11,7 +11,8 @@ use crate::zip_writer::{ALIGNMENT, ZipWriter};
 /// Writes one array, as `numpy.save` does.
 ///
 /// # Errors
-/// [`Error::Unwritable`] for bfloat16, which `NumPy` has not; those of [`View::check`]; [`Error::Write`].
+/// [`Error::Unwritable`] for bfloat16, which `NumPy` has not; those of [`View::check`];
+/// [`Error::Write`].
 pub fn write_npy(w: &mut impl Write, array: View<'_>) -> Result<()> {
     w.write_all(&header(Format::Npy, array)?)?;
     w.write_all(array.bytes)?;
@@ -21,7 +22,8 @@ pub fn write_npy(w: &mut impl Write, array: View<'_>) -> Result<()> {
 /// Writes named arrays uncompressed, as `numpy.savez` does, in the order given.
 ///
 /// # Errors
-/// [`Error::Unwritable`] for bfloat16 and where two arrays have one name; those of [`View::check`]; [`Error::Write`].
+/// [`Error::Unwritable`] for bfloat16 and where two arrays have one name; those of [`View::check`];
+/// [`Error::Write`].
 pub fn write(w: &mut impl Write, entries: &[(&str, View<'_>)]) -> Result<()> {
     check_names(Format::Npz, entries)?;
     let headers: Vec<_> =
@@ -34,7 +36,8 @@ pub fn write(w: &mut impl Write, entries: &[(&str, View<'_>)]) -> Result<()> {
     Ok(())
 }
 
-/// The magic, the version and the description, padded so that the elements start at a multiple of 64.
+/// The magic, the version and the description, padded so that the elements start at a multiple of
+/// 64.
 fn header(format: Format, array: View<'_>) -> Result<Vec<u8>> {
     array.check()?;
     let descr = match array.dtype {

@@ -1,8 +1,9 @@
 //! A pickle machine that can build containers and describe tensors, and nothing else.
 //!
-//! Pickle is a program for a stack machine whose `GLOBAL` and `REDUCE` instructions call any Python function. Here a `GLOBAL` outside
-//! of the short list in [`global`] is an error, and those on it are names for what this module does itself: nothing is looked up,
-//! imported or called. The result is a graph ([`Graph`]), which [`value`] turns into a tree within the file's allowance.
+//! Pickle is a program for a stack machine whose `GLOBAL` and `REDUCE` instructions call any Python
+//! function. Here a `GLOBAL` outside of the short list in [`global`] is an error, and those on it
+//! are names for what this module does itself: nothing is looked up, imported or called. The result
+//! is a graph ([`Graph`]), which [`value`] turns into a tree within the file's allowance.
 
 pub(crate) mod global;
 pub(crate) mod value;
@@ -14,7 +15,8 @@ use crate::error::{ReadError, shown};
 use crate::limits::{Budget, MAX_DIMS, grown};
 use global::{Elements, Global, Kind};
 
-/// What an item on the stack or in a container, a remembered one, and an object cost of the allowance.
+/// What an item on the stack or in a container, a remembered one, and an object cost of the
+/// allowance.
 const ITEM_BYTES: u128 = grown(size_of::<Item<'_>>());
 const MEMO_BYTES: u128 = grown(size_of::<(u32, Item<'_>)>());
 const NODE_BYTES: u128 = grown(size_of::<Node<'_>>());
@@ -54,7 +56,8 @@ pub(crate) enum Node<'a> {
     Object(Option<Item<'a>>),
     Storage(Storage<'a>),
     Tensor(Tensor<'a>),
-    /// What is neither an array nor a plain value, and the name of its type where the kind does not say it.
+    /// What is neither an array nor a plain value, and the name of its type where the kind does not
+    /// say it.
     Other(Kind, &'a str),
 }
 
@@ -86,7 +89,8 @@ pub(crate) struct Graph<'a> {
     pub(crate) consumed: usize,
 }
 
-/// Runs one pickle. `script`: the archive is TorchScript, whose objects (`__torch__...`) become dicts of their attributes.
+/// Runs one pickle. `script`: the archive is TorchScript, whose objects (`__torch__...`) become
+/// dicts of their attributes.
 pub(crate) fn run<'a>(bytes: &'a [u8], script: bool, budget: &mut Budget) -> Result<Graph<'a>, ReadError> {
     Machine {
         bytes,
@@ -549,7 +553,8 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
-    /// `object.__setstate__(state)`: the attributes of a TorchScript object; those of others (a `state_dict`'s `_metadata`) are dropped.
+    /// `object.__setstate__(state)`: the attributes of a TorchScript object; those of others (a
+    /// `state_dict`'s `_metadata`) are dropped.
     fn build(&mut self, state: Item<'a>) -> Result<(), ReadError> {
         match self.top_node()? {
             Some(Node::Object(attributes)) => {
@@ -561,7 +566,8 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
-    /// What the named function would return. `outermost` is false where the call comes out of another one.
+    /// What the named function would return. `outermost` is false where the call comes out of
+    /// another one.
     fn call(
         &mut self,
         function: Item<'a>,
@@ -656,7 +662,8 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
-    /// Whether the last argument of `_rebuild_tensor_v2` asks for a change of the values (`{"neg": True}`).
+    /// Whether the last argument of `_rebuild_tensor_v2` asks for a change of the values
+    /// (`{"neg": True}`).
     fn is_transformed(&self, arguments: &[Item<'a>]) -> bool {
         let [_, _, metadata, ..] = arguments else { return false };
         match self.node(*metadata) {
@@ -696,7 +703,8 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
-    /// The persistent id `("storage", class, key, location, elements[, view])`; the location (`cpu`, `cuda:0`) does not matter here.
+    /// The persistent id `("storage", class, key, location, elements[, view])`; the location
+    /// (`cpu`, `cuda:0`) does not matter here.
     fn storage(&mut self) -> Result<Storage<'a>, ReadError> {
         match *self.pop_tuple()?.as_slice() {
             [

@@ -1,7 +1,8 @@
 //! Writing `.pt` files that `torch.load(path, weights_only=True, mmap=True)` accepts.
 //!
-//! The archive holds a pickle of one tensor or of a plain dict of tensors (which tch reads as well) and one storage per tensor.
-//! Equal arrays give equal bytes, whenever and wherever they are written.
+//! The archive holds a pickle of one tensor or of a plain dict of tensors (which tch reads as well)
+//! and one storage per tensor. Equal arrays give equal bytes, whenever and wherever they are
+//! written.
 //!
 //! ```
 //! use tensorfile::{View, pt};
@@ -37,7 +38,8 @@ pub fn write_array(w: &mut impl Write, array: View<'_>) -> Result<()> {
 /// Writes a dict of tensors, as `torch.save(dict, path)` does, in the order given.
 ///
 /// # Errors
-/// [`Error::Unwritable`] where two entries have one name; those of [`View::check`]; [`Error::Write`].
+/// [`Error::Unwritable`] where two entries have one name; those of [`View::check`];
+/// [`Error::Write`].
 pub fn write_dict(w: &mut impl Write, entries: &[(&str, View<'_>)]) -> Result<()> {
     check_names(Format::TorchZip, entries)?;
     let mut pickle = Pickle::new();
@@ -50,9 +52,11 @@ pub fn write_dict(w: &mut impl Write, entries: &[(&str, View<'_>)]) -> Result<()
     Ok(())
 }
 
-/// Writes one bare tensor whose elements come in pieces, so that it never lies in memory as a whole.
+/// Writes one bare tensor whose elements come in pieces, so that it never lies in memory as a
+/// whole.
 ///
-/// The bytes are those of [`write_array`]. Wrap a file in a `BufWriter` where pieces are small. A writer that is dropped before [`ArrayWriter::finish`] leaves a broken file.
+/// The bytes are those of [`write_array`]. Wrap a file in a `BufWriter` where pieces are small. A
+/// writer that is dropped before [`ArrayWriter::finish`] leaves a broken file.
 #[derive(Debug)]
 pub struct ArrayWriter<W: Write + Seek> {
     zip: ZipWriter<W>,
@@ -84,7 +88,8 @@ impl<W: Write + Seek> ArrayWriter<W> {
     /// Appends elements: little-endian bytes, in row-major order; a piece may end anywhere.
     ///
     /// # Errors
-    /// [`Error::Length`] where more comes than the shape takes; [`Error::NotBool`]; [`Error::Write`].
+    /// [`Error::Length`] where more comes than the shape takes; [`Error::NotBool`];
+    /// [`Error::Write`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.len() > self.expected - self.written {
             return Err(self.wrong_length(self.written.saturating_add(bytes.len())));
@@ -103,7 +108,8 @@ impl<W: Write + Seek> ArrayWriter<W> {
     /// Appends single precision elements.
     ///
     /// # Errors
-    /// As [`ArrayWriter::write`]; the type must have been given as [`DType::F32`] for the bytes to mean these numbers.
+    /// As [`ArrayWriter::write`]; the type must have been given as [`DType::F32`] for the bytes to
+    /// mean these numbers.
     pub fn write_f32(&mut self, values: &[f32]) -> Result<()> {
         self.write(bytemuck::cast_slice(values))
     }

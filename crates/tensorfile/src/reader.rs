@@ -19,9 +19,10 @@ const OTHER_BYTES: u128 = 256;
 
 /// Reads a file of any known format, detected from its content and never from its name.
 ///
-/// Arrays are read from the file straight to where they stay, so that reading takes about the arrays' own memory; views that jump in
-/// their storage need the storage beside them. What reading may take at most is said in [`limits`](crate::limits). Nothing in the
-/// file is run, whatever it claims to be.
+/// Arrays are read from the file straight to where they stay, so that reading takes about the
+/// arrays' own memory; views that jump in their storage need the storage beside them. What reading
+/// may take at most is said in [`limits`](crate::limits). Nothing in the file is run, whatever it
+/// claims to be.
 ///
 /// # Errors
 /// Each names the file, the reason, and where there is one the hint: see [`Error`].
@@ -31,7 +32,8 @@ pub fn read(path: &Path) -> Result<Document> {
     read_from(path, &mut BufReader::new(file))
 }
 
-/// [`read`] for a file that lies in memory already; `path` only names it in errors and in the document.
+/// [`read`] for a file that lies in memory already; `path` only names it in errors and in the
+/// document.
 ///
 /// # Errors
 /// As [`read`].
@@ -39,8 +41,8 @@ pub fn read_bytes(path: &Path, bytes: &[u8]) -> Result<Document> {
     read_from(path, &mut Cursor::new(bytes))
 }
 
-/// [`read`] for anything that can be read and sought in, from its first byte to its last; give a file within a
-/// [`BufReader`]. `path` only names it in errors and in the document.
+/// [`read`] for anything that can be read and sought in, from its first byte to its last; give a
+/// file within a [`BufReader`]. `path` only names it in errors and in the document.
 ///
 /// # Errors
 /// As [`read`].

@@ -1,7 +1,8 @@
 //! Hugging Face's safetensors: a JSON header, then the elements.
 //!
-//! The header's own consistency (offsets without gaps or overlaps, lengths that fit the shapes) is checked by the `safetensors`
-//! crate. Writing is done here, because that crate orders metadata by a random hash, and equal arrays must give equal bytes.
+//! The header's own consistency (offsets without gaps or overlaps, lengths that fit the shapes) is
+//! checked by the `safetensors` crate. Writing is done here, because that crate orders metadata by
+//! a random hash, and equal arrays must give equal bytes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,11 +28,12 @@ const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Writes named arrays, and texts that describe them.
 ///
-/// Wide elements come first, so that every array is aligned; arrays of one width keep the order given.
+/// Wide elements come first, so that every array is aligned; arrays of one width keep the order
+/// given.
 ///
 /// # Errors
-/// [`Error::Unwritable`] where two arrays (or two texts) have one name, or one is named `__metadata__`; those of [`View::check`];
-/// [`Error::Write`].
+/// [`Error::Unwritable`] where two arrays (or two texts) have one name, or one is named
+/// `__metadata__`; those of [`View::check`]; [`Error::Write`].
 pub fn write(w: &mut impl Write, entries: &[(&str, View<'_>)], metadata: &[(String, String)]) -> Result<()> {
     check_names(Format::Safetensors, entries)?;
     let unwritable = |reason: String| Error::Unwritable { format: Format::Safetensors, reason };
@@ -98,7 +100,8 @@ fn dtype_of(code: Dtype) -> Option<DType> {
     })
 }
 
-/// What a header says. The crate's own type takes up to fifty times the header's size while it is read.
+/// What a header says. The crate's own type takes up to fifty times the header's size while it is
+/// read.
 struct Header {
     texts: BTreeMap<String, String>,
     tensors: Vec<(String, TensorInfo)>,
@@ -137,7 +140,8 @@ pub(crate) fn is_safetensors(start: &[u8]) -> bool {
     matches!(start, [_, _, _, _, _, _, 0, 0, b'{', ..])
 }
 
-/// What the header and what is made of it cost of the allowance for each of its bytes: names, shapes and texts in small allocations.
+/// What the header and what is made of it cost of the allowance for each of its bytes: names,
+/// shapes and texts in small allocations.
 const HEADER_EXPANSION: u64 = EXPANSION - 1;
 
 /// Reads all arrays, in the order of their bytes, and the texts, sorted by key.

@@ -1,4 +1,5 @@
-//! Where the bytes of a file come from: memory, or the file itself. What is read goes straight to where it stays.
+//! Where the bytes of a file come from: memory, or the file itself. What is read goes straight to
+//! where it stays.
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
@@ -33,7 +34,8 @@ pub(crate) fn bytes_at(
     Ok(bytes)
 }
 
-/// A run of bytes of known length, read front to back: the rest of a file, or the content of an archive's entry.
+/// A run of bytes of known length, read front to back: the rest of a file, or the content of an
+/// archive's entry.
 pub(crate) struct Stream<'s> {
     input: Box<dyn Read + 's>,
     left: u64,

@@ -1,4 +1,5 @@
-//! The tensors of a network out of a file: under any key, behind any prefix, with masks and norms worked in.
+//! The tensors of a network out of a file: under any key, behind any prefix, with masks and norms
+//! worked in.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -20,7 +21,8 @@ const STATE_DICT_KEYS: [&str; 9] = [
     "weights",
 ];
 
-/// What wrappers put before every name: `DataParallel` and averaged models, `torch.compile`, Opacus, Lightning.
+/// What wrappers put before every name: `DataParallel` and averaged models, `torch.compile`,
+/// Opacus, Lightning.
 const WRAPPER_PREFIXES: [&str; 5] = ["module.", "_orig_mod.", "_module.", "model.", "net."];
 
 /// Numbers that the profiler thop leaves in the modules that it looked at.
@@ -33,20 +35,23 @@ const MAX_WRAPPERS: usize = 4;
 const LISTED: usize = 4;
 
 impl Document {
-    /// The file as a `state_dict`: arrays under dotted names, in the file's order. Where the names are known that a network needs,
-    /// [`Document::into_state_dict`] reads more files.
+    /// The file as a `state_dict`: arrays under dotted names, in the file's order. Where the names
+    /// are known that a network needs, [`Document::into_state_dict`] reads more files.
     ///
-    /// - A checkpoint's `model_state_dict`, `state_dict`, `model` or the like is looked into (the first of them that holds arrays),
-    ///   however deep they nest; what lies beside it is left out, as is every entry that is no array.
-    /// - What wrappers put before every name (`module.`, `_orig_mod.`, `_module.`, `model.`, `net.`) is cut off where all names start
-    ///   with it, counters of one number without a dot aside (`n_averaged`), which are left out then.
-    /// - `weight_orig` and `weight_mask` (pruning) become `weight`, as do `weight_g` and `weight_v`, and
-    ///   `parametrizations.weight.original0` and `original1` (weight norm).
-    /// - TorchScript gives every tensor attribute under its dotted path; tch writes `|` for the dot, which is put back.
+    /// - A checkpoint's `model_state_dict`, `state_dict`, `model` or the like is looked into (the
+    ///   first of them that holds arrays), however deep they nest; what lies beside it is left out,
+    ///   as is every entry that is no array.
+    /// - What wrappers put before every name (`module.`, `_orig_mod.`, `_module.`, `model.`,
+    ///   `net.`) is cut off where all names start with it, counters of one number without a dot
+    ///   aside (`n_averaged`), which are left out then.
+    /// - `weight_orig` and `weight_mask` (pruning) become `weight`, as do `weight_g` and
+    ///   `weight_v`, and `parametrizations.weight.original0` and `original1` (weight norm).
+    /// - TorchScript gives every tensor attribute under its dotted path; tch writes `|` for the
+    ///   dot, which is put back.
     ///
     /// # Errors
-    /// [`Error::NoTensors`] for a bare array, a list, or nothing at all; [`Error::Malformed`] if two entries get one name;
-    /// [`Error::Unsupported`] for a tensor of a kind that is not read.
+    /// [`Error::NoTensors`] for a bare array, a list, or nothing at all; [`Error::Malformed`] if
+    /// two entries get one name; [`Error::Unsupported`] for a tensor of a kind that is not read.
     pub fn into_tensors(self) -> Result<Vec<(String, Array)>> {
         if !matches!(self.root, Value::Dict(_)) || !self.root.has_array() {
             return Err(Error::NoTensors { found: self.describe(), path: self.path });
@@ -69,16 +74,19 @@ impl Document {
         tensors(entries, &path, format)
     }
 
-    /// The tensors of a network that needs those called `expected`, wherever in the file they stand together: under any key, behind
-    /// any dotted prefix, in any nesting (`{"checkpoint": {"net": {"model._orig_mod.fc.weight": ...}}}`).
+    /// The tensors of a network that needs those called `expected`, wherever in the file they stand
+    /// together: under any key, behind any dotted prefix, in any nesting
+    /// (`{"checkpoint": {"net": {"model._orig_mod.fc.weight": ...}}}`).
     ///
-    /// With them comes, under its own name, what stands beside them in the same dict (in a TorchScript module: anywhere), so that the
-    /// caller can refuse a larger network. Counters (`num_batches_tracked`, `n_averaged`, `total_ops`) are left out. Masks and norms
-    /// are worked in as by [`Document::into_tensors`]. Where the names do not stand together, the result is that of
-    /// [`Document::into_tensors`], so that the caller can say what is missing.
+    /// With them comes, under its own name, what stands beside them in the same dict (in a
+    /// TorchScript module: anywhere), so that the caller can refuse a larger network. Counters
+    /// (`num_batches_tracked`, `n_averaged`, `total_ops`) are left out. Masks and norms are worked
+    /// in as by [`Document::into_tensors`]. Where the names do not stand together, the result is
+    /// that of [`Document::into_tensors`], so that the caller can say what is missing.
     ///
     /// # Errors
-    /// [`Error::Ambiguous`] where they stand in two places with different values; those of [`Document::into_tensors`].
+    /// [`Error::Ambiguous`] where they stand in two places with different values; those of
+    /// [`Document::into_tensors`].
     pub fn into_state_dict(self, expected: &[&str]) -> Result<Vec<(String, Array)>> {
         let script = self.format == Format::TorchScript;
         let prefixes = prefixes(&self.names(script), expected);
@@ -96,7 +104,8 @@ impl Document {
                 return Err(Error::Ambiguous { path, places: named(&prefixes) });
             }
         }
-        // In a dict of dotted names, what nests beside them is no part of the network (an optimiser's state).
+        // In a dict of dotted names, what nests beside them is no part of the network (an
+        // optimiser's state).
         let containers: HashSet<&str> =
             expected.iter().filter_map(|name| Some(place(prefix, name)?.container())).collect();
         let container = match containers.into_iter().collect::<Vec<_>>().as_slice() {
@@ -240,7 +249,8 @@ struct Parts {
     how: fn(&Array, &Array) -> Option<Array>,
 }
 
-/// What `torch.nn.utils` makes of a parameter, recognised by the name of the one that has its shape.
+/// What `torch.nn.utils` makes of a parameter, recognised by the name of the one that has its
+/// shape.
 fn parts(name: &str) -> Option<Parts> {
     if let Some(whole) = name.strip_suffix("_orig") {
         return Some(Parts { other: format!("{whole}_mask"), whole: whole.to_owned(), how: masked });

@@ -40,8 +40,8 @@ pub(crate) fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
 
 /// Copies the elements of a strided view of `storage` into `out`, row-major.
 ///
-/// Offset and strides count elements of `size` bytes; `out` has the product of `shape` of them. A view that reaches outside of the
-/// storage is an error, found before anything is copied.
+/// Offset and strides count elements of `size` bytes; `out` has the product of `shape` of them. A
+/// view that reaches outside of the storage is an error, found before anything is copied.
 pub(crate) fn gather(
     storage: &[u8],
     size: usize,
@@ -69,7 +69,8 @@ pub(crate) fn gather(
     })
 }
 
-/// [`gather`] for elements of `N` bytes and lengths above 1; `None` where an index leaves the storage, which the caller has excluded.
+/// [`gather`] for elements of `N` bytes and lengths above 1; `None` where an index leaves the
+/// storage, which the caller has excluded.
 fn copy<const N: usize>(
     storage: &[u8],
     offset: usize,

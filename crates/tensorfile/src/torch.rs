@@ -1,4 +1,5 @@
-//! What `torch.save` and `torch.jit.save` write: a pickle of containers and views, and the storages that the views refer to.
+//! What `torch.save` and `torch.jit.save` write: a pickle of containers and views, and the storages
+//! that the views refer to.
 
 use std::collections::HashMap;
 use std::io::SeekFrom;
@@ -23,7 +24,8 @@ const LEGACY_VERSION: i64 = 1001;
 /// Enough of an old file to hold the pickles of most models.
 const PICKLES_BYTES: u64 = 1 << 16;
 
-/// Folder of the archive (with its slash) if it is one of PyTorch's, and which of the two formats it is.
+/// Folder of the archive (with its slash) if it is one of PyTorch's, and which of the two formats
+/// it is.
 pub(crate) fn folder(archive: &Archive) -> Result<Option<(String, Format)>, ReadError> {
     let mut folders = archive
         .names()
@@ -136,10 +138,11 @@ pub(crate) fn is_legacy(start: &[u8], budget: &Budget) -> bool {
     })
 }
 
-/// Reads the old format: the pickles of a magic number, a version, the machine, the object and the keys of its storages; then for
-/// each key the number of elements (8 bytes) and the elements.
+/// Reads the old format: the pickles of a magic number, a version, the machine, the object and the
+/// keys of its storages; then for each key the number of elements (8 bytes) and the elements.
 ///
-/// Where the pickles end only running them tells, so they are run on longer and longer starts of the file.
+/// Where the pickles end only running them tells, so they are run on longer and longer starts of
+/// the file.
 pub(crate) fn parse_legacy(
     source: &mut dyn Source,
     file_bytes: u64,
@@ -203,7 +206,8 @@ struct LegacyStorages<'a> {
 }
 
 impl<'a> LegacyStorages<'a> {
-    /// Finds each storage of `keys` in the file from `position` on; the width of its elements stands in `object`.
+    /// Finds each storage of `keys` in the file from `position` on; the width of its elements
+    /// stands in `object`.
     fn index(
         &mut self,
         object: &Graph<'a>,

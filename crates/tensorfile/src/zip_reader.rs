@@ -15,7 +15,8 @@ use crate::source::{Source, Stream, damaged, fill_at};
 /// Deflate cannot shrink data further than this.
 const DEFLATE_RATIO: u64 = 1032;
 
-/// What the directory's knowledge of an entry costs of the allowance beside its name, about its size in memory.
+/// What the directory's knowledge of an entry costs of the allowance beside its name, about its
+/// size in memory.
 const ENTRY_BYTES: u128 = 512;
 
 #[derive(Debug)]
@@ -33,7 +34,8 @@ impl Entry {
         self.size
     }
 
-    /// Fills `out` from the content at `start`, without looking at the CRC; `None` where the entry is compressed.
+    /// Fills `out` from the content at `start`, without looking at the CRC; `None` where the entry
+    /// is compressed.
     pub(crate) fn fill_at(
         &self,
         source: &mut dyn Source,
@@ -54,8 +56,9 @@ pub(crate) struct Archive {
 impl Archive {
     /// Reads the directory of a file of `length` bytes.
     pub(crate) fn open(source: &mut dyn Source, length: u64, budget: &mut Budget) -> Result<Self, ReadError> {
-        // The archive starts where the file does. Left to itself, the crate searches for where the directory may have been moved to,
-        // and takes the zip64 records that PyTorch always writes for a part of it where the first name has 30 bytes.
+        // The archive starts where the file does. Left to itself, the crate searches for where the
+        // directory may have been moved to, and takes the zip64 records that PyTorch always writes
+        // for a part of it where the first name has 30 bytes.
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
         let mut zip = ZipArchive::with_config(config, source).map_err(broken)?;
         if zip.has_duplicate_names() {
@@ -110,8 +113,8 @@ impl Archive {
         self.entries.get(name).ok_or_else(|| damaged(name, "is missing"))
     }
 
-    /// The content of an entry, which [`Stream::finish`] checks against its CRC. What inflates comes out of `budget`, so that
-    /// the time that it takes is bounded as memory is.
+    /// The content of an entry, which [`Stream::finish`] checks against its CRC. What inflates
+    /// comes out of `budget`, so that the time that it takes is bounded as memory is.
     pub(crate) fn stream<'s>(
         &self,
         source: &'s mut dyn Source,

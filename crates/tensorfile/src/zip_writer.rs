@@ -1,7 +1,8 @@
 //! Zip archives of stored entries, written front to back: what `.pt` and `.npz` files are.
 //!
-//! Sizes and CRCs stand in the local headers (no data descriptors), and payloads start at multiples of [`ALIGNMENT`], both of which
-//! PyTorch needs to map a file into memory. Nothing but the entries goes in, so equal entries give equal bytes.
+//! Sizes and CRCs stand in the local headers (no data descriptors), and payloads start at multiples
+//! of [`ALIGNMENT`], both of which PyTorch needs to map a file into memory. Nothing but the entries
+//! goes in, so equal entries give equal bytes.
 
 use std::io::{self, Write};
 
@@ -60,7 +61,8 @@ impl<W: Write> ZipWriter<W> {
         payload.iter().try_for_each(|part| self.payload(part))
     }
 
-    /// The header of an entry whose `size` bytes follow through [`ZipWriter::payload`]; returns where the header starts.
+    /// The header of an entry whose `size` bytes follow through [`ZipWriter::payload`]; returns
+    /// where the header starts.
     pub(crate) fn begin(&mut self, name: &str, crc: u32, size: u64) -> io::Result<u64> {
         let offset = self.position;
         let name_bytes = u16::try_from(name.len())
@@ -93,7 +95,8 @@ impl<W: Write> ZipWriter<W> {
         Ok(())
     }
 
-    /// Corrects the CRC of the entry whose header starts at `offset`, for the directory; the local header is the caller's.
+    /// Corrects the CRC of the entry whose header starts at `offset`, for the directory; the local
+    /// header is the caller's.
     pub(crate) fn set_crc(&mut self, offset: u64, crc: u32) {
         for entry in self.entries.iter_mut().filter(|entry| entry.offset == offset) {
             entry.crc = crc;

@@ -1,4 +1,5 @@
-//! For tests alone: temporary folders, runs of the programs, and inputs whose results are known beforehand.
+//! For tests alone: temporary folders, runs of the programs, and inputs whose results are known
+//! beforehand.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 #![expect(clippy::missing_panics_doc, reason = "a test fails by a panic")]

@@ -6,7 +6,8 @@ pub const SIDE: usize = 28;
 /// One image, row-major, in `[0, 1]`.
 pub type Image = Vec<f32>;
 
-/// Rows of pixels of a class's region: five bands of four rows each, two classes side by side in each.
+/// Rows of pixels of a class's region: five bands of four rows each, two classes side by side in
+/// each.
 fn rows_of(class: usize) -> std::ops::Range<usize> {
     let top = 4 * (class / 2 + 1);
     top..top + 4
@@ -17,9 +18,10 @@ fn columns_of(class: usize) -> std::ops::Range<usize> {
     if class.is_multiple_of(2) { 0..12 } else { 16..28 }
 }
 
-/// An image of `class` (0..10): its region at `brightness`, and in pixels that the teacher does not see a pattern for
-/// `tag`. Two images of one class and brightness are at a distance of at least 3.46 where their tags differ; images of
-/// one class and tag are at 6.93 times the difference of their brightness.
+/// An image of `class` (0..10): its region at `brightness`, and in pixels that the teacher does not
+/// see a pattern for `tag`. Two images of one class and brightness are at a distance of at least
+/// 3.46 where their tags differ; images of one class and tag are at 6.93 times the difference of
+/// their brightness.
 pub fn image(class: usize, brightness: f32, tag: usize) -> Image {
     let mut pixels = vec![0.0; SIDE * SIDE];
     for row in rows_of(class) {
@@ -42,8 +44,8 @@ pub fn image(class: usize, brightness: f32, tag: usize) -> Image {
 /// Score of a class per unit of its pooled, normalised pixels.
 const GAIN: f32 = 0.25;
 
-/// The teacher's confidence in an image of this brightness (above .1307): ten pooled pixels of its region against
-/// nothing in the nine others.
+/// The teacher's confidence in an image of this brightness (above .1307): ten pooled pixels of its
+/// region against nothing in the nine others.
 pub fn confidence(brightness: f32) -> f32 {
     let score = GAIN * 10.0 * (brightness - 0.1307) / 0.3081;
     score.exp() / (score.exp() + 9.0)
@@ -71,8 +73,8 @@ impl Weights {
     }
 }
 
-/// A UCStub that passes the image through its convolutions and adds up each class's region after the pool. Pooled pixel
-/// p covers the pixels 2p+2 and 2p+3.
+/// A UCStub that passes the image through its convolutions and adds up each class's region after
+/// the pool. Pooled pixel p covers the pixels 2p+2 and 2p+3.
 pub(crate) fn region_teacher() -> Vec<u8> {
     let mut weights = Weights::of(&[
         ("conv1.weight", &[32, 1, 3, 3]),
@@ -116,7 +118,8 @@ fn decoder_weights(latents: usize) -> Weights {
     ])
 }
 
-/// A VAE decoder of ten latents that enlarges a 7x7 picture, in which latent `c` fills the region of class `c`.
+/// A VAE decoder of ten latents that enlarges a 7x7 picture, in which latent `c` fills the region
+/// of class `c`.
 pub(crate) fn region_decoder() -> Vec<u8> {
     let mut weights = decoder_weights(10);
     for class in 0..10 {
@@ -137,8 +140,9 @@ pub(crate) fn region_decoder() -> Vec<u8> {
     weights.file()
 }
 
-/// A VAE decoder of two latents whose only output is `image`. The 28x28 pixels lie in 16 channels of the first 7x7 layer,
-/// one per place in a block of 4x4, and each transposed convolution puts four channels into the places of 2x2 pixels.
+/// A VAE decoder of two latents whose only output is `image`. The 28x28 pixels lie in 16 channels
+/// of the first 7x7 layer, one per place in a block of 4x4, and each transposed convolution puts
+/// four channels into the places of 2x2 pixels.
 pub(crate) fn copying_decoder(image: &Image) -> Vec<u8> {
     // Logits of pixels are between -7 and 7; ReLU lets through what is not negative.
     const SHIFT: f32 = 7.0;

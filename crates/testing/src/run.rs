@@ -61,7 +61,8 @@ impl Run {
         serde_json::from_str(&self.stdout).unwrap()
     }
 
-    /// Whether the run ended with `code` and one line on standard error that starts with `start` and has all `words`.
+    /// Whether the run ended with `code` and one line on standard error that starts with `start`
+    /// and has all `words`.
     ///
     /// # Errors
     /// What is otherwise, for [`none_of`].

@@ -10,7 +10,8 @@ use tensorfile::View;
 use crate::networks::{Image, SIDE, copying_decoder, image, region_decoder, region_teacher};
 use crate::run::Run;
 
-/// A program of the package under test. Cargo builds the programs of a package before its tests, in the folder above that of the tests.
+/// A program of the package under test. Cargo builds the programs of a package before its tests, in
+/// the folder above that of the tests.
 pub fn program(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let folder = tests.ancestors().nth(2).unwrap();
@@ -100,8 +101,8 @@ impl Work {
         FileRecord::of(&self.path(name)).unwrap().sha256
     }
 
-    /// Every file below `folder` with its hash, by its path relative to the working folder, with `/` between parts.
-    /// Locks, which may stay as empty files, are left out.
+    /// Every file below `folder` with its hash, by its path relative to the working folder, with
+    /// `/` between parts. Locks, which may stay as empty files, are left out.
     pub fn files(&self, folder: &str) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         let mut left = vec![self.path(folder)];
@@ -116,8 +117,8 @@ impl Work {
         all
     }
 
-    /// Everything below the working folder: folders, temporary files and locks, too, with the hash of each file and where each link
-    /// leads.
+    /// Everything below the working folder: folders, temporary files and locks, too, with the hash
+    /// of each file and where each link leads.
     pub fn tree(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         let mut left = vec![self.root().to_path_buf()];

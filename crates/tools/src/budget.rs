@@ -1,6 +1,7 @@
 //! `privacy-budget`: what differential privacy costs, before and after.
 //!
-//! Reads: files of cases, ledgers. Writes: a plot where one is asked for. Privacy: spends nothing and draws nothing. Links no libtorch.
+//! Reads: files of cases, ledgers. Writes: a plot where one is asked for. Privacy: spends nothing
+//! and draws nothing. Links no libtorch.
 
 mod args;
 mod case;

@@ -1,7 +1,8 @@
 //! `inspect`: what a file is, and whether it is still what its report says.
 //!
-//! Reads: any file or folder of these steps, or of PyTorch, NumPy and safetensors. Writes: nothing. Runs nothing that is in a file, and
-//! links no libtorch. Privacy: what it prints of private files is as private as they are.
+//! Reads: any file or folder of these steps, or of PyTorch, NumPy and safetensors. Writes: nothing.
+//! Runs nothing that is in a file, and links no libtorch. Privacy: what it prints of private files
+//! is as private as they are.
 
 mod architecture;
 mod arrays;
@@ -28,8 +29,9 @@ use self::known::Known;
 
 /// Say what a file is, and whether it is still what its report says
 ///
-/// Files are recognised by content: .pt, .pth, safetensors, .npy, .npz, IDX, reports and other JSON, labels, pictures; a folder with all
-/// that is in it. Nothing in a file is run. The privacy label comes from the report beside a file or in the folder above.
+/// Files are recognised by content: .pt, .pth, safetensors, .npy, .npz, IDX, reports and other
+/// JSON, labels, pictures; a folder with all that is in it. Nothing in a file is run. The privacy
+/// label comes from the report beside a file or in the folder above.
 #[derive(Parser)]
 #[command(
     name = "inspect",

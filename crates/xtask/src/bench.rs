@@ -1,7 +1,9 @@
-//! `bench`: this project's programs and PyTorch do the same work by turns, and a table shows how long each takes.
+//! `bench`: this project's programs and PyTorch do the same work by turns, and a table shows how
+//! long each takes.
 //!
-//! The peer, in `bench/peer`, does the job the way that the original program does it, and once more in PyTorch tuned as well as we
-//! can. Ours is the real programs, and `pate-bench` for single functions.
+//! The peer, in `bench/peer`, does the job the way that the original program does it, and once more
+//! in PyTorch tuned as well as we can. Ours is the real programs, and `pate-bench` for single
+//! functions.
 
 mod compare;
 mod figures;
@@ -31,7 +33,8 @@ const POOL_SEED: u64 = 123;
 const BATCH_ROUNDS: usize = 2;
 /// The peer's scripts, relative to the checkout.
 const PEER: &str = "bench/peer";
-/// Seconds that the original program took for one teacher on 2 idle cores, and by how much the peer may differ.
+/// Seconds that the original program took for one teacher on 2 idle cores, and by how much the peer
+/// may differ.
 const ORIGINAL_SECONDS: [(Job, f64); 2] = [(Job::Default, 46.0), (Job::NineK, 128.0)];
 const ORIGINAL_SPREAD: f64 = 0.2;
 /// Matrix rate of the 2 cores that took those seconds, in GFLOP/s.
@@ -47,8 +50,9 @@ pub(crate) struct Options {
     /// Small sizes, one round: shows that everything runs, not how fast.
     #[arg(long)]
     quick: bool,
-    /// Parts to measure, as in a1,b,g: a batch step, b labelling, c decoding, d steering, e diversity, f memorisation, g training,
-    /// h start-up, i pool files, j memory, k privacy accounting. [default: all]
+    /// Parts to measure, as in a1,b,g: a batch step, b labelling, c decoding, d steering, e
+    /// diversity, f memorisation, g training, h start-up, i pool files, j memory, k privacy
+    /// accounting. [default: all]
     #[arg(long = "part", value_name = "PART", value_delimiter = ',')]
     parts: Vec<String>,
     /// Rounds of every part, but at most 2 of the batch step. [default: 3, with --quick 1]

@@ -24,7 +24,8 @@ fn build_bins(ctx: &Context, install: &Install) -> anyhow::Result<()> {
     run(&mut ctx.cargo(&["build", "--release", "--workspace", "--bins", "--locked"]))
 }
 
-/// Builds, then runs all tests: with nextest where it is, a process each, else with cargo's own runner.
+/// Builds, then runs all tests: with nextest where it is, a process each, else with cargo's own
+/// runner.
 pub(crate) fn test(ctx: &Context) -> anyhow::Result<Report> {
     build(ctx)?;
     let nextest = ask(&mut ctx.cargo(&["nextest", "--version"])).is_some();

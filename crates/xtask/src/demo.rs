@@ -22,18 +22,21 @@ const CONFIG: &str = "config/demo.json";
 const TEACHERS: u64 = 20;
 /// The last epoch's weights: with a learning rate that falls to nothing no epoch has to be chosen.
 const WEIGHTS: &str = "student_model_final.pth";
-/// What the demo promises; it fails below. `cargo xtask demo --seeds 42,142,242,342,442` gave students of 91.93, 92.40, 92.40, 92.89 and
-/// 93.19 %: mean 92.56, deviation 0.49; this is four deviations below the mean.
+/// What the demo promises; it fails below. `cargo xtask demo --seeds 42,142,242,342,442` gave
+/// students of 91.93, 92.40, 92.40, 92.89 and 93.19 %: mean 92.56, deviation 0.49; this is four
+/// deviations below the mean.
 const STUDENT_PERCENT: f64 = 90.6;
-/// The same seeds: 13.57, 14.66, 19.40, 12.02 and 15.57 points above the stronger control (mean 15.04, deviation 2.77). A control
-/// depends on luck more than a student does; this is what a demo has to show, 3.6 deviations below the mean.
+/// The same seeds: 13.57, 14.66, 19.40, 12.02 and 15.57 points above the stronger control (mean
+/// 15.04, deviation 2.77). A control depends on luck more than a student does; this is what a demo
+/// has to show, 3.6 deviations below the mean.
 const MARGIN: f64 = 5.0;
-/// The same seeds: the validation accuracy fell by 3.31, 3.38, 0.29, 3.51 and 1.38 points at most from an epoch to the next (mean 2.37,
-/// deviation 1.46); this is four deviations above the mean.
+/// The same seeds: the validation accuracy fell by 3.31, 3.38, 0.29, 3.51 and 1.38 points at most
+/// from an epoch to the next (mean 2.37, deviation 1.46); this is four deviations above the mean.
 const DROP: f64 = 8.2;
-/// Decoders of the seeds 1, 2, 3, 4 and 42 gave 0.619, 0.602, 0.606, 0.615 and 0.591 under one classifier: mean 0.607, deviation 0.011; this
-/// is four of them below the mean. `pretrain-decoder`, `generate-candidates` and `label-filter` with the lines of the steps below, and --seed
-/// for the first, measure it.
+/// Decoders of the seeds 1, 2, 3, 4 and 42 gave 0.619, 0.602, 0.606, 0.615 and 0.591 under one
+/// classifier: mean 0.607, deviation 0.011; this is four of them below the mean.
+/// `pretrain-decoder`, `generate-candidates` and `label-filter` with the lines of the steps below,
+/// and --seed for the first, measure it.
 const DECODER_FRACTION: f64 = 0.56;
 /// Public digits with their labels, and the student's samples under that network's labels.
 const CONTROLS: usize = 2;
@@ -45,8 +48,8 @@ pub(crate) struct Options {
     /// Seed of every step.
     #[arg(long, value_name = "N", default_value_t = SEED)]
     seed: u64,
-    /// One run for each seed, into a folder each, and a table of them all. Pools and teachers count up from the seed: let
-    /// seeds lie 20 apart or more.
+    /// One run for each seed, into a folder each, and a table of them all. Pools and teachers count
+    /// up from the seed: let seeds lie 20 apart or more.
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', conflicts_with = "seed")]
     seeds: Vec<u64>,
 }
@@ -220,7 +223,8 @@ impl Figures {
         })
     }
 
-    /// Share of the decoder's samples that the public classifier is confident about, and the classes that occur.
+    /// Share of the decoder's samples that the public classifier is confident about, and the
+    /// classes that occur.
     fn decoder_fraction(&self) -> (f64, usize) {
         let count = |field: &str| self.decoder[field].as_f64().unwrap_or(0.0);
         let fraction = count("num_selected") / count("num_generated").max(1.0);
@@ -237,7 +241,8 @@ impl Figures {
         controls.filter_map(|control| control["overall_accuracy"].as_f64()).collect()
     }
 
-    /// By how many points the student's validation accuracy fell at most from an epoch to the next one.
+    /// By how many points the student's validation accuracy fell at most from an epoch to the next
+    /// one.
     fn largest_drop(&self) -> f64 {
         let epochs = self.training["training_history"].as_array().into_iter().flatten();
         let values: Vec<f64> = epochs.filter_map(|epoch| epoch["validation_accuracy"].as_f64()).collect();
@@ -403,7 +408,8 @@ fn core_seconds_of_children() -> Option<f64> {
     children_seconds(&stat)
 }
 
-/// Fields 16 and 17 of a line of `/proc/<pid>/stat`, in ticks of a hundredth of a second; the name in field 2 may hold spaces.
+/// Fields 16 and 17 of a line of `/proc/<pid>/stat`, in ticks of a hundredth of a second; the name
+/// in field 2 may hold spaces.
 fn children_seconds(stat: &str) -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(") ")?;
     let ticks = |field: usize| after_name.split_whitespace().nth(field - 3)?.parse::<f64>().ok();
@@ -447,8 +453,8 @@ fn pictures(dir: &str) -> String {
     text
 }
 
-/// Hashes every file under `dir` into `SHA256SUMS` there, reports without their times, and says the hash of the list: equal
-/// in two runs with the same threads on the same kind of processor.
+/// Hashes every file under `dir` into `SHA256SUMS` there, reports without their times, and says the
+/// hash of the list: equal in two runs with the same threads on the same kind of processor.
 fn digest(dir: &Path, shown: &str) -> Result<String> {
     let mut files = Vec::new();
     collect(dir, &mut files)?;

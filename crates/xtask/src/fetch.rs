@@ -1,4 +1,5 @@
-//! Downloads: to a temporary name, resumed where the server allows it, renamed when the hash is right.
+//! Downloads: to a temporary name, resumed where the server allows it, renamed when the hash is
+//! right.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -28,7 +29,8 @@ pub(crate) fn download(url: &str, path: &Path, sha256: &str) -> anyhow::Result<(
     let resumed = partial.exists();
     let mut outcome = transfer(url, &partial);
     if resumed && (outcome.is_err() || sums::of_file(&partial)? != sha256) {
-        // The old part was of no use: the server cannot resume, or the part was not a part of this file.
+        // The old part was of no use: the server cannot resume, or the part was not a part of this
+        // file.
         remove_file(&partial)?;
         outcome = transfer(url, &partial);
     }

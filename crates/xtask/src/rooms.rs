@@ -1,4 +1,5 @@
-//! The order of the rooms: a module uses its own room and those below it, and no method or family of steps uses another.
+//! The order of the rooms: a module uses its own room and those below it, and no method or family
+//! of steps uses another.
 
 /// The rooms of `pate-core`, from the ground up. The methods come last.
 const CORE: [&str; 9] = ["error", "base", "config", "data", "nn", "models", "evaluate", "train", "dp"];
@@ -74,7 +75,8 @@ fn core_may(own: &str, other: &str) -> bool {
     }
 }
 
-/// The first name behind `root` wherever it stands, with the number of its line; `{` for a group, whose names follow one by one.
+/// The first name behind `root` wherever it stands, with the number of its line; `{` for a group,
+/// whose names follow one by one.
 fn imports<'a>(lines: impl Iterator<Item = (usize, &'a str)>, root: &str) -> Vec<(usize, &'a str)> {
     let mut found = Vec::new();
     for (index, line) in lines {

@@ -1,8 +1,9 @@
 //! `cargo xtask setup`: a libtorch for this checkout.
 //!
-//! The user's own comes first (`LIBTORCH_USE_PYTORCH`, then `LIBTORCH`), then one that is linked already, a Python's
-//! PyTorch, the cache of this user, and last a download into that cache. All but the user's own become the target of
-//! `.libtorch`, a link in the checkout that `.cargo/config.toml` names.
+//! The user's own comes first (`LIBTORCH_USE_PYTORCH`, then `LIBTORCH`), then one that is linked
+//! already, a Python's PyTorch, the cache of this user, and last a download into that cache. All
+//! but the user's own become the target of `.libtorch`, a link in the checkout that
+//! `.cargo/config.toml` names.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,8 @@ pub(crate) fn current(ctx: &Context) -> anyhow::Result<Install> {
     }
 }
 
-/// Puts the DLLs of libtorch beside the executables, since Windows has no run path. Nothing to do elsewhere.
+/// Puts the DLLs of libtorch beside the executables, since Windows has no run path. Nothing to do
+/// elsewhere.
 pub(crate) fn place_dlls(ctx: &Context, install: &Install) -> anyhow::Result<()> {
     if !cfg!(windows) {
         return Ok(());
@@ -68,7 +70,8 @@ fn link_path(ctx: &Context) -> PathBuf {
     ctx.root().join(".libtorch")
 }
 
-/// What the user's environment asks for, checked; torch-sys looks at the two variables in this order.
+/// What the user's environment asks for, checked; torch-sys looks at the two variables in this
+/// order.
 fn users_own(ctx: &Context, wanted: Kind) -> anyhow::Result<Option<Install>> {
     let install = if std::env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
         let python = Python::of_torch_sys();
@@ -183,7 +186,8 @@ fn parse_glibc(answer: &str) -> Option<(u32, u32)> {
 fn bring(slot: &Path, wanted: Kind) -> anyhow::Result<()> {
     let staging = fetch::beside(slot, ".partial");
     let downloads = fetch::beside(slot, ".downloads");
-    // What an interrupted run left of the unpacked files; an archive that it left half downloaded is resumed.
+    // What an interrupted run left of the unpacked files; an archive that it left half downloaded
+    // is resumed.
     remove_dir(&staging)?;
     create_dir(&staging)?;
     create_dir(&downloads)?;
@@ -259,7 +263,8 @@ fn cuda_part_of_wheel(name: &str) -> Option<PathBuf> {
     ((in_torch || in_nvidia) && !name.contains("libtorch_python")).then(|| name.into())
 }
 
-/// Lets pip fetch one wheel, whatever its Python's version and this machine are, and check its hash.
+/// Lets pip fetch one wheel, whatever its Python's version and this machine are, and check its
+/// hash.
 fn pip_download(python: &Python, wheel: &Wheel, downloads: &Path) -> anyhow::Result<PathBuf> {
     let folder = downloads.join("wheel");
     remove_dir(&folder)?;
@@ -372,7 +377,8 @@ fn link(ctx: &Context, install: &Install) -> anyhow::Result<()> {
     make_link(&target, &link)?;
     eprintln!("linked {} to {}", link.display(), target.display());
     if before.is_some() {
-        // torch-sys looks at the name of the folder only, and would not notice that another one is behind it.
+        // torch-sys looks at the name of the folder only, and would not notice that another one is
+        // behind it.
         run_program(&mut ctx.cargo(&["clean", "--release", "--package", "torch-sys"]))?;
     }
     Ok(())

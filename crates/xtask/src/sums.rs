@@ -41,7 +41,8 @@ fn of_reader(mut reader: impl Read) -> std::io::Result<String> {
     }))
 }
 
-/// The files named in `folder/SHA256SUMS` that are missing or differ, and how many there are in all.
+/// The files named in `folder/SHA256SUMS` that are missing or differ, and how many there are in
+/// all.
 pub(crate) fn check_list(folder: &Path) -> anyhow::Result<(Vec<PathBuf>, usize)> {
     let list = folder.join("SHA256SUMS");
     let text = std::fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
@@ -55,7 +56,8 @@ pub(crate) fn check_list(folder: &Path) -> anyhow::Result<(Vec<PathBuf>, usize)>
     Ok((wrong, entries.len()))
 }
 
-/// The sum that `folder/SHA256SUMS` has for a name; nothing where there is no list, or no such name on it.
+/// The sum that `folder/SHA256SUMS` has for a name; nothing where there is no list, or no such name
+/// on it.
 pub(crate) fn listed(folder: &Path, name: &str) -> anyhow::Result<Option<String>> {
     let list = folder.join("SHA256SUMS");
     if !list.is_file() {

@@ -41,6 +41,9 @@ pub(crate) fn check(ctx: &Context) -> anyhow::Result<()> {
             );
         }
         breaches.extend(rooms::breaches(&name, &text));
+        if name.ends_with(".rs") {
+            breaches.extend(wide_comments(&name, &text));
+        }
     }
     breaches.extend(unnamed_bins(root));
     let (wrong, n_data) = sums::check_list(&root.join("data"))?;
@@ -55,6 +58,30 @@ pub(crate) fn check(ctx: &Context) -> anyhow::Result<()> {
     }
     println!("tidy: {} files, {n_data} of them data with the right hashes", files.len());
     Ok(())
+}
+
+/// The widest line of a comment.
+const COMMENT_WIDTH: usize = 100;
+
+/// Comments that are wider than people read them; tables and examples of code may be.
+fn wide_comments(name: &str, text: &str) -> Vec<String> {
+    let mut in_code = false;
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let Some(comment) = line.trim_start().strip_prefix("//") else {
+            in_code = false;
+            continue;
+        };
+        let comment = comment.trim_start_matches(['/', '!']).trim_start();
+        if comment.starts_with("```") {
+            in_code = !in_code;
+        }
+        let may = in_code || comment.starts_with('|') || !comment.contains(' ');
+        if !may && line.chars().count() > COMMENT_WIDTH {
+            found.push(format!("{name}:{}: a comment is wider than {COMMENT_WIDTH} columns", index + 1));
+        }
+    }
+    found
 }
 
 /// Crates that no program may link, and what they are.
@@ -80,7 +107,8 @@ fn test_crate_breach(name: &str, manifest: &str, made: &str, why: &str) -> Optio
     None
 }
 
-/// Files that are or could be committed: what git knows, or all that no ignored folder holds where git is not there.
+/// Files that are or could be committed: what git knows, or all that no ignored folder holds where
+/// git is not there.
 fn repository_files(ctx: &Context) -> anyhow::Result<Vec<PathBuf>> {
     let listed =
         ask(ctx.program("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]));
@@ -110,7 +138,8 @@ fn walk(root: &Path, inner: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<(
     Ok(())
 }
 
-/// Words that no file may hold, each with the reason. Written in two parts, so that this file does not hold them.
+/// Words that no file may hold, each with the reason. Written in two parts, so that this file does
+/// not hold them.
 fn forbidden_words(name: &str) -> Vec<(String, &'static str)> {
     let word = |a: &str, b: &str| format!("{a}{b}");
     let mut words = vec![
@@ -334,6 +363,16 @@ list := [
         assert!(in_rust[0].starts_with("a.rs:2: ") && in_rust[1].starts_with("a.rs:3: "), "{in_rust:?}");
         assert_eq!(text_breaches("a.md", &text).len(), 1);
         assert!(text_breaches("tidy.rs", include_str!("tidy.rs")).is_empty());
+    }
+
+    #[test]
+    fn comments_are_narrow_but_for_tables_and_code() {
+        let long = "word ".repeat(22);
+        let found = wide_comments(
+            "a.rs",
+            &format!("/// {long}\n/// | {long} |\n//! ```\n//! {long}\n//! ```\nlet x = \"{long}\";"),
+        );
+        assert_eq!(found, ["a.rs:1: a comment is wider than 100 columns"]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use crate::pate::NO_NOISE;
 use crate::special::{log_add_exp, log1m_exp};
 
-/// PATE 2018's bound for a mechanism whose most probable output has probability at least 1 - q, and whose Rényi-DP is alpha / sigma^2
-/// at every order alpha.
+/// PATE 2018's bound for a mechanism whose most probable output has probability at least 1 - q, and
+/// whose Rényi-DP is alpha / sigma^2 at every order alpha.
 pub(crate) struct Bound {
     /// 1 / sigma^2; infinite without noise.
     slope: f64,

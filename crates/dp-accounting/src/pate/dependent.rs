@@ -1,10 +1,12 @@
 //! Costs at the votes at hand: for parity with the literature, and for diagnosis inside.
 //!
 //! # What they are not
-//! - They are no certificate: every figure is a function of private votes, hence [`NotReleasable`]. What may be said of it outside is
-//!   the smooth-sensitivity release of [`smooth`](crate::smooth), or nothing.
-//! - They bound D(M(D) || M(D')) for the data D at hand and each neighbour D', and **not** D(M(D') || M(D)), which can be larger: for
-//!   250 unanimous votes of 10 classes, sigma 40 and order 14, it is 5.1e-6 where the first is 1.8e-6.
+//! - They are no certificate: every figure is a function of private votes, hence [`NotReleasable`].
+//!   What may be said of it outside is the smooth-sensitivity release of [`smooth`](crate::smooth),
+//!   or nothing.
+//! - They bound D(M(D) || M(D')) for the data D at hand and each neighbour D', and **not** D(M(D')
+//!   || M(D)), which can be larger: for 250 unanimous votes of 10 classes, sigma 40 and order 14,
+//!   it is 5.1e-6 where the first is 1.8e-6.
 //! - They are loose: [`local`](super::local) is 5 to 40 times smaller for confident queries.
 //! - [`confident_expected`] is an expectation over the screens' noise, and not what any run costs.
 //!
@@ -22,9 +24,9 @@ use crate::special::{log_add_exp, log_ndtr, log_sum_exp, log1m_exp};
 
 /// ln q, where q bounds the chance that the noisy argmax is *not* the class with most votes.
 ///
-/// q is the sum, over the other classes, of the chance that their noisy count reaches the first's, and at most 1 - 1/K. For normal
-/// noise that chance is Phi(-gap / (sqrt(2) sigma)), for integer noise [`log_discrete_gap_tail`](super::log_discrete_gap_tail), in
-/// which ties count.
+/// q is the sum, over the other classes, of the chance that their noisy count reaches the first's,
+/// and at most 1 - 1/K. For normal noise that chance is Phi(-gap / (sqrt(2) sigma)), for integer
+/// noise [`log_discrete_gap_tail`](super::log_discrete_gap_tail), in which ties count.
 ///
 /// # What it is not
 /// Releasable; nor the exact chance, which [`local`](super::local) has.
@@ -88,12 +90,12 @@ fn capped_sum(counts: &[u32], log_chance: impl Fn(u32) -> f64) -> f64 {
 /// A guarantee: see the [module](self). It bounds D(M(D) || M(D')) for the D at hand only.
 ///
 /// # Edge cases
-/// Where a condition of the theorem fails (q too large, the order too high), the data-independent alpha / sigma^2, which the result
-/// never exceeds. `sigma` 0: infinite.
+/// Where a condition of the theorem fails (q too large, the order too high), the data-independent
+/// alpha / sigma^2, which the result never exceeds. `sigma` 0: infinite.
 ///
 /// # Source
-/// PATE 2018, Thm 6 at the orders of Prop. 10. For integer noise the same theorem holds, since it only needs q and the curve
-/// alpha / sigma^2.
+/// PATE 2018, Thm 6 at the orders of Prop. 10. For integer noise the same theorem holds, since it
+/// only needs q and the curve alpha / sigma^2.
 ///
 /// # Rounding
 /// To nearest: relative error below about 1e-12.
@@ -154,8 +156,8 @@ pub fn screen_log_answered(screen: Screen, counts: &[u32]) -> Result<NotReleasab
     Ok(NotReleasable::new(Coin::new(screen.checked()?, max)?.logs(max)[0]))
 }
 
-/// Rényi-DP bound of one screen at these counts: the same theorem for two outcomes, with q the less likely one's chance and sqrt(2)
-/// sigma for sigma.
+/// Rényi-DP bound of one screen at these counts: the same theorem for two outcomes, with q the less
+/// likely one's chance and sqrt(2) sigma for sigma.
 ///
 /// # What it is not
 /// A guarantee: see the [module](self).
@@ -181,13 +183,16 @@ pub(crate) fn screen_bound(screen: Screen, coin: &Coin, max: u32) -> Bound {
     Bound::new(pass.min(fail), std::f64::consts::SQRT_2 * screen.sigma)
 }
 
-/// Rényi-DP bound of a run of Confident-GNMax: every query's screen, and the argmax of every query that *was* answered.
+/// Rényi-DP bound of a run of Confident-GNMax: every query's screen, and the argmax of every query
+/// that *was* answered.
 ///
 /// # What it is not
-/// A guarantee: see the [module](self). Which queries were answered is public in a released transcript; the rest is not.
+/// A guarantee: see the [module](self). Which queries were answered is public in a released
+/// transcript; the rest is not.
 ///
 /// # Edge cases
-/// No queries: 0. `answered` needs one entry per query. A scale of 0: infinite, if any query pays for it.
+/// No queries: 0. `answered` needs one entry per query. A scale of 0: infinite, if any query pays
+/// for it.
 ///
 /// # Source
 /// PATE 2018, Thm 6 for each step.
@@ -214,11 +219,13 @@ pub struct Expected {
     pub rdp: Vec<f64>,
 }
 
-/// Expected cost of a run of Confident-GNMax: every query's screen, and its argmax times the chance to pass the screen.
+/// Expected cost of a run of Confident-GNMax: every query's screen, and its argmax times the chance
+/// to pass the screen.
 ///
 /// # What it is not
-/// A charge. It is the mean over the screens' noise, which figures of the literature are; a run that answers more costs more.
-/// For planning on public votes; [`confident_charged_rdp`] is what a run costs.
+/// A charge. It is the mean over the screens' noise, which figures of the literature are; a run
+/// that answers more costs more. For planning on public votes; [`confident_charged_rdp`] is what a
+/// run costs.
 ///
 /// # Edge cases
 /// No queries: 0. A scale of 0: infinite, if any query may pay for it.
@@ -236,7 +243,8 @@ pub fn confident_expected(
     Ok(NotReleasable::new(confident(mechanism, votes, orders, |_, log_answered| log_answered.exp())?))
 }
 
-/// The sum over queries, each argmax weighted by `weight` of the query's index and its ln of the chance to pass.
+/// The sum over queries, each argmax weighted by `weight` of the query's index and its ln of the
+/// chance to pass.
 fn confident(
     mechanism: ConfidentGnmax,
     votes: &Votes,
@@ -258,8 +266,8 @@ fn confident(
     Ok(all)
 }
 
-/// ln q of LNMax with Laplace noise of scale `scale` (lambda): the sum over the other classes of (2 + g) e^-g / 4 for g their gap to
-/// the first over lambda, at most 1 - 1/K.
+/// ln q of LNMax with Laplace noise of scale `scale` (lambda): the sum over the other classes of (2
+/// + g) e^-g / 4 for g their gap to the first over lambda, at most 1 - 1/K.
 ///
 /// # What it is not
 /// Releasable.
@@ -293,7 +301,8 @@ fn laplace_log_q(scale: f64, counts: &[u32]) -> f64 {
 /// A guarantee: see the [module](self).
 ///
 /// # Edge cases
-/// Where q is above 1 / (e^`epsilon_0` + 1), the data-independent cost, which the result never exceeds. `scale` 0: infinite.
+/// Where q is above 1 / (e^`epsilon_0` + 1), the data-independent cost, which the result never
+/// exceeds. `scale` 0: infinite.
 ///
 /// # Source
 /// PATE 2017.

@@ -4,8 +4,9 @@ use crate::special::log_sum_exp;
 
 /// D(P || Q) at `order` > 1, from the logarithms of two distributions on the same outcomes.
 ///
-/// Where P and Q are close, the plain sum of p^a q^(1-a) is 1 plus something that rounding drowns. Since the sum of q (p/q - 1) is
-/// 0, the something is the sum of q ((p/q)^a - 1 - a (p/q - 1)), and no term of this is negative.
+/// Where P and Q are close, the plain sum of p^a q^(1-a) is 1 plus something that rounding drowns.
+/// Since the sum of q (p/q - 1) is 0, the something is the sum of q ((p/q)^a - 1 - a (p/q - 1)),
+/// and no term of this is negative.
 pub(crate) fn renyi(log_p: &[f64], log_q: &[f64], order: f64) -> f64 {
     let above = order - 1.0;
     let terms: Vec<f64> = log_p.iter().zip(log_q).map(|(p, q)| log_term(*p, *q, order)).collect();
@@ -36,7 +37,8 @@ fn convex_term(log_p: f64, log_q: f64, order: f64) -> f64 {
     }
     let log_ratio = log_p - log_q;
     if log_ratio * order > 30.0 {
-        // The ratio's power may leave the range of f64 where q is tiny; the rest of the term does not matter beside it.
+        // The ratio's power may leave the range of f64 where q is tiny; the rest of the term does
+        // not matter beside it.
         return (log_q + order * log_ratio).exp() - log_q.exp() - order * (log_p.exp() - log_q.exp());
     }
     log_q.exp() * convex_part(log_ratio, order)

@@ -1,8 +1,9 @@
 //! Costs that hold for all votes: the only ones that can be promised.
 //!
-//! Everything here is a function of public numbers. The curves compose over queries that are chosen adaptively, also when earlier
-//! answers decide whether the next query is answered, as long as caps on queries and answers are fixed before the run and every
-//! screen and every answer is charged before it is drawn. *Expected* numbers of answers must not be charged.
+//! Everything here is a function of public numbers. The curves compose over queries that are chosen
+//! adaptively, also when earlier answers decide whether the next query is answered, as long as caps
+//! on queries and answers are fixed before the run and every screen and every answer is charged
+//! before it is drawn. *Expected* numbers of answers must not be charged.
 
 use crate::error::{Error, Result, check, check_scale};
 use crate::pate::divergence::renyi;
@@ -16,8 +17,9 @@ const MOST_TEACHERS: u32 = 1_000_000;
 /// Rényi-DP of one noisy argmax: alpha / sigma^2.
 ///
 /// # Guarantee
-/// For each order alpha the mechanism `argmax_j (n_j + noise_j)` is (alpha, result)-Rényi-DP for neighbouring data sets in the sense
-/// of [`pate`](super), for normal and for discrete Gaussian noise, under every tie rule that does not look at the data.
+/// For each order alpha the mechanism `argmax_j (n_j + noise_j)` is (alpha, result)-Rényi-DP for
+/// neighbouring data sets in the sense of [`pate`](super), for normal and for discrete Gaussian
+/// noise, under every tie rule that does not look at the data.
 ///
 /// # Edge cases
 /// `sigma` 0: infinite. No query costs nothing, which [`confident_gnmax_rdp`] knows.
@@ -35,8 +37,8 @@ pub fn gnmax_rdp(sigma: f64, orders: &[f64]) -> Result<Vec<f64>> {
 /// Rényi-DP of one screen, as a Gaussian mechanism of sensitivity 1: alpha / (2 sigma^2).
 ///
 /// # Guarantee
-/// For each order alpha the noisy largest count is (alpha, result)-Rényi-DP; the released bit therefore is, too.
-/// [`binary_screen_rdp`] is what the bit alone costs, about two thirds of it.
+/// For each order alpha the noisy largest count is (alpha, result)-Rényi-DP; the released bit
+/// therefore is, too. [`binary_screen_rdp`] is what the bit alone costs, about two thirds of it.
 ///
 /// # Edge cases
 /// `sigma` 0: infinite.
@@ -57,24 +59,27 @@ fn gaussian(divisor: f64, orders: &[f64]) -> Result<Vec<f64>> {
     Ok(orders.iter().map(|order| if no_noise { f64::INFINITY } else { order / divisor }).collect())
 }
 
-/// Exact Rényi-DP of the one bit that a screen releases, maximised over all votes of `teachers` for `classes`.
+/// Exact Rényi-DP of the one bit that a screen releases, maximised over all votes of `teachers` for
+/// `classes`.
 ///
 /// # Guarantee
-/// The largest count v of M votes for K classes is an integer from M / K (rounded up) to M and changes by at most 1. The result at
-/// an order is the largest Rényi divergence, in both directions, between the bits at v and at v - 1 or v + 1 over all of these, the
-/// step out of the range at either end included: that no pair of neighbours makes, so it can only round up. Around 2/pi of
-/// [`screen_rdp`] where sigma is large.
+/// The largest count v of M votes for K classes is an integer from M / K (rounded up) to M and
+/// changes by at most 1. The result at an order is the largest Rényi divergence, in both
+/// directions, between the bits at v and at v - 1 or v + 1 over all of these, the step out of the
+/// range at either end included: that no pair of neighbours makes, so it can only round up. Around
+/// 2/pi of [`screen_rdp`] where sigma is large.
 ///
 /// # Edge cases
-/// `sigma` 0: infinite. One teacher: 0, the largest count is always 1. No teacher, or fewer than 2 classes: an error.
+/// `sigma` 0: infinite. One teacher: 0, the largest count is always 1. No teacher, or fewer than 2
+/// classes: an error.
 ///
 /// # Source
-/// The definition: the divergence of two coins that fall with Phi((v - T) / sigma) and Phi((v + 1 - T) / sigma); for integer noise
-/// with the discrete Gaussian's exact tails.
+/// The definition: the divergence of two coins that fall with Phi((v - T) / sigma) and Phi((v + 1 -
+/// T) / sigma); for integer noise with the discrete Gaussian's exact tails.
 ///
 /// # Rounding
-/// To nearest, from logarithms and without cancellation: relative error below about 1e-12. To promise the value, round it up by
-/// more than that.
+/// To nearest, from logarithms and without cancellation: relative error below about 1e-12. To
+/// promise the value, round it up by more than that.
 pub fn binary_screen_rdp(teachers: u32, classes: u32, screen: Screen, orders: &[f64]) -> Result<Vec<f64>> {
     let screen = screen.checked()?;
     check_orders(orders)?;
@@ -137,8 +142,8 @@ impl Coin {
     }
 }
 
-/// Rényi-DP of one LNMax answer, the argmax of counts with Laplace noise of scale `scale` (lambda): the smaller of
-/// `epsilon_0^2 alpha / 2` and `epsilon_0`, with `epsilon_0 = 2 / lambda`.
+/// Rényi-DP of one LNMax answer, the argmax of counts with Laplace noise of scale `scale` (lambda):
+/// the smaller of `epsilon_0^2 alpha / 2` and `epsilon_0`, with `epsilon_0 = 2 / lambda`.
 ///
 /// # Guarantee
 /// For each order alpha the mechanism is (alpha, result)-Rényi-DP, and it is `epsilon_0`-DP.
@@ -170,16 +175,20 @@ pub(crate) fn lnmax_independent(epsilon_0: f64, order: f64) -> f64 {
 /// mu^2 of a run of Confident-GNMax in Gaussian DP: `queries / sigma_1^2 + 2 answers / sigma_2^2`.
 ///
 /// # Guarantee
-/// With normal noise, a run that screens at most `queries` queries and answers at most `answers` of them is mu-Gaussian-DP for
-/// neighbouring data sets in the sense of [`pate`](super), adaptively chosen queries and an answer to the next question that depends on
-/// earlier ones included, if both numbers are caps that were fixed before the run. Without a screen `queries` is 0. Integer noise
-/// deviates from it by little where both scales are 20 or more; its exact cost is a privacy loss distribution on a lattice.
+/// With normal noise, a run that screens at most `queries` queries and answers at most `answers` of
+/// them is mu-Gaussian-DP for neighbouring data sets in the sense of [`pate`](super), adaptively
+/// chosen queries and an answer to the next question that depends on earlier ones included, if both
+/// numbers are caps that were fixed before the run. Without a screen `queries` is 0. Integer noise
+/// deviates from it by little where both scales are 20 or more; its exact cost is a privacy loss
+/// distribution on a lattice.
 ///
 /// # Edge cases
-/// Zero queries and zero answers cost 0, whatever the scale. A scale of 0 with a query or an answer: infinite.
+/// Zero queries and zero answers cost 0, whatever the scale. A scale of 0 with a query or an
+/// answer: infinite.
 ///
 /// # Source
-/// Gaussian mechanisms of sensitivity 1 and sqrt(2), composed; the filter's validity: Koskela et al. 2022 (arXiv 2209.15596).
+/// Gaussian mechanisms of sensitivity 1 and sqrt(2), composed; the filter's validity: Koskela et
+/// al. 2022 (arXiv 2209.15596).
 ///
 /// # Rounding
 /// To nearest; the relative error is about 4e-16.
@@ -198,7 +207,8 @@ pub fn gdp_mu_squared(queries: u64, sigma_1: f64, answers: u64, sigma_2: f64) ->
     Ok(part(queries, 1.0, sigma_1) + part(answers, 2.0, sigma_2))
 }
 
-/// Rényi-DP of a run of Confident-GNMax: [`screen_rdp`] for every query and [`gnmax_rdp`] for every answer.
+/// Rényi-DP of a run of Confident-GNMax: [`screen_rdp`] for every query and [`gnmax_rdp`] for every
+/// answer.
 ///
 /// # Guarantee
 /// As [`gdp_mu_squared`], of which it is the half times alpha.

@@ -13,19 +13,22 @@ const MAX_GAP: usize = 1 << 24;
 
 /// ln P(W >= `gap`) for W the difference of two independent discrete Gaussians of scale `sigma`.
 ///
-/// That is the chance that one class's noisy count reaches another's which is `gap` votes ahead, a tie counted as reached. For
-/// continuous noise it is Phi(-gap / (sqrt(2) sigma)), and at sigma = 40 the two differ by 0.7 % of the probability at gap 0 and by
-/// 3.4 % at 200. This is arithmetic on public numbers, and no figure about any data.
+/// That is the chance that one class's noisy count reaches another's which is `gap` votes ahead, a
+/// tie counted as reached. For continuous noise it is Phi(-gap / (sqrt(2) sigma)), and at sigma =
+/// 40 the two differ by 0.7 % of the probability at gap 0 and by 3.4 % at 200. This is arithmetic
+/// on public numbers, and no figure about any data.
 ///
 /// # Edge cases
 /// `sigma` 0 (no noise): 0, the logarithm of 1, at gap 0 and minus infinity above.
 ///
 /// # Rounding
-/// A sum of positive terms, smallest first: good to about 1e-13 of the probability, in no particular direction.
+/// A sum of positive terms, smallest first: good to about 1e-13 of the probability, in no
+/// particular direction.
 ///
 /// # Source
-/// The density: Canonne, Kamath, Steinke 2020 (arXiv 2004.00010). The sum over one draw given the difference is a theta sum that
-/// depends on the difference's parity alone, so that one sum is left.
+/// The density: Canonne, Kamath, Steinke 2020 (arXiv 2004.00010). The sum over one draw given the
+/// difference is a theta sum that depends on the difference's parity alone, so that one sum is
+/// left.
 pub fn log_discrete_gap_tail(sigma: f64, gap: u32) -> Result<f64> {
     let sigma = check("sigma", sigma, |sigma| (0.0..=MAX_SIGMA).contains(&sigma), "0 or above, up to 2^20")?;
     Ok(LatticeTail::difference(sigma, gap as usize)?.at_least(i64::from(gap)))
@@ -41,8 +44,9 @@ impl LatticeTail {
         Self::new(sigma, [log_factor, log_factor], limit)
     }
 
-    /// W the difference of two discrete Gaussians: P[W = w] = e^(-w^2 / (4 sigma^2)) S(w mod 2) / Z^2, with Z the sum over integers k
-    /// of e^(-k^2 / (2 sigma^2)) and S(r) that of e^(-(k + r/2)^2 / sigma^2).
+    /// W the difference of two discrete Gaussians: P[W = w] = e^(-w^2 / (4 sigma^2)) S(w mod 2) /
+    /// Z^2, with Z the sum over integers k of e^(-k^2 / (2 sigma^2)) and S(r) that of e^(-(k +
+    /// r/2)^2 / sigma^2).
     pub(crate) fn difference(sigma: f64, limit: usize) -> Result<Self> {
         let narrow = sigma / std::f64::consts::SQRT_2;
         let log_total = 2.0 * log_theta(sigma, 0.0);
@@ -64,7 +68,8 @@ impl LatticeTail {
             return Ok(Self(tail));
         }
         let log_mass = |w: f64, odd: usize| -0.5 * (w / spread).powi(2) + log_factors[odd];
-        // From where the mass is e^-45 of that at the limit, inwards, so that the smallest terms are added first.
+        // From where the mass is e^-45 of that at the limit, inwards, so that the smallest terms
+        // are added first.
         let first = limit as f64;
         let last = (first * first + 90.0 * spread * spread).sqrt().ceil().max(first + 2.0) as usize;
         let scale = log_mass(first, limit & 1).max(log_mass(first + 1.0, (limit + 1) & 1));
@@ -87,7 +92,8 @@ impl LatticeTail {
 /// ln of the sum over integers k of e^(-(k + `shift`)^2 / (2 `width`^2)).
 fn log_theta(width: f64, shift: f64) -> f64 {
     if width > 2.0 {
-        // Poisson: width sqrt(2 pi) (1 + 2 sum_j e^(-2 pi^2 width^2 j^2) cos(2 pi j shift)), and e^(-8 pi^2) is 5e-35.
+        // Poisson: width sqrt(2 pi) (1 + 2 sum_j e^(-2 pi^2 width^2 j^2) cos(2 pi j shift)), and
+        // e^(-8 pi^2) is 5e-35.
         return width.ln() + 0.5 * (LN_2 + PI.ln());
     }
     if width < super::NO_NOISE {

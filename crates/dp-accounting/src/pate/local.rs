@@ -1,12 +1,13 @@
 //! What one noisy argmax exactly leaks at the votes at hand.
 //!
 //! # What it is not
-//! A certificate: these are functions of private votes ([`NotReleasable`]), and they say nothing about other votes. They are the
-//! yardstick for the bounds of [`dependent`](super::dependent), the expectation of a test that draws answers, and what an auditor can
-//! hope to see at most.
+//! A certificate: these are functions of private votes ([`NotReleasable`]), and they say nothing
+//! about other votes. They are the yardstick for the bounds of [`dependent`](super::dependent), the
+//! expectation of a test that draws answers, and what an auditor can hope to see at most.
 //!
 //! # Source
-//! The definition of the mechanism. Chadha et al. 2024 (arXiv 2402.09403) audit PATE against such exact divergences.
+//! The definition of the mechanism. Chadha et al. 2024 (arXiv 2402.09403) audit PATE against such
+//! exact divergences.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,11 +21,13 @@ use crate::special::{log_ndtr, log_sum_exp};
 pub struct Divergence {
     /// The largest D(M(D) || M(D')). [`gnmax_rdp`](super::dependent::gnmax_rdp) bounds this.
     pub forward: Vec<f64>,
-    /// The largest D(M(D') || M(D)). The data-dependent bound at D says nothing about this; alpha / sigma^2 bounds both.
+    /// The largest D(M(D') || M(D)). The data-dependent bound at D says nothing about this; alpha /
+    /// sigma^2 bounds both.
     pub backward: Vec<f64>,
 }
 
-/// ln of the chance of each class to be the argmax of the counts with normal noise of scale `sigma`.
+/// ln of the chance of each class to be the argmax of the counts with normal noise of scale
+/// `sigma`.
 ///
 /// # What it is not
 /// Releasable.
@@ -36,9 +39,10 @@ pub struct Divergence {
 /// The integral over the winner's noise z of phi(z) prod Phi((n_i - n_j) / sigma + z).
 ///
 /// # Rounding
-/// To nearest. The integrand's logarithm bends at least as much as that of phi, so that 10 to either side of its peak nothing is left
-/// (e^-50), and the trapezoid's error falls like e^(-2 pi^2 / (step^2 K)), which is e^-78: relative error below about 1e-13, also for
-/// chances like e^-800. The runtime is `D^2 sqrt(K)` for D different counts.
+/// To nearest. The integrand's logarithm bends at least as much as that of phi, so that 10 to
+/// either side of its peak nothing is left (e^-50), and the trapezoid's error falls like e^(-2 pi^2
+/// / (step^2 K)), which is e^-78: relative error below about 1e-13, also for chances like e^-800.
+/// The runtime is `D^2 sqrt(K)` for D different counts.
 pub fn output_log_probabilities(sigma: f64, counts: &[u32]) -> Result<NotReleasable<Vec<f64>>> {
     check_scale("sigma of the argmax", sigma)?;
     Ok(NotReleasable::new(log_probabilities(sigma, check_counts(counts)?)))
@@ -58,7 +62,8 @@ fn log_probabilities(sigma: f64, counts: &[u32]) -> Vec<f64> {
     let chances: BTreeMap<u32, f64> =
         classes_with.keys().map(|&count| (count, log_chance(sigma, count, &classes_with))).collect();
     let mut logs: Vec<f64> = counts.iter().map(|count| chances[count]).collect();
-    // A likely winner's chance is what the others leave: that has more digits than the integral has.
+    // A likely winner's chance is what the others leave: that has more digits than the integral
+    // has.
     if let Some(first) = counts.iter().position(|count| *count == max)
         && logs[first] > -std::f64::consts::LN_2
     {
@@ -106,8 +111,8 @@ fn log_chance(sigma: f64, own: u32, classes_with: &BTreeMap<u32, u32>) -> f64 {
     (log_sum_exp(&terms) + step.ln()).min(0.0)
 }
 
-/// The exact Rényi divergences between the noisy argmax at these counts and at all neighbours: one vote moved from any class that
-/// has one to any other.
+/// The exact Rényi divergences between the noisy argmax at these counts and at all neighbours: one
+/// vote moved from any class that has one to any other.
 ///
 /// # What it is not
 /// A guarantee, or releasable: see the [module](self).
@@ -119,8 +124,8 @@ fn log_chance(sigma: f64, own: u32, classes_with: &BTreeMap<u32, u32>) -> f64 {
 /// The definition; normal noise.
 ///
 /// # Rounding
-/// To nearest, without cancellation where neighbours are close: relative error below about 1e-10. The runtime is that of
-/// [`output_log_probabilities`] for each pair of different counts.
+/// To nearest, without cancellation where neighbours are close: relative error below about 1e-10.
+/// The runtime is that of [`output_log_probabilities`] for each pair of different counts.
 pub fn gnmax_rdp(sigma: f64, counts: &[u32], orders: &[f64]) -> Result<NotReleasable<Divergence>> {
     check_scale("sigma of the argmax", sigma)?;
     check_orders(orders)?;

@@ -5,14 +5,16 @@ use clap::Args;
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Decoder")]
 pub struct DecoderOrigin {
-    /// The decoder has seen private data: its pools get no guarantee and are readable by you alone. Taken for granted
-    /// with --teacher-id and with {id} in --decoder-path; weights alone do not tell
+    /// The decoder has seen private data: its pools get no guarantee and are readable by you alone.
+    /// Taken for granted with --teacher-id and with {id} in --decoder-path; weights alone do not
+    /// tell
     #[arg(long)]
     private_decoder: bool,
 }
 
 impl DecoderOrigin {
-    /// The label that the user declares for the decoder. `own` is the teacher whose own decoder it is.
+    /// The label that the user declares for the decoder. `own` is the teacher whose own decoder it
+    /// is.
     pub fn guarantee(self, own: Option<u64>) -> Guarantee {
         match own {
             Some(id) => Guarantee::none(format!(

@@ -6,7 +6,8 @@ use super::parse_bool;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// Least confidence of a candidate, 0 to 1; rare classes use the lower of this and their own [config: filtering.confidence_threshold]
+    /// Least confidence of a candidate, 0 to 1; rare classes use the lower of this and their own
+    /// [config: filtering.confidence_threshold]
     #[arg(long, value_name = "P")]
     pub(crate) confidence: Option<f64>,
 
@@ -14,11 +15,13 @@ pub struct FilterArgs {
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, num_args = 0..=1, default_value = "true", default_missing_value = "true")]
     pub(crate) quota: bool,
 
-    /// Least Euclidean distance to the nearest private image, 0 = not checked [config: filtering.min_nn_distance]
+    /// Least Euclidean distance to the nearest private image, 0 = not checked [config:
+    /// filtering.min_nn_distance]
     #[arg(long, value_name = "DISTANCE")]
     pub(crate) min_nn_distance: Option<f64>,
 
-    /// Least Euclidean distance between two samples, 0 = not checked [config: filtering.min_diversity_distance]
+    /// Least Euclidean distance between two samples, 0 = not checked [config:
+    /// filtering.min_diversity_distance]
     #[arg(long, value_name = "DISTANCE")]
     pub(crate) min_diversity_distance: Option<f64>,
 
@@ -26,12 +29,13 @@ pub struct FilterArgs {
     #[arg(long, conflicts_with = "min_diversity_distance")]
     pub(crate) disable_diversity: bool,
 
-    /// Minimum samples per class, if that many are available; 0 = no minimum [config: filtering.min_per_class]
+    /// Minimum samples per class, if that many are available; 0 = no minimum [config:
+    /// filtering.min_per_class]
     #[arg(long, value_name = "N")]
     pub(crate) min_per_class: Option<u64>,
 
-    /// Maximum samples per class, 0 = no maximum; overrides the quota, and a configured minimum above
-    /// it comes down with it [config: filtering.max_per_class]
+    /// Maximum samples per class, 0 = no maximum; overrides the quota, and a configured minimum
+    /// above it comes down with it [config: filtering.max_per_class]
     #[arg(long, value_name = "N")]
     pub(crate) max_per_class: Option<u64>,
 
@@ -39,7 +43,8 @@ pub struct FilterArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) target_samples: Option<u64>,
 
-    /// Also write the teacher's probabilities of all classes, soft_labels.pt: true or false [config: filtering.save_soft_labels]
+    /// Also write the teacher's probabilities of all classes, soft_labels.pt: true or false
+    /// [config: filtering.save_soft_labels]
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, num_args = 0..=1, default_missing_value = "true")]
     pub(crate) save_soft_labels: Option<bool>,
 

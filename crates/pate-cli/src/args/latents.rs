@@ -31,12 +31,13 @@ pub struct LatentArgs {
     #[arg(long, value_parser = word::<AugmentationKind>(), value_name = "KIND")]
     pub(crate) augmentation: Option<AugmentationKind>,
 
-    /// Draw latents from the posteriors of public images in this file (pretrain-decoder's latents.pt) in place of N(0, 1):
-    /// fewer candidates that are no character [default: N(0, 1)]
+    /// Draw latents from the posteriors of public images in this file (pretrain-decoder's
+    /// latents.pt) in place of N(0, 1): fewer candidates that are no character [default: N(0, 1)]
     #[arg(long, value_name = "FILE", value_parser = parse_path)]
     latents: Option<PathBuf>,
 
-    /// Random numbers: chacha (a stream per batch), or torch (the original program's order, to get its pools again)
+    /// Random numbers: chacha (a stream per batch), or torch (the original program's order, to get
+    /// its pools again)
     #[arg(long, value_enum, default_value_t = RngArg::Chacha)]
     rng: RngArg,
 }

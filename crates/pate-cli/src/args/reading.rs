@@ -6,8 +6,8 @@ use pate_core::models::{Program, Scores};
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Reading")]
 pub struct ScaleArgs {
-    /// What black and white are in the files of images: unit (0 and 1), byte (0 and 255), signed (-1 and 1), or 0..N (0
-    /// and N) [default: detected from the values, if they are unambiguous]
+    /// What black and white are in the files of images: unit (0 and 1), byte (0 and 255), signed
+    /// (-1 and 1), or 0..N (0 and N) [default: detected from the values, if they are unambiguous]
     #[arg(long, value_name = "SCALE")]
     pub scale: Option<Scale>,
 }
@@ -23,8 +23,9 @@ impl ScaleArgs {
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Private data")]
 pub struct ShardScaleArgs {
-    /// What black and white are in the files of shards, as --scale says it of others: on a wrong scale a copy of a private
-    /// image is far from it [default: detected from the values, if they are unambiguous]
+    /// What black and white are in the files of shards, as --scale says it of others: on a wrong
+    /// scale a copy of a private image is far from it [default: detected from the values, if they
+    /// are unambiguous]
     #[arg(long, value_name = "SCALE")]
     pub shard_scale: Option<Scale>,
 }
@@ -40,12 +41,13 @@ impl ShardScaleArgs {
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Teachers' programs")]
 pub struct ProgramArgs {
-    /// Run the program in a TorchScript file of another architecture; it can do anything that you can
+    /// Run the program in a TorchScript file of another architecture; it can do anything that you
+    /// can
     #[arg(long)]
     trust_torchscript: bool,
 
-    /// What such programs give: logits, log-probabilities or probabilities [default: detected from what they give for some
-    /// images, if that is unambiguous]
+    /// What such programs give: logits, log-probabilities or probabilities [default: detected from
+    /// what they give for some images, if that is unambiguous]
     #[arg(long, value_name = "SCORES", requires = "trust_torchscript")]
     program_scores: Option<Scores>,
 }

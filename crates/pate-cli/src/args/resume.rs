@@ -4,8 +4,8 @@ use clap::Args;
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct ResumeArgs {
-    /// Refuse to start anew: go on from the checkpoint of a stopped training with the same inputs and settings. Without
-    /// this, it goes on where there is one
+    /// Refuse to start anew: go on from the checkpoint of a stopped training with the same inputs
+    /// and settings. Without this, it goes on where there is one
     #[arg(long)]
     pub(crate) resume: bool,
 }

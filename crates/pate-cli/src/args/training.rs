@@ -31,7 +31,8 @@ pub struct VaeArgs {
     #[arg(long, value_name = "N")]
     pub kl_annealing_epochs: Option<u32>,
 
-    /// Weight of the KL term once it has risen; below 1 images get sharper, and should be drawn with --latents
+    /// Weight of the KL term once it has risen; below 1 images get sharper, and should be drawn
+    /// with --latents
     #[arg(long, value_name = "BETA", value_parser = not_negative)]
     pub kl_weight: Option<f64>,
 
@@ -72,7 +73,8 @@ pub struct SgdArgs {
     #[arg(long, value_parser = word::<AugmentationKind>(), value_name = "KIND")]
     pub augmentation: Option<AugmentationKind>,
 
-    /// The original's spelling: true for --augmentation basic (up to 10 degrees, up to 10% of a side), false for none [default: as --augmentation]
+    /// The original's spelling: true for --augmentation basic (up to 10 degrees, up to 10% of a
+    /// side), false for none [default: as --augmentation]
     #[arg(long, value_name = "BOOL", value_parser = super::parse_bool, num_args = 0..=1, default_missing_value = "true", conflicts_with = "augmentation")]
     pub augment: Option<bool>,
 

@@ -49,7 +49,8 @@ pub fn for_teacher(path: &Path, teacher_id: u64) -> PathBuf {
     }
 }
 
-/// Refuses an output path with the ending of another file that the step writes beside it, under the same name.
+/// Refuses an output path with the ending of another file that the step writes beside it, under the
+/// same name.
 ///
 /// # Errors
 /// Names the flag, the path and the usual ending.

@@ -1,5 +1,5 @@
-//! The data card: what a combined data set is, in Markdown, for its users. Every figure comes from the data or
-//! from a report that names the data by its hash.
+//! The data card: what a combined data set is, in Markdown, for its users. Every figure comes from
+//! the data or from a report that names the data by its hash.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -120,8 +120,8 @@ impl PrivateDataArgs {
     /// Reads training and test records from `root`.
     ///
     /// # Errors
-    /// As [`PrivateDataArgs::load`]; also folders without splits, where the two would be the same images, and splits of
-    /// different shapes.
+    /// As [`PrivateDataArgs::load`]; also folders without splits, where the two would be the same
+    /// images, and splits of different shapes.
     pub fn load_both(&self, root: &Path) -> Result<(Records, Records)> {
         if self.is_folders() && root.is_dir() && !has_splits(root) {
             return Err(pate_core::Error::content(
@@ -140,7 +140,8 @@ impl PrivateDataArgs {
 /// Why nothing that follows from private records has a guarantee.
 pub const READ: &str = "private records were read without a privacy mechanism";
 
-/// Puts what records were read from, and the names of their classes, into a report; private ones leave it without a guarantee.
+/// Puts what records were read from, and the names of their classes, into a report; private ones
+/// leave it without a guarantee.
 ///
 /// # Errors
 /// A file that is not there any more.

@@ -55,7 +55,8 @@ pub struct Export<'a> {
 }
 
 impl Export<'_> {
-    /// Writes the samples in `format`. For [`Format::Folders`] the record is that of the list with each image's hash.
+    /// Writes the samples in `format`. For [`Format::Folders`] the record is that of the list with
+    /// each image's hash.
     ///
     /// # Errors
     /// Where a file cannot be written; nothing is left under its name then.

@@ -1,11 +1,13 @@
-//! Text that no program of this project wrote, inside Markdown: names off a command line, reasons and data sets out of reports.
+//! Text that no program of this project wrote, inside Markdown: names off a command line, reasons
+//! and data sets out of reports.
 
 use program::one_line;
 
 /// Longer texts are cut.
 const LONGEST: usize = 2000;
 
-/// A text inside a sentence, a heading or a table: one line, without markup, tags or links, in Markdown and in what becomes of it.
+/// A text inside a sentence, a heading or a table: one line, without markup, tags or links, in
+/// Markdown and in what becomes of it.
 pub fn text(text: &str) -> String {
     let line = line(text);
     // Underscores inside words are no markup, and file names are full of them.
@@ -50,7 +52,8 @@ pub fn code(text: &str) -> String {
     let line = line(text);
     let longest = line.split(|symbol| symbol != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
-    // One space at each end is taken off; without one, an accent at an end would be part of the fence.
+    // One space at each end is taken off; without one, an accent at an end would be part of the
+    // fence.
     let space =
         if line.starts_with(['`', ' ']) || line.ends_with(['`', ' ']) || line.is_empty() { " " } else { "" };
     // Tables are cut at bars first, whatever stands around them.

@@ -29,8 +29,8 @@ pub fn grid(images: &Images, path: &Path, access: Access) -> Result<FileRecord> 
     write(&picture, path, access)
 }
 
-/// At most `per_class` samples of every class in a row: the most confident with their confidences, or, without
-/// confidences, some spread evenly over the rows.
+/// At most `per_class` samples of every class in a row: the most confident with their confidences,
+/// or, without confidences, some spread evenly over the rows.
 ///
 /// # Errors
 /// Where the file cannot be written.

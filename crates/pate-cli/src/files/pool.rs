@@ -42,7 +42,8 @@ pub fn report_of(pool: &Path) -> String {
     pool.with_extension("json").file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Writes `path`, the report beside it as `.json`, and with `grid` a picture as `.png`; gives the pool's record.
+/// Writes `path`, the report beside it as `.json`, and with `grid` a picture as `.png`; gives the
+/// pool's record.
 ///
 /// # Errors
 /// Where a file cannot be written.

@@ -18,13 +18,15 @@ pub(super) const COUNTS: [&str; 7] = [
     "num_selected",
 ];
 
-/// Inputs of a teacher's report that are looked into: `label-filter` names a handful, and one more for each further pool.
+/// Inputs of a teacher's report that are looked into: `label-filter` names a handful, and one more
+/// for each further pool.
 const MAX_INPUTS: usize = 1000;
 
 /// What the reports tell.
 #[derive(Default)]
 pub struct Provenance {
-    /// Reports that were read. Their hashes change with the time that a step took, and are no identity of the data.
+    /// Reports that were read. Their hashes change with the time that a step took, and are no
+    /// identity of the data.
     pub read: Vec<PathBuf>,
     /// Teachers whose samples have a report of their own.
     pub with_report: Vec<u64>,
@@ -54,8 +56,8 @@ pub struct Decoder {
 }
 
 impl Provenance {
-    /// Reads the report beside each teacher's samples, beside its pool, and beside the decoder; one that does not name the
-    /// file by its hash is not believed.
+    /// Reads the report beside each teacher's samples, beside its pool, and beside the decoder; one
+    /// that does not name the file by its hash is not believed.
     pub fn of(sets: &[TeacherSet], samples: &[FileRecord]) -> Self {
         let mut all = Self::default();
         for (set, record) in sets.iter().zip(samples) {

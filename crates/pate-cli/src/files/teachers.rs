@@ -24,10 +24,12 @@ impl Teachers {
     }
 }
 
-/// The `<id>/model.pth` in `dir`, from `start_id` on, at most `limit`. An id may be spelt with zeros before it.
+/// The `<id>/model.pth` in `dir`, from `start_id` on, at most `limit`. An id may be spelt with
+/// zeros before it.
 ///
 /// # Errors
-/// A folder that cannot be read or holds no teacher, two folders of one id, a model whose name has other letters.
+/// A folder that cannot be read or holds no teacher, two folders of one id, a model whose name has
+/// other letters.
 pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<Teachers> {
     let mut teachers = Teachers { models: BTreeMap::new(), without_model: Vec::new() };
     let folders = numbered_folders(dir, "").context("cannot use the teachers' folder")?;

@@ -1,7 +1,7 @@
 //! The state of unfinished work in one file, so that a stopped or killed run goes on where it was.
 //!
-//! A state carries a hash over all of it: one that is damaged in any bit counts as none, and so does one that holds a number which is
-//! not finite, since nothing good comes of going on from it.
+//! A state carries a hash over all of it: one that is damaged in any bit counts as none, and so
+//! does one that holds a number which is not finite, since nothing good comes of going on from it.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,7 +17,8 @@ use crate::run::{Context, to_milliseconds};
 
 /// A file that holds the state of one piece of work, and what the work is.
 ///
-/// The file is replaced as a whole, and is only taken up by a run with the same inputs and settings.
+/// The file is replaced as a whole, and is only taken up by a run with the same inputs and
+/// settings.
 pub struct Checkpoint {
     path: PathBuf,
     work: WorkId,
@@ -88,7 +89,8 @@ impl Checkpoint {
         Found::State(state)
     }
 
-    /// The last saved state of the same work. A file that is damaged or of other work counts as none.
+    /// The last saved state of the same work. A file that is damaged or of other work counts as
+    /// none.
     pub fn load(&self) -> Option<State> {
         match self.look() {
             Found::State(state) => Some(state),
@@ -121,7 +123,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Seconds that a training of [`ResumeArgs::checkpoint`] took, where all of it was done since `start`.
+    /// Seconds that a training of [`ResumeArgs::checkpoint`] took, where all of it was done since
+    /// `start`.
     pub fn seconds_since(&self, start: Instant) -> Option<f64> {
         (!self.found).then(|| to_milliseconds(start.elapsed().as_secs_f64()))
     }
@@ -136,7 +139,8 @@ impl Checkpoint {
 pub const FILE: &str = layout::CHECKPOINT;
 
 impl ResumeArgs {
-    /// The checkpoint of a training in `dir`. `settings` and the content of `files` decide its result.
+    /// The checkpoint of a training in `dir`. `settings` and the content of `files` decide its
+    /// result.
     ///
     /// # Errors
     /// `--resume` where there is none, and files that cannot be read.
@@ -297,7 +301,8 @@ mod tests {
         assert!(checkpoint.load().is_some());
     }
 
-    /// Attacks, row 10: a state with NaN weights failed with "lower the learning rate", again and again.
+    /// Attacks, row 10: a state with NaN weights failed with "lower the learning rate", again and
+    /// again.
     #[test]
     fn a_state_that_is_not_finite_counts_as_none() {
         let dir = tempfile::tempdir().unwrap();

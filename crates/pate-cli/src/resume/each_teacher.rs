@@ -36,7 +36,8 @@ impl Status {
     }
 }
 
-/// What a step says of one teacher, besides what became of it. The default is said of one that failed.
+/// What a step says of one teacher, besides what became of it. The default is said of one that
+/// failed.
 pub trait Details: Default + Serialize {
     /// Headers of its columns in the table.
     const COLUMNS: &[&str];
@@ -94,9 +95,9 @@ pub enum OnFailure {
 
 /// The one loop over teachers: each is a unit of work, independent of the others.
 ///
-/// `make` does a group of teachers on a thread of its own for each of `workers`, and `finish` takes what it gives, one teacher after the
-/// other in their order, on the calling thread: it writes files, and gives the line of the report. With one worker all is done on the
-/// calling thread.
+/// `make` does a group of teachers on a thread of its own for each of `workers`, and `finish` takes
+/// what it gives, one teacher after the other in their order, on the calling thread: it writes
+/// files, and gives the line of the report. With one worker all is done on the calling thread.
 ///
 /// # Errors
 /// A stop, and with [`OnFailure::End`] the first failure.

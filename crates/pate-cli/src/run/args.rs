@@ -21,7 +21,8 @@ pub struct RunArgs {
     #[arg(long, conflicts_with = "device")]
     no_cuda: bool,
 
-    /// Threads of one operation; results are the same bytes only for the same number [default: all cores]
+    /// Threads of one operation; results are the same bytes only for the same number [default: all
+    /// cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 

@@ -64,7 +64,8 @@ impl Context {
         &self.bar
     }
 
-    /// For work inside the work that progress is shown of, on any thread: learns of a request to stop, and shows nothing.
+    /// For work inside the work that progress is shown of, on any thread: learns of a request to
+    /// stop, and shows nothing.
     pub fn watch(&self) -> StopOnly {
         self.bar.watch()
     }
@@ -93,17 +94,20 @@ impl Context {
         }
     }
 
-    /// Holds the output folder that `flag` names, after the files that the step will write in it are held against those that it reads.
-    /// `names` are paths inside it; `*` stands for any text within a part.
+    /// Holds the output folder that `flag` names, after the files that the step will write in it
+    /// are held against those that it reads. `names` are paths inside it; `*` stands for any text
+    /// within a part.
     ///
     /// # Errors
-    /// Where another run holds it; where an output would take the place of an input, or of another output.
+    /// Where another run holds it; where an output would take the place of an input, or of another
+    /// output.
     pub fn lock(&self, flag: &str, dir: &Path, names: &[impl AsRef<str>]) -> Result<OutputLock> {
         artifact::claim(flag, dir, names)?;
         Ok(OutputLock::acquire(dir, &self.program)?)
     }
 
-    /// Holds the one output file that `flag` names; `beside` are the names of others that the step will write in its folder.
+    /// Holds the one output file that `flag` names; `beside` are the names of others that the step
+    /// will write in its folder.
     ///
     /// # Errors
     /// As [`Context::lock`].
@@ -136,7 +140,8 @@ impl Context {
         self.envelope(guarantee.access() == artifact::Access::Public && self.may_read_private)
     }
 
-    /// What a report says of its run; of one that may have read private data, a public report says less.
+    /// What a report says of its run; of one that may have read private data, a public report says
+    /// less.
     fn envelope(&self, spare: bool) -> Map<String, Value> {
         let envelope = json!({
             "tool": self.tool,
@@ -157,7 +162,8 @@ impl Context {
     }
 }
 
-/// The vector instructions that libtorch picks; results are the same bytes only where this is the same.
+/// The vector instructions that libtorch picks; results are the same bytes only where this is the
+/// same.
 fn cpu_capability() -> String {
     if let Ok(set) = std::env::var("ATEN_CPU_CAPABILITY") {
         return set;

@@ -31,7 +31,8 @@ pub(crate) fn command<S: Step>() -> Command {
     })
 }
 
-/// Whether an argument takes a value, or may; before its command is built, clap knows it of neither alone.
+/// Whether an argument takes a value, or may; before its command is built, clap knows it of neither
+/// alone.
 pub fn takes_value(arg: &Arg) -> bool {
     arg.get_action().takes_values() || arg.get_num_args().is_some_and(|n| n.takes_values())
 }

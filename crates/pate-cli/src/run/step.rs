@@ -15,15 +15,17 @@ pub trait Step: Parser {
     /// The seed where none is given.
     const DEFAULT_SEED: u64 = 42;
 
-    /// Flags of shared groups, by their id, and the key of the configuration that each beats; a flag of one step alone has
-    /// `[config: section.key]` in its help instead. The help shows the key and its built-in value.
+    /// Flags of shared groups, by their id, and the key of the configuration that each beats; a
+    /// flag of one step alone has `[config: section.key]` in its help instead. The help shows the
+    /// key and its built-in value.
     const KEYS: &[(&str, &str)] = &[];
 
     /// Defaults, by id, that the flags' own help cannot have because other steps have others.
     const DEFAULTS: &[(&str, &str)] = &[];
 
-    /// Whether a run reads nothing private where its report is public. Where one may, a public report says neither the command line, which
-    /// names private files, nor the time, which private work takes a part of.
+    /// Whether a run reads nothing private where its report is public. Where one may, a public
+    /// report says neither the command line, which names private files, nor the time, which private
+    /// work takes a part of.
     const PUBLIC_WHERE_ITS_REPORT_IS: bool = false;
 
     /// The group that every binary has.
@@ -36,7 +38,8 @@ pub trait Step: Parser {
     fn run(&self, ctx: &Context) -> Result<Outcome>;
 }
 
-/// Parses the arguments, sets up the run, does the step, prints the error if there is one, and gives the exit code.
+/// Parses the arguments, sets up the run, does the step, prints the error if there is one, and
+/// gives the exit code.
 pub fn run<S: Step>() -> ExitCode {
     program::start();
     artifact::keep_inputs();
@@ -73,7 +76,8 @@ pub fn run<S: Step>() -> ExitCode {
     }
 }
 
-/// Every path that was given on the command line and is no output is an input: no output takes its place.
+/// Every path that was given on the command line and is no output is an input: no output takes its
+/// place.
 fn name_inputs(command: &Command, matches: &ArgMatches) {
     for arg in command.get_arguments().filter(|arg| arg.get_help_heading() != Some(OUTPUT)) {
         let id = arg.get_id().as_str();

@@ -1,7 +1,8 @@
 //! Batches of rows on several threads, each of which computes alone.
 //!
-//! Networks of this size do not fill two processor cores from inside one operation: threads wait for each other after every
-//! one of them. A batch per thread has no such waits, and its result does not depend on how many threads there are.
+//! Networks of this size do not fill two processor cores from inside one operation: threads wait
+//! for each other after every one of them. A batch per thread has no such waits, and its result
+//! does not depend on how many threads there are.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc;
@@ -30,16 +31,17 @@ impl Drop for OneThread {
     }
 }
 
-/// Number of threads that [`batches`] uses on `device`: those of libtorch on the CPU, one elsewhere.
+/// Number of threads that [`batches`] uses on `device`: those of libtorch on the CPU, one
+/// elsewhere.
 pub fn workers(device: Device) -> usize {
     if device == Device::Cpu { tch::get_num_threads().max(1) as usize } else { 1 }
 }
 
-/// Runs `body` on consecutive row ranges `(first, n)` of at most `batch` rows, on one thread per worker, and hands every result
-/// to `take` in the order of the rows, on the calling thread.
+/// Runs `body` on consecutive row ranges `(first, n)` of at most `batch` rows, on one thread per
+/// worker, and hands every result to `take` in the order of the rows, on the calling thread.
 ///
-/// A worker holds what one thread needs; libtorch's tensors go from thread to thread, but two cannot use one at once. With one
-/// worker, or one batch, the calling thread does all.
+/// A worker holds what one thread needs; libtorch's tensors go from thread to thread, but two
+/// cannot use one at once. With one worker, or one batch, the calling thread does all.
 ///
 /// # Errors
 /// The first error of `body` or `take`, or a stop; rows before it may have been taken.
@@ -110,8 +112,9 @@ pub fn batches<W: Send, T: Send>(
     })
 }
 
-/// Runs `body` for every number below `count`, each on one thread that computes alone, and hands the results to `take` in order, on
-/// the calling thread. With one worker, or one job, the calling thread does all, with every thread of libtorch.
+/// Runs `body` for every number below `count`, each on one thread that computes alone, and hands
+/// the results to `take` in order, on the calling thread. With one worker, or one job, the calling
+/// thread does all, with every thread of libtorch.
 ///
 /// # Errors
 /// As [`batches`].

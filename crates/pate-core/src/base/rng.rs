@@ -1,9 +1,10 @@
 //! Where random numbers come from.
 //!
-//! Every use has its own ChaCha20 stream, named by (effective seed, purpose, index): a batch of latents or the shuffle of an
-//! epoch can be made again alone, in any order. The effective seed of teacher `t` is the seed plus `t`.
-//! libtorch's generator is one for the whole process; callers that need it (dropout, pixel noise, the replay of the original
-//! program's latents) seeds it and holds it through [`TorchGenerator`].
+//! Every use has its own ChaCha20 stream, named by (effective seed, purpose, index): a batch of
+//! latents or the shuffle of an epoch can be made again alone, in any order. The effective seed of
+//! teacher `t` is the seed plus `t`. libtorch's generator is one for the whole process; callers
+//! that need it (dropout, pixel noise, the replay of the original program's latents) seed it and
+//! hold it through [`TorchGenerator`].
 //!
 //! These streams are for reproducible work. They are no source of privacy noise.
 
@@ -176,8 +177,8 @@ mod tests {
         }
     }
 
-    // Written by this crate at its first version. It guards "same seed, same bytes" across versions of the
-    // random number crates; a change here changes every artefact of every user.
+    // Written by this crate at its first version. It guards "same seed, same bytes" across versions
+    // of the random number crates; a change here changes every artefact of every user.
     #[test]
     fn the_stream_is_frozen() {
         let mut stream = Stream::new(42, Purpose::Latents, 0);

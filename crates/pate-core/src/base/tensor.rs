@@ -1,4 +1,5 @@
-//! The border between plain numbers and libtorch: everything that could be used wrongly is checked here, once.
+//! The border between plain numbers and libtorch: everything that could be used wrongly is checked
+//! here, once.
 
 use tch::{Device, Kind, Tensor};
 use tensorfile::{Array, View};
@@ -63,21 +64,23 @@ pub fn shape_of(tensor: &Tensor) -> Vec<usize> {
     tensor.size().iter().map(|&n| n as usize).collect()
 }
 
-/// The same values laid out channels-last (NHWC in memory, NCHW by index), the layout in which libtorch's CPU
-/// convolutions run fastest.
+/// The same values laid out channels-last (NHWC in memory, NCHW by index), the layout in which
+/// libtorch's CPU convolutions run fastest.
 ///
 /// # Shapes
 /// `[n, c, h, w]` in and out.
 pub fn channels_last(tensor: &Tensor) -> Tensor {
     let last = tensor.permute([0, 2, 3, 1]);
-    // Through a flat view: with one channel either layout is contiguous, and strides that were kept would say the other one.
+    // Through a flat view: with one channel either layout is contiguous, and strides that were kept
+    // would say the other one.
     last.reshape([-1]).view(last.size().as_slice()).permute([0, 3, 1, 2])
 }
 
 /// Gradients of a scalar with respect to `inputs`.
 ///
 /// # Errors
-/// Where `scalar` has no graph behind it (under a gradient guard, say): libtorch's engine would read through a null pointer.
+/// Where `scalar` has no graph behind it (under a gradient guard, say): libtorch's engine would
+/// read through a null pointer.
 #[expect(clippy::disallowed_methods, reason = "the one place that checks for a graph first")]
 pub fn gradients<T: std::borrow::Borrow<Tensor>>(scalar: &Tensor, inputs: &[T]) -> Result<Vec<Tensor>> {
     if !scalar.requires_grad() {

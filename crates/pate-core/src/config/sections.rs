@@ -1,4 +1,5 @@
-//! Every key of the configuration, declared once: name, other spelling, type, default, values, and what it does.
+//! Every key of the configuration, declared once: name, other spelling, type, default, values, and
+//! what it does.
 
 use serde::{Deserialize, Serialize};
 

@@ -70,8 +70,8 @@ words! {
     StartKind {
         /// At z ~ N(0, I)
         Random = "random",
-        /// At latents of candidates that were not confident enough, those that the teacher finds most like the class first; at random
-        /// where there are too few
+        /// At latents of candidates that were not confident enough, those that the teacher finds
+        /// most like the class first; at random where there are too few
         Pool = "pool",
     }
 }

@@ -68,8 +68,8 @@ pub struct Warp {
     /// Stroke width: from `-s` (thinner) to `s` (wider) times one pixel's erosion or dilation.
     #[serde(serialize_with = "shortest")]
     pub stroke: f32,
-    /// Then bring the ink to the place and size that MNIST's digits have: longest side of its box 20 of 28 pixels, centre of mass in
-    /// the middle.
+    /// Then bring the ink to the place and size that MNIST's digits have: longest side of its box
+    /// 20 of 28 pixels, centre of mass in the middle.
     pub fit: bool,
 }
 
@@ -90,7 +90,8 @@ impl Warp {
     }
 }
 
-/// A float32 as the shortest decimal number that gives it back, not as the float64 that it is nearest to.
+/// A float32 as the shortest decimal number that gives it back, not as the float64 that it is
+/// nearest to.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 fn shortest<S: Serializer>(x: &f32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(x.to_string().parse().unwrap_or_else(|_| f64::from(*x)))
@@ -105,9 +106,10 @@ const KNOTS: i64 = 5;
 
 /// Warps every image in one bilinear resampling, then changes its stroke width.
 ///
-/// Around the ink's centre of mass (around the middle, where there is no ink): slant, aspect, rotation, size; plus a smooth
-/// random displacement (Simard, Steinkraus, Platt, "Best practices for convolutional neural networks applied to visual
-/// document analysis", 2003, with a coarse grid in place of blurred noise).
+/// Around the ink's centre of mass (around the middle, where there is no ink): slant, aspect,
+/// rotation, size; plus a smooth random displacement (Simard, Steinkraus, Platt, "Best practices
+/// for convolutional neural networks applied to visual document analysis", 2003, with a coarse grid
+/// in place of blurred noise).
 ///
 /// # Shapes
 /// `[n, c, h, w]` in `[0, 1]`, in and out, any device.
@@ -120,7 +122,8 @@ pub fn warp(images: &Tensor, ranges: &Warp, stream: &mut Stream) -> Result<Tenso
     let rows = n as usize;
     let (device, options) = (images.device(), (Kind::Float, images.device()));
     let pixel = w as f64 / 28.0;
-    // Every range draws its numbers, whatever its size: the stream's order does not depend on the settings.
+    // Every range draws its numbers, whatever its size: the stream's order does not depend on the
+    // settings.
     let angles = stream.uniform(rows, -ranges.degrees, ranges.degrees);
     let shears = stream.uniform(rows, -ranges.shear, ranges.shear);
     let aspects = stream.uniform(rows, -ranges.log_aspect, ranges.log_aspect);
@@ -222,7 +225,8 @@ impl Geometry {
 
 /// Applies a geometry drawn per image, as one resampling with the nearest pixel; outside is 0.
 ///
-/// Rotation and shift are one map here, so a corner that the rotation alone would cut off and the shift bring back is kept.
+/// Rotation and shift are one map here, so a corner that the rotation alone would cut off and the
+/// shift bring back is kept.
 ///
 /// # Shapes
 /// `[n, c, h, w]` in and out, any device.
@@ -250,7 +254,8 @@ pub fn transform(images: &Tensor, geometry: Geometry, stream: &mut Stream) -> Re
     Ok(images.f_grid_sampler(&grid, 1, 0, false)?)
 }
 
-/// Adds Gaussian noise of standard deviation `sigma` from libtorch's generator and clamps to `[0, 1]`.
+/// Adds Gaussian noise of standard deviation `sigma` from libtorch's generator and clamps to
+/// `[0, 1]`.
 ///
 /// # Shapes
 /// Any in, the same out.
@@ -298,7 +303,8 @@ mod tests {
 
     #[test]
     fn a_rotation_keeps_the_middle_and_stays_within_its_angle() {
-        // A horizontal bar turned by at most 10 degrees moves by at most tan(10) x 10 pixels 10 pixels out.
+        // A horizontal bar turned by at most 10 degrees moves by at most tan(10) x 10 pixels 10
+        // pixels out.
         let x = Tensor::zeros([50, 1, 28, 28], (Kind::Float, Device::Cpu));
         let _ = x.narrow(2, 13, 2).fill_(1.0);
         let turn = Geometry { degrees: 10.0, shift_pixels: 0.0 };

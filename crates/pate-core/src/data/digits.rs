@@ -18,10 +18,12 @@ const RAW_MAX: f64 = 16.0;
 /// Where the contrast curve is steepest, and how steep.
 const CONTRAST: (f64, f64) = (0.45, 9.0);
 
-/// The optical digits that come inside the program: 1,797 real handwritten digits from UCI, as scikit-learn ships them.
+/// The optical digits that come inside the program: 1,797 real handwritten digits from UCI, as
+/// scikit-learn ships them.
 ///
-/// Public: collected in Turkey, without overlap with NIST's forms. Each 8x8 image is enlarged to 20x20 (bicubic), put through a
-/// logistic contrast curve, and centred in 28x28, so that it looks like MNIST's digits do.
+/// Public: collected in Turkey, without overlap with NIST's forms. Each 8x8 image is enlarged to
+/// 20x20 (bicubic), put through a logistic contrast curve, and centred in 28x28, so that it looks
+/// like MNIST's digits do.
 ///
 /// # Shapes
 /// Images `[1797, 1, 28, 28]` in `[0, 1]`.
@@ -75,7 +77,8 @@ mod tests {
     fn the_embedded_digits_are_all_there() {
         let digits = digits().unwrap();
         assert_eq!(digits.images.tensor().size(), [1797, 1, 28, 28]);
-        // Counts by class as scikit-learn's documentation of load_digits gives them (about 180 each).
+        // Counts by class as scikit-learn's documentation of load_digits gives them (about 180
+        // each).
         assert_eq!(digits.labels.counts(), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);
         let x = digits.images.tensor();
         assert!(x.min().double_value(&[]) >= 0.0 && x.max().double_value(&[]) <= 1.0);

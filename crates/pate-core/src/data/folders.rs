@@ -22,20 +22,23 @@ const MAX_VALUES: u64 = 1 << 32;
 /// Pictures that the program does not read; left out in silence, they would be missed.
 const OTHER_PICTURES: [&str; 10] = ["jpg", "jpeg", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "avif"];
 
-/// Folders of images named after their classes, torchvision's `ImageFolder`: `<root>/<class>/*.png`, or
-/// `<root>/train/<class>/*.png` and `<root>/test/<class>/*.png` (also `training` and `testing`).
+/// Folders of images named after their classes, torchvision's `ImageFolder`:
+/// `<root>/<class>/*.png`, or `<root>/train/<class>/*.png` and `<root>/test/<class>/*.png` (also
+/// `training` and `testing`).
 ///
-/// Classes are numbered in the order of their names, images stand in the order of class and name; both orders are by bytes.
-/// Names that begin with a dot and files that are no pictures are left out. Grey images give one channel, colour gives three,
-/// and grey among colour three equal ones; 16 bits become 8. With `size`, every image is resized to it
-/// (triangle filter, the sides each for itself); without, all must have one size.
+/// Classes are numbered in the order of their names, images stand in the order of class and name;
+/// both orders are by bytes. Names that begin with a dot and files that are no pictures are left
+/// out. Grey images give one channel, colour gives three, and grey among colour three equal ones;
+/// 16 bits become 8. With `size`, every image is resized to it (triangle filter, the sides each for
+/// itself); without, all must have one size.
 ///
 /// # Shapes
 /// Images `[n, 1 or 3, height, width]` in `[0, 1]`.
 ///
 /// # Errors
-/// Names the folder or the first image that does not fit: no folders of images, other classes in train than in test, a class
-/// without an image, another kind of picture, another size, transparent parts, images that show nothing, damaged or oversized files.
+/// Names the folder or the first image that does not fit: no folders of images, other classes in
+/// train than in test, a class without an image, another kind of picture, another size, transparent
+/// parts, images that show nothing, damaged or oversized files.
 pub fn folders(root: &Path, split: Split, size: Option<ImageSize>, privacy: Privacy) -> Result<Records> {
     let (folder, classes) = layout(root, split)?;
     let mut all: Vec<Picture> = Vec::new();

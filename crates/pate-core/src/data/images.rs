@@ -22,7 +22,8 @@ impl Clone for Images {
     }
 }
 
-/// The values that black and white have in a file; a word on command lines, see [`Scale::from_str`].
+/// The values that black and white have in a file; a word on command lines, see
+/// [`Scale::from_str`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
     low: f32,
@@ -37,8 +38,8 @@ impl Scale {
     /// Black is -1 and white 1.
     pub const SIGNED: Self = Self { low: -1.0, high: 1.0 };
 
-    /// Values up to this fraction of the range beyond its ends are taken for the ends: what resizing and networks without a last
-    /// sigmoid overshoot.
+    /// Values up to this fraction of the range beyond its ends are taken for the ends: what
+    /// resizing and networks without a last sigmoid overshoot.
     const OVERSHOOT: f32 = 0.5;
 
     /// Values that use less than this fraction of a declared range belong to another one.
@@ -74,7 +75,8 @@ impl Serialize for Scale {
 impl FromStr for Scale {
     type Err = String;
 
-    /// `unit` (0 to 1), `byte` (0 to 255), `signed` (-1 to 1), or `0..N` with N from 1 to 4294967295.
+    /// `unit` (0 to 1), `byte` (0 to 255), `signed` (-1 to 1), or `0..N` with N from 1 to
+    /// 4294967295.
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "unit" => Ok(Self::UNIT),
@@ -98,12 +100,13 @@ impl FromStr for Scale {
 pub enum RangeRule {
     /// By their scale, which is declared, or which nobody can mistake:
     ///
-    /// - floats from -0.05 to 1.05, of which the largest is at least 0.02, are in `[0, 1]`, up to rounding and overshoot;
-    /// - bytes of which the largest is at least 128, and other numbers from 0 to 255 of which the largest is at least 250, are
-    ///   0..255.
+    /// - floats from -0.05 to 1.05, of which the largest is at least 0.02, are in `[0, 1]`, up to
+    ///   rounding and overshoot;
+    /// - bytes of which the largest is at least 128, and other numbers from 0 to 255 of which the
+    ///   largest is at least 250, are 0..255.
     ///
-    /// Anything else is an error that names the range and the hint. A wrong scale would be a silent error of the worst kind:
-    /// copies of private images would be far from them.
+    /// Anything else is an error that names the range and the hint. A wrong scale would be a silent
+    /// error of the worst kind: copies of private images would be far from them.
     Scaled {
         /// The scale, where the user said it.
         declared: Option<Scale>,
@@ -135,7 +138,8 @@ const LEAST_WHITE: f32 = 0.02;
 /// Least largest value of bytes; that of other types.
 const LEAST_BYTE: [f32; 2] = [128.0, 250.0];
 
-/// The scale that values of type `dtype` from `low` to `high` must be on; `None` where that can be mistaken.
+/// The scale that values of type `dtype` from `low` to `high` must be on; `None` where that can be
+/// mistaken.
 fn unmistakable(dtype: DType, low: f32, high: f32) -> Option<Scale> {
     let floating = matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64);
     if floating && low >= -SLACK && (LEAST_WHITE..=1.0 + SLACK).contains(&high) {
@@ -158,17 +162,19 @@ fn likely(low: f32, high: f32) -> Option<Scale> {
 }
 
 impl Images {
-    /// Images of a file in any container that `tensorfile` knows; `[n, h, w]`, `[n, 1, h, w]` and `[n, h, w, 1]` are the same. Of a
-    /// file with images and labels, the images.
+    /// Images of a file in any container that `tensorfile` knows; `[n, h, w]`, `[n, 1, h, w]` and
+    /// `[n, h, w, 1]` are the same. Of a file with images and labels, the images.
     ///
     /// # Errors
-    /// Names the file: a wrong rank or channel count, NaN or infinite values, values of which nobody knows the scale.
+    /// Names the file: a wrong rank or channel count, NaN or infinite values, values of which
+    /// nobody knows the scale.
     pub fn load(path: &Path, rule: RangeRule) -> Result<Self> {
         let (images, _) = tensorfile::read(path)?.into_images_and_labels()?;
         Self::from_array(path, images, rule)
     }
 
-    /// Images of a file, and their labels where it holds some, as `combine --format npz` writes them.
+    /// Images of a file, and their labels where it holds some, as `combine --format npz` writes
+    /// them.
     ///
     /// # Errors
     /// As [`Images::load`]; also labels outside `0..classes`.

@@ -110,14 +110,15 @@ pub struct LabelRow {
     pub confidence: Option<f32>,
 }
 
-/// Reads a CSV of labels, in UTF-8 or in UTF-16 with a mark. Columns are found by the names in its header, in any case; a byte order
-/// mark, CRLF and LF are all fine.
+/// Reads a CSV of labels, in UTF-8 or in UTF-16 with a mark. Columns are found by the names in its
+/// header, in any case; a byte order mark, CRLF and LF are all fine.
 ///
-/// Rows stand in the order of the samples. A column that numbers the rows in another order, whatever its name, is an error: labels
-/// would go to other images.
+/// Rows stand in the order of the samples. A column that numbers the rows in another order,
+/// whatever its name, is an error: labels would go to other images.
 ///
 /// # Errors
-/// Names the file and the line: no `label` column or two of a name, a value that is no class in `0..classes`, rows in another order.
+/// Names the file and the line: no `label` column or two of a name, a value that is no class in
+/// `0..classes`, rows in another order.
 pub fn read_label_csv(path: &Path, classes: i64, columns: LabelColumn) -> Result<Vec<LabelRow>> {
     let text = input_file::read_text(path, input_file::CSV)
         .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
@@ -146,8 +147,8 @@ pub fn read_labels_of(
     Ok(rows)
 }
 
-/// The line, counted from 1, of the record that was read at `start`. The reader's own count is one short after CRLF,
-/// where it takes the next record to begin between the two.
+/// The line, counted from 1, of the record that was read at `start`. The reader's own count is one
+/// short after CRLF, where it takes the next record to begin between the two.
 fn line_of(text: &[u8], start: u64) -> usize {
     let start = (start as usize).min(text.len());
     let ends = text[start..].iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
@@ -160,7 +161,8 @@ const LONGEST_LINE: usize = 1 << 16;
 /// Columns whose values are whole numbers for other reasons than to number the rows.
 const OTHER_COLUMNS: [&str; 5] = ["label", "confidence", "teacher", "teacher_id", "class"];
 
-/// Names of columns that number the rows; pandas gives its index none, and reads it back as the second.
+/// Names of columns that number the rows; pandas gives its index none, and reads it back as the
+/// second.
 const INDEX_COLUMNS: [&str; 4] = ["", "index", "unnamed: 0", "idx"];
 
 fn parse_label_csv(path: &Path, text: &[u8], classes: i64, columns: LabelColumn) -> Result<Vec<LabelRow>> {
@@ -294,8 +296,8 @@ impl Numbering {
         self.values.push(value);
     }
 
-    /// The first row that stands elsewhere, where the column holds every number from 0, or from 1, once; of an index, any
-    /// numbers that do not count the rows.
+    /// The first row that stands elsewhere, where the column holds every number from 0, or from 1,
+    /// once; of an index, any numbers that do not count the rows.
     fn out_of_order(&self, is_index: bool) -> Option<usize> {
         if !self.is_one || self.values.len() < 2 {
             return None;

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The folders of `dir` that are called `prefix` and a number, by number, as they are spelt: `7`, `007` and `+7` are teacher 7.
+/// The folders of `dir` that are called `prefix` and a number, by number, as they are spelt: `7`,
+/// `007` and `+7` are teacher 7.
 ///
 /// # Errors
-/// A folder that cannot be read; two folders of one number, which would be one teacher fewer in silence.
+/// A folder that cannot be read; two folders of one number, which would be one teacher fewer in
+/// silence.
 pub fn numbered_folders(dir: &Path, prefix: &str) -> Result<BTreeMap<u64, PathBuf>> {
     let read = |source| artifact::Error::Read { path: dir.to_path_buf(), source };
     let mut folders: BTreeMap<u64, PathBuf> = BTreeMap::new();

@@ -18,7 +18,8 @@ pub enum Dataset {
     Kmnist,
     /// Fashion-MNIST: ten classes of clothes.
     FashionMnist,
-    /// MNIST itself; private data in this pipeline's setting, so nothing made from it is called public.
+    /// MNIST itself; private data in this pipeline's setting, so nothing made from it is called
+    /// public.
     Mnist,
     /// The optical digits inside the program; needs no files.
     Digits,
@@ -73,11 +74,13 @@ impl Dataset {
         if self == Self::FashionMnist { "fashion" } else { self.name() }
     }
 
-    /// Reads one split from `root`: torchvision's layout (`<root>/<NAME>/raw/`) or the IDX files straight in it, gzipped or not;
-    /// for EMNIST also torchvision's `gzip.zip`. `scale` is the one that the user declared.
+    /// Reads one split from `root`: torchvision's layout (`<root>/<NAME>/raw/`) or the IDX files
+    /// straight in it, gzipped or not; for EMNIST also torchvision's `gzip.zip`. `scale` is the one
+    /// that the user declared.
     ///
     /// # Errors
-    /// A missing folder (with the command that fetches the data and the embedded alternative), counts or sizes that do not fit.
+    /// A missing folder (with the command that fetches the data and the embedded alternative),
+    /// counts or sizes that do not fit.
     pub fn load(
         self,
         root: &Path,
@@ -213,7 +216,8 @@ pub enum Split {
 pub enum Wanted {
     /// Images and their labels.
     Labelled,
-    /// Images alone: labels need not be there and are not read, and every image has the class 0 of one.
+    /// Images alone: labels need not be there and are not read, and every image has the class 0 of
+    /// one.
     Images,
 }
 
@@ -234,7 +238,8 @@ pub fn mnist(root: &Path, split: Split, scale: Option<Scale>) -> Result<Records>
     Dataset::Mnist.load(root, split, Orientation::Raw, scale, Wanted::Labelled)
 }
 
-/// QMNIST's labels are `[n, 8]`, int32: the class, then the writer of the character, and where it came from. Others stay as they are.
+/// QMNIST's labels are `[n, 8]`, int32: the class, then the writer of the character, and where it
+/// came from. Others stay as they are.
 fn classes_of_qmnist(labels: Array) -> Result<Array> {
     if !(matches!(labels.shape(), [_, 8]) && labels.dtype() == DType::I32) {
         return Ok(labels);
@@ -247,7 +252,8 @@ fn upright(images: &Tensor) -> Tensor {
     images.transpose(2, 3).contiguous()
 }
 
-/// One IDX file out of torchvision's `gzip.zip` (the archive that NIST gives out, with `gzip/<name>.gz` in it).
+/// One IDX file out of torchvision's `gzip.zip` (the archive that NIST gives out, with
+/// `gzip/<name>.gz` in it).
 fn from_gzip_zip(path: &Path, name: &str) -> Result<Array> {
     /// The largest member of the official archive is 117 MB unpacked; its gzip far smaller.
     const LIMIT: u64 = 1 << 30;

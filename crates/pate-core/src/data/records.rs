@@ -30,7 +30,8 @@ pub struct Records {
     pub class_names: Vec<String>,
     /// Files that it was read from.
     pub files: Vec<PathBuf>,
-    /// For a folder of images, in place of all its files: the folder, their size, and a hash of the list of their hashes.
+    /// For a folder of images, in place of all its files: the folder, their size, and a hash of the
+    /// list of their hashes.
     pub listing: Option<FileRecord>,
 }
 

@@ -22,8 +22,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Reads `shard.pt`; `rule` says on which scale its values are. A wrong one would hide copies of private images from the
-    /// memorisation check.
+    /// Reads `shard.pt`; `rule` says on which scale its values are. A wrong one would hide copies
+    /// of private images from the memorisation check.
     ///
     /// # Errors
     /// As [`Images::load`]; also an empty shard.
@@ -43,7 +43,8 @@ pub struct ShardMetadata {
     pub teacher_id: u64,
     /// Number of images.
     pub shard_size: u64,
-    /// Images by class. Absent classes may be left out or count 0: both are different from each other for the quota.
+    /// Images by class. Absent classes may be left out or count 0: both are different from each
+    /// other for the quota.
     pub class_distribution: BTreeMap<String, u64>,
     /// Where the shard was written; informative, never followed.
     #[serde(default)]
@@ -71,7 +72,8 @@ impl ShardMetadata {
     /// Count by class, for the classes that the file names.
     ///
     /// # Errors
-    /// A class outside `0..classes` or named twice (`7` and `07`), a total of 0, or another total than `shard_size`.
+    /// A class outside `0..classes` or named twice (`7` and `07`), a total of 0, or another total
+    /// than `shard_size`.
     pub fn counts(&self, path: &Path, classes: i64) -> Result<BTreeMap<i64, u64>> {
         let mut counts = BTreeMap::new();
         for (name, &count) in &self.class_distribution {
@@ -146,10 +148,12 @@ pub struct ShardIndices {
 /// How records are assigned to teachers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assignment {
-    /// Shuffled by the seed, cut into equal parts, the last takes the rest. A record's teacher depends on its position
-    /// alone, never on what it holds or on other records: right for replace-one neighbours.
+    /// Shuffled by the seed, cut into equal parts, the last takes the rest. A record's teacher
+    /// depends on its position alone, never on what it holds or on other records: right for
+    /// replace-one neighbours.
     Index,
-    /// Each record goes to hash(key, record id) mod teachers: right for add/remove neighbours. Sizes vary.
+    /// Each record goes to hash(key, record id) mod teachers: right for add/remove neighbours.
+    /// Sizes vary.
     KeyedHash,
 }
 
@@ -166,8 +170,9 @@ impl Assignment {
 impl ShardIndices {
     /// Makes disjoint shards of `0..n_records`.
     ///
-    /// With [`Assignment::Index`] a shard has floor(n / teachers) records (the last one takes the rest), or `shard_size`; each is
-    /// sorted. With [`Assignment::KeyedHash`] the key is derived from the seed and the record's id is its row.
+    /// With [`Assignment::Index`] a shard has floor(n / teachers) records (the last one takes the
+    /// rest), or `shard_size`; each is sorted. With [`Assignment::KeyedHash`] the key is derived
+    /// from the seed and the record's id is its row.
     ///
     /// # Errors
     /// No teachers, more records asked for than there are, or an empty shard.
@@ -233,8 +238,8 @@ impl ShardIndices {
     /// Reads the file.
     ///
     /// # Errors
-    /// No JSON of the form `{"0": [rows], ...}`, no teacher, one that stands twice (`1` and `01`) or has no rows, a negative row, or
-    /// a row that two teachers share.
+    /// No JSON of the form `{"0": [rows], ...}`, no teacher, one that stands twice (`1` and `01`)
+    /// or has no rows, a negative row, or a row that two teachers share.
     pub fn load(path: &Path) -> Result<Self> {
         let hint = r#"it must read {"0": [rows of the training set], "1": [...], ...}"#;
         let wrong = |problem: String| Error::content(path, problem, hint);
@@ -302,7 +307,8 @@ impl ShardIndices {
 }
 
 impl Shard {
-    /// Writes `shard.pt`, `shard_labels.pt` and `metadata.json` of one teacher into `dir`, for the owner alone.
+    /// Writes `shard.pt`, `shard_labels.pt` and `metadata.json` of one teacher into `dir`, for the
+    /// owner alone.
     ///
     /// # Errors
     /// Where a file cannot be written.

@@ -139,8 +139,8 @@ fn score(confusion: Vec<Vec<u64>>, loss: f64) -> ClassifierScore {
 mod tests {
     use super::*;
 
-    // Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17 (1998),
-    // table I, method 3 (Wilson): 81/263 gives .2553 to .3662; 0/20 gives 0 to .1611.
+    // Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine
+    // 17 (1998), table I, method 3 (Wilson): 81/263 gives .2553 to .3662; 0/20 gives 0 to .1611.
     #[test]
     fn wilson_intervals_of_the_literature() {
         let close = |found: [f64; 2], low: f64, high: f64| {

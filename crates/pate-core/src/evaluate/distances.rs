@@ -1,10 +1,12 @@
 //! Euclidean distances between images, as blocked matrix products.
 //!
-//! `|a - b|^2 = |a|^2 + |b|^2 - 2 a.b` in float32: for images in `[0, 1]` the squared distance is off by about 1e-5 of the squared
-//! norms, so that distances of 1 and more are right to 1e-4. Blocks bound the memory.
+//! `|a - b|^2 = |a|^2 + |b|^2 - 2 a.b` in float32: for images in `[0, 1]` the squared distance is
+//! off by about 1e-5 of the squared norms, so that distances of 1 and more are right to 1e-4.
+//! Blocks bound the memory.
 //!
-//! One thread: with two, libtorch 2.13 gave a mean pairwise distance that differed by 6e-7 in one run of sixty to one of
-//! fifteen; with one, none of 120 did. "Same seed, same bytes" counts for more here than half of a short time.
+//! One thread: with two, libtorch 2.13 gave a mean pairwise distance that differed by 6e-7 in one
+//! run of sixty to one of fifteen; with one, none of 120 did. "Same seed, same bytes" counts for
+//! more here than half of a short time.
 
 use tch::{Kind, Tensor};
 

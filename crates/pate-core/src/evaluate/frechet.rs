@@ -15,8 +15,9 @@ fn moments(x: &Tensor) -> (Tensor, Tensor) {
 /// Frechet distance of the normal distributions with the moments of two sets of features:
 /// `|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))`.
 ///
-/// Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium" (2017), there with the
-/// features of an Inception network. Figures compare only within one feature space and for like numbers of rows.
+/// Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash
+/// equilibrium" (2017), there with the features of an Inception network. Figures compare only
+/// within one feature space and for like numbers of rows.
 ///
 /// # Shapes
 /// `[n, d]` and `[m, d]`.
@@ -33,7 +34,8 @@ pub fn frechet_distance(a: &Tensor, b: &Tensor) -> Result<f64> {
     let _guard = tch::no_grad_guard();
     let _threads = OneThread::hold();
     let ((mean_a, cov_a), (mean_b, cov_b)) = (moments(a), moments(b));
-    // The trace of (C_a C_b)^(1/2) is that of (R C_b R)^(1/2) with R the symmetric root of C_a, whose matrix is symmetric too.
+    // The trace of (C_a C_b)^(1/2) is that of (R C_b R)^(1/2) with R the symmetric root of C_a,
+    // whose matrix is symmetric too.
     let (values, vectors) = cov_a.f_linalg_eigh("L")?;
     let root = (&vectors * values.clamp_min(0.0).sqrt()).matmul(&vectors.transpose(0, 1));
     let product = root.matmul(&cov_b).matmul(&root);

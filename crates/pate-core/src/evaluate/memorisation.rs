@@ -5,10 +5,11 @@ use crate::data::Images;
 use crate::evaluate::{distances, wilson_95};
 use crate::{Error, Result};
 
-/// Distances of samples to the shard that their decoder or teacher has seen, beside distances to other shards of the same size.
+/// Distances of samples to the shard that their decoder or teacher has seen, beside distances to
+/// other shards of the same size.
 ///
-/// Where nothing is memorised, the own shard is one among others: of `shards` shards it holds the nearest image for about one sample in
-/// `shards`, and as many near-copies as any other.
+/// Where nothing is memorised, the own shard is one among others: of `shards` shards it holds the
+/// nearest image for about one sample in `shards`, and as many near-copies as any other.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Memorisation {
     /// Samples.
@@ -99,8 +100,9 @@ impl Memorisation {
         1.0 / self.shards as f64
     }
 
-    /// Whether the figures show memorisation: the lower end of the fraction's 95% interval is above twice what is expected, or that of
-    /// the near-copies' above twice the others'. Silence is no proof that there is none.
+    /// Whether the figures show memorisation: the lower end of the fraction's 95% interval is above
+    /// twice what is expected, or that of the near-copies' above twice the others'. Silence is no
+    /// proof that there is none.
     pub fn is_suspicious(&self) -> bool {
         let [own, _] = wilson_95(self.nearest_is_own, self.samples);
         let [near, _] = wilson_95(self.near_own, self.samples);

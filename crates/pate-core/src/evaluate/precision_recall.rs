@@ -10,8 +10,9 @@ const BLOCK: i64 = 1024;
 
 /// Precision and recall of `generated` with respect to `real`, as fractions.
 ///
-/// Precision: generated rows inside the ball around some real row that reaches to its k-th nearest real neighbour. Recall: the
-/// same with the roles exchanged. Kynkaanniemi et al., "Improved precision and recall metric for assessing generative models" (2019).
+/// Precision: generated rows inside the ball around some real row that reaches to its k-th nearest
+/// real neighbour. Recall: the same with the roles exchanged. Kynkaanniemi et al., "Improved
+/// precision and recall metric for assessing generative models" (2019).
 ///
 /// # Shapes
 /// `[n, d]` and `[m, d]`, n and m above k.

@@ -11,7 +11,8 @@ pub fn ratio(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     a.zip(b).filter(|&(_, b)| b > 0.0).map(|(a, b)| a / b)
 }
 
-/// L1 distance between the class proportions of two sets of counts, in `[0, 2]`; `None` where either is empty.
+/// L1 distance between the class proportions of two sets of counts, in `[0, 2]`; `None` where
+/// either is empty.
 pub fn histogram_l1(a: &BTreeMap<i64, u64>, b: &BTreeMap<i64, u64>) -> Option<f64> {
     let (n_a, n_b): (u64, u64) = (a.values().sum(), b.values().sum());
     if n_a == 0 || n_b == 0 {
@@ -110,8 +111,9 @@ pub struct SyntheticScore {
     pub nearest_reverse: Option<NearestDistances>,
     /// Mean distance between a sample and a private image.
     pub cross_set_distance: Option<f64>,
-    /// `.3 min(ratio / 1.5, 1) + .2 max(0, 1 - L1) + .25 min(mean / d, 1) + .25 min(min / d, 1)`, where d is the distance
-    /// between black and white, the root of the number of values: the original's 28 for 28x28.
+    /// `.3 min(ratio / 1.5, 1) + .2 max(0, 1 - L1) + .25 min(mean / d, 1) + .25 min(min / d, 1)`,
+    /// where d is the distance between black and white, the root of the number of values: the
+    /// original's 28 for 28x28.
     pub similarity_score: Option<f64>,
 }
 
@@ -170,7 +172,8 @@ mod tests {
 
     #[test]
     fn statistics_of_distances() {
-        // numpy: quantile([1, 2, 4, 8], [.05, .25, .75, .95]) = 1.15, 1.75, 5, 7.4; std(ddof=1) = 3.0957.
+        // numpy: quantile([1, 2, 4, 8], [.05, .25, .75, .95]) = 1.15, 1.75, 5, 7.4; std(ddof=1) =
+        // 3.0957.
         let found = NearestDistances::of(&[4.0, 1.0, 8.0, 2.0]).unwrap();
         assert!((found.median - 2.0).abs() < 1e-12, "the lower middle one");
         for (value, expected) in [

@@ -26,9 +26,10 @@ pub trait Classifier: Module {
         self.logits(x, pass).log_softmax(-1, None)
     }
 
-    /// Factors of its dropouts for `n` images of `spec`, in the order of their use, drawn from libtorch's generator as libtorch's
-    /// own dropout draws them (see [`crate::base::rng::TorchGenerator`]): 0 for what is dropped, `1 / (1 - p)` for the rest. None: a network
-    /// without dropout.
+    /// Factors of its dropouts for `n` images of `spec`, in the order of their use, drawn from
+    /// libtorch's generator as libtorch's own dropout draws them (see
+    /// [`crate::base::rng::TorchGenerator`]): 0 for what is dropped, `1 / (1 - p)` for the rest.
+    /// None: a network without dropout.
     ///
     /// # Shapes
     /// The first axis counts the images.

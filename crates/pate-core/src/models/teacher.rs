@@ -37,7 +37,8 @@ impl Scores {
         }
     }
 
-    /// What `scores` are, from all their rows; `Err` says what they look like that no teacher gives.
+    /// What `scores` are, from all their rows; `Err` says what they look like that no teacher
+    /// gives.
     ///
     /// # Shapes
     /// `[n, classes]`, finite, n at least 1.
@@ -79,15 +80,16 @@ impl FromStr for Scores {
 pub struct Program {
     /// Run it? It can do anything that its user can.
     pub trusted: bool,
-    /// What it gives, where the user says so; otherwise this is detected from what it gives for some images.
+    /// What it gives, where the user says so; otherwise this is detected from what it gives for
+    /// some images.
     pub scores: Option<Scores>,
 }
 
 /// A classifier that somebody trained, from any container that a PATE repository leaves behind.
 ///
-/// Formats are detected from the content. Nothing in a file is executed: a TorchScript archive is a program, and its
-/// *parameters* are read into our own network. Another architecture runs through libtorch's interpreter only where the caller
-/// says that the file is trusted.
+/// Formats are detected from the content. Nothing in a file is executed: a TorchScript archive is a
+/// program, and its *parameters* are read into our own network. Another architecture runs through
+/// libtorch's interpreter only where the caller says that the file is trusted.
 pub struct Teacher {
     path: PathBuf,
     format: Format,
@@ -106,12 +108,13 @@ enum TeacherNetwork {
 const PROBES: i64 = 16;
 
 impl Teacher {
-    /// Loads a teacher for images of the shape of `spec`. The number of classes is the teacher's own.
+    /// Loads a teacher for images of the shape of `spec`. The number of classes is the teacher's
+    /// own.
     ///
     /// # Errors
-    /// Names the file, what is wrong with it, and the hint: a pickled Python module, a program whose parameters are not
-    /// UCStub's (and that is not trusted), another shape, damaged content, fewer than two classes, a program that fails on a few
-    /// images or gives no class scores.
+    /// Names the file, what is wrong with it, and the hint: a pickled Python module, a program
+    /// whose parameters are not UCStub's (and that is not trusted), another shape, damaged content,
+    /// fewer than two classes, a program that fails on a few images or gives no class scores.
     pub fn load(
         path: &Path,
         spec: ImageSpec,
@@ -169,7 +172,8 @@ impl Teacher {
         Self { path, format, network, normalisation, classes, device }
     }
 
-    /// The same teacher for another thread: its weights are these, not copies. `None` where it runs a program.
+    /// The same teacher for another thread: its weights are these, not copies. `None` where it runs
+    /// a program.
     pub fn alias(&self) -> Option<Self> {
         let TeacherNetwork::Own(network) = &self.network else { return None };
         Some(Self {
@@ -210,14 +214,15 @@ impl Teacher {
         self.device
     }
 
-    /// Log-probabilities of images in `[0, 1]`, without dropout: [`Pass::Infer`], or [`Pass::differentiate`] for gradients.
+    /// Log-probabilities of images in `[0, 1]`, without dropout: [`Pass::Infer`], or
+    /// [`Pass::differentiate`] for gradients.
     ///
     /// # Shapes
     /// `[n, channels, height, width]` to `[n, classes]`.
     ///
     /// # Errors
-    /// Where a TorchScript program fails or does not give one row of class scores per image, of the kind that it gave at first;
-    /// scores that are not finite.
+    /// Where a TorchScript program fails or does not give one row of class scores per image, of the
+    /// kind that it gave at first; scores that are not finite.
     pub fn log_probs(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let _guard = pass.guard();
         let x = self.normalisation.apply(images);
@@ -292,7 +297,8 @@ fn run(path: &Path, module: &CModule, x: &Tensor, classes: Option<i64>) -> Resul
     Ok(scores)
 }
 
-/// What a program gives, and for how many classes, from a few images: the kind that was declared, or that nobody can mistake.
+/// What a program gives, and for how many classes, from a few images: the kind that was declared,
+/// or that nobody can mistake.
 fn probe(
     path: &Path,
     module: &CModule,

@@ -12,8 +12,9 @@ use crate::{Error, Result};
 
 /// The classifier of teachers and students.
 ///
-/// conv 3x3 to 32, ReLU, conv 3x3 to 64, ReLU, max-pool 2, dropout .25, linear to 128, ReLU, dropout .5, linear to classes,
-/// log-softmax. Input: images already normalised by the data set's mean and deviation.
+/// conv 3x3 to 32, ReLU, conv 3x3 to 64, ReLU, max-pool 2, dropout .25, linear to 128, ReLU,
+/// dropout .5, linear to classes, log-softmax. Input: images already normalised by the data set's
+/// mean and deviation.
 #[derive(Clone)]
 pub struct UcStub {
     conv1: Conv2d,
@@ -53,10 +54,12 @@ impl UcStub {
         Self::build(&mut Source::fresh(&mut stream, device), spec)
     }
 
-    /// The network of a weights file, for images of the shape of `spec`. The number of classes comes from the file.
+    /// The network of a weights file, for images of the shape of `spec`. The number of classes
+    /// comes from the file.
     ///
     /// # Errors
-    /// Other names or shapes than this network's, values that are not finite, and whatever reading the file gives.
+    /// Other names or shapes than this network's, values that are not finite, and whatever reading
+    /// the file gives.
     pub fn load(path: &Path, spec: ImageSpec, device: Device) -> Result<Self> {
         Self::from_tensors(path, read_tensors(path, &Self::PARAMETERS)?, spec, device)
     }

@@ -102,7 +102,8 @@ impl Decoder {
         })
     }
 
-    /// The shape of the images that a weights file draws: its channels, and the size that is given, or a square where none is.
+    /// The shape of the images that a weights file draws: its channels, and the size that is given,
+    /// or a square where none is.
     ///
     /// # Errors
     /// No decoder, or no square and no size; and whatever reading the file gives.
@@ -123,7 +124,8 @@ impl Decoder {
         Ok(ImageSpec { channels, height, width, classes: 1 })
     }
 
-    /// Whether a file has a decoder's weights: the values that its first layer makes, and the channels of what it draws.
+    /// Whether a file has a decoder's weights: the values that its first layer makes, and the
+    /// channels of what it draws.
     ///
     /// # Errors
     /// A file that has not, by its name.
@@ -136,10 +138,11 @@ impl Decoder {
         }
     }
 
-    /// The decoder of a weights file: the decoder's keys alone, or a whole VAE's with `encoder.` and `decoder.` before them.
+    /// The decoder of a weights file: the decoder's keys alone, or a whole VAE's with `encoder.`
+    /// and `decoder.` before them.
     ///
-    /// The number of latents comes from `fc.weight`, the channels from `conv_final.weight`; height and width are those of
-    /// `spec`, whose other values must agree.
+    /// The number of latents comes from `fc.weight`, the channels from `conv_final.weight`; height
+    /// and width are those of `spec`, whose other values must agree.
     ///
     /// # Errors
     /// Other names or shapes, values that are not finite, and whatever reading the file gives.
@@ -262,11 +265,12 @@ impl Vae {
         Ok(Self { encoder, decoder })
     }
 
-    /// Images before the sigmoid, and the mean and log-variance of their latents; `noise` is standard normal.
+    /// Images before the sigmoid, and the mean and log-variance of their latents; `noise` is
+    /// standard normal.
     ///
     /// # Shapes
-    /// `[n, channels, height, width]` and `[n, latent_dim]` to an image's shape and twice that of the noise; of g networks side
-    /// by side with an axis of g before all of them.
+    /// `[n, channels, height, width]` and `[n, latent_dim]` to an image's shape and twice that of
+    /// the noise; of g networks side by side with an axis of g before all of them.
     pub fn forward(&self, x: &Tensor, noise: &Tensor, pass: &mut Pass<'_>) -> (Tensor, Tensor, Tensor) {
         let (mu, logvar) = self.encoder.forward(x, pass);
         let z = &mu + (&logvar * 0.5).exp() * noise;
@@ -281,7 +285,8 @@ impl Module for Vae {
     }
 }
 
-/// Several VAEs of one shape side by side, each with weights of its own: the same network over stacked weights.
+/// Several VAEs of one shape side by side, each with weights of its own: the same network over
+/// stacked weights.
 pub struct GroupedVae {
     stacked: Vae,
 }
@@ -317,7 +322,8 @@ impl GroupedVae {
     /// [`Vae::forward`] of all of them.
     ///
     /// # Shapes
-    /// `[g, n, channels, height, width]` and `[g, n, latent_dim]` to an image's shape and twice that of the noise.
+    /// `[g, n, channels, height, width]` and `[g, n, latent_dim]` to an image's shape and twice
+    /// that of the noise.
     pub fn forward(&self, x: &Tensor, noise: &Tensor, pass: &mut Pass<'_>) -> (Tensor, Tensor, Tensor) {
         self.stacked.forward(x, noise, pass)
     }

@@ -48,7 +48,8 @@ impl Affine {
         })
     }
 
-    /// How many networks of one shape these are side by side, where the weight has an axis more than `axes` for them.
+    /// How many networks of one shape these are side by side, where the weight has an axis more
+    /// than `axes` for them.
     fn groups(&self, axes: usize) -> Option<i64> {
         let size = self.weight.value().size();
         (size.len() > axes).then(|| size[0])

@@ -12,9 +12,11 @@ use tch::Tensor;
 
 /// Changes parameters by their gradients.
 ///
-/// Parameters are given at every step, in the same order; state is one tensor (or two) per parameter.
+/// Parameters are given at every step, in the same order; state is one tensor (or two) per
+/// parameter.
 pub trait Optimizer {
-    /// How many threads share the work on large parameters from the next step on; their values do not depend on it.
+    /// How many threads share the work on large parameters from the next step on; their values do
+    /// not depend on it.
     fn set_threads(&mut self, threads: usize);
 
     /// One step: `parameters[i]` moves along `gradients[i]`.
@@ -23,7 +25,8 @@ pub trait Optimizer {
     /// Sets the learning rate from the next step on.
     fn set_learning_rate(&mut self, learning_rate: f64);
 
-    /// The state: a number of tensors like the parameters, all of one kind after all of another, and the steps taken.
+    /// The state: a number of tensors like the parameters, all of one kind after all of another,
+    /// and the steps taken.
     fn state(&self) -> (Vec<Tensor>, i32);
 
     /// Goes on from a [`Optimizer::state`].
@@ -33,7 +36,8 @@ pub trait Optimizer {
 /// Values of a parameter that are worth a second thread.
 const LARGE: usize = 50_000;
 
-/// Runs an element-wise `update` of tensors of one shape, in rows side by side where there are many values.
+/// Runs an element-wise `update` of tensors of one shape, in rows side by side where there are many
+/// values.
 fn on_threads(threads: usize, tensors: &[Tensor], update: impl Fn(&[Tensor]) + Sync) {
     let rows = tensors[0].size().first().copied().unwrap_or(0);
     let parts = (threads as i64).min(rows);

@@ -7,7 +7,8 @@ use crate::Result;
 
 /// A tensor of weights under its `state_dict` name.
 ///
-/// A clone is an alias: it has the same memory, so that a network's clone in another thread computes with the same weights.
+/// A clone is an alias: it has the same memory, so that a network's clone in another thread
+/// computes with the same weights.
 pub struct Parameter {
     name: Arc<str>,
     value: Tensor,
@@ -48,7 +49,8 @@ pub trait Module: Send {
     /// Calls `f` with every parameter, in PyTorch's order.
     fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter));
 
-    /// What all its parameters' names start with where it is a part of another network; a file of its own leaves this out.
+    /// What all its parameters' names start with where it is a part of another network; a file of
+    /// its own leaves this out.
     fn scope(&self) -> Option<&str> {
         None
     }

@@ -5,18 +5,19 @@ use crate::{Error, Result};
 
 /// In which context a network computes.
 ///
-/// The values are the same in all contexts, but for the rounding of the kernels that serve [`Pass::Infer`] alone.
+/// The values are the same in all contexts, but for the rounding of the kernels that serve
+/// [`Pass::Infer`] alone.
 pub enum Pass<'a> {
-    /// Results only. No gradients are recorded, kernels for this case alone may be used, and activations replace their inputs
-    /// in memory.
+    /// Results only. No gradients are recorded, kernels for this case alone may be used, and
+    /// activations replace their inputs in memory.
     Infer,
     /// libtorch records what it needs for gradients. Nothing is written over.
     Train {
         /// Factors of the dropouts.
         dropout: DropoutMasks<'a>,
     },
-    /// As `Train`, and the tape gets the input and the output of every layer with parameters: what gradients of single
-    /// samples are computed from.
+    /// As `Train`, and the tape gets the input and the output of every layer with parameters: what
+    /// gradients of single samples are computed from.
     Record {
         /// Where they go.
         tape: &'a mut Tape,
@@ -64,9 +65,11 @@ impl Pass<'_> {
     }
 }
 
-/// The factors of a network's dropouts in the order of their use: 0 for what is dropped, `1 / (1 - p)` for the rest.
+/// The factors of a network's dropouts in the order of their use: 0 for what is dropped,
+/// `1 / (1 - p)` for the rest.
 ///
-/// They are drawn before the pass, so that parts of a batch can be computed on any thread in any order.
+/// They are drawn before the pass, so that parts of a batch can be computed on any thread in any
+/// order.
 pub struct DropoutMasks<'a>(Option<std::slice::Iter<'a, Tensor>>);
 
 impl<'a> DropoutMasks<'a> {

@@ -38,8 +38,8 @@ impl<'a> Source<'a> {
         Source::of(SourceKind::File { path: path.to_path_buf(), left: tensors, missing: Vec::new() }, device)
     }
 
-    /// Copies of the parameters of `networks`, which are of one shape, along a new first axis: what is built from it computes
-    /// for all of them side by side.
+    /// Copies of the parameters of `networks`, which are of one shape, along a new first axis: what
+    /// is built from it computes for all of them side by side.
     pub fn stacked<M: Module>(networks: &'a [M], device: Device) -> Self {
         let all = networks.iter().map(|network| super::parameters(network)).collect();
         Self::of(SourceKind::Stacked(all), device)
@@ -71,8 +71,8 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// From a file: another shape than `shape`, or values that are not finite. A missing name is
-    /// remembered (the parameter is zeros until then) and reported by [`Source::finish`] together with all others.
-    /// From networks: one that has no such parameter.
+    /// remembered (the parameter is zeros until then) and reported by [`Source::finish`] together
+    /// with all others. From networks: one that has no such parameter.
     pub(super) fn parameter(&mut self, name: &str, shape: &[i64], fan_in: i64) -> Result<Parameter> {
         let name = format!("{}{name}", self.scope);
         let value = self.value(&name, shape, fan_in)?;

@@ -56,8 +56,8 @@ pub fn find(dir: &Path, start_id: u64, end_id: Option<u64>, classes: i64) -> Res
 
 /// Chooses rows of `labels` (all teachers, one after the other): `floor(n percentage)` of them.
 ///
-/// Everything, in its own order, at 1. Stratified: of each class `floor(target proportion)` at random, in class blocks, then
-/// the rest at random from what is left. Otherwise: all at random.
+/// Everything, in its own order, at 1. Stratified: of each class `floor(target proportion)` at
+/// random, in class blocks, then the rest at random from what is left. Otherwise: all at random.
 ///
 /// # Errors
 /// A percentage outside `(0, 1]`.
@@ -104,7 +104,8 @@ pub fn choose(labels: &[i64], percentage: f64, stratified: bool, seed: u64) -> R
 pub struct Merged {
     /// `[n, c, h, w]` in `[0, 1]`, in the order in which they first come.
     pub images: Images,
-    /// The class with most votes (of soft labels: the largest mean probability); the lower one on a tie.
+    /// The class with most votes (of soft labels: the largest mean probability); the lower one on a
+    /// tie.
     pub labels: Vec<i64>,
     /// Mean of the teachers' soft labels, or fractions of their votes.
     pub soft_labels: SoftLabels,
@@ -142,8 +143,8 @@ pub struct MergePlan {
 
 /// Merges images that are the same to the bit, as teachers have that labelled one pool.
 ///
-/// This weighs teachers by their agreement; it is not PATE's private vote: no noise, no threshold that any accountant
-/// knows of.
+/// This weighs teachers by their agreement; it is not PATE's private vote: no noise, no threshold
+/// that any accountant knows of.
 ///
 /// # Guarantee
 /// None: a function of all teachers' labels.

@@ -54,8 +54,9 @@ pub struct LatentDraw<'a> {
 
 /// Latents of one batch: `[n, latent_dim]`.
 ///
-/// z ~ N(0, I), or a random posterior of the bank; in every batch after the first, the first `floor(n r)` rows become `a z1 + (1 - a) z2` with one
-/// `a ~ U(.6, 1)` per row; then `z += s N(0, I)`.
+/// z ~ N(0, I), or a random posterior of the bank; in every batch after the first, the first
+/// `floor(n r)` rows become `a z1 + (1 - a) z2` with one `a ~ U(.6, 1)` per row; then
+/// `z += s N(0, I)`.
 fn latents(
     from: &LatentDraw<'_>,
     latent_dim: i64,
@@ -148,8 +149,8 @@ pub fn samples(decoder: &Decoder, n: usize, seed: u64, progress: &dyn Progress) 
     candidates(decoder, n, seed, &draw, 0, progress)
 }
 
-/// The first `n` images, and what the VAE makes of the means of their latents: rows of `per_row` images, each above its
-/// reconstructions. `normalisation` is what the encoder sees.
+/// The first `n` images, and what the VAE makes of the means of their latents: rows of `per_row`
+/// images, each above its reconstructions. `normalisation` is what the encoder sees.
 ///
 /// # Guarantee
 /// None, where the images are private.
@@ -196,14 +197,15 @@ pub fn candidates(
 
 /// A pool of `pool_size` candidates in `[0, 1]`, on the CPU. `seed` is the effective seed.
 ///
-/// `first_batch` is 0 for a pool of its own; a pool that goes on where another ended starts at that one's number of batches, and
-/// then mixing begins at once.
+/// `first_batch` is 0 for a pool of its own; a pool that goes on where another ended starts at that
+/// one's number of batches, and then mixing begins at once.
 ///
 /// # Shapes
 /// `[pool_size, channels, height, width]`, and latents `[pool_size, latent_dim]`.
 ///
 /// # Errors
-/// A ratio or scale out of range, a pool that goes on with [`LatentRng::Torch`] (its stream has no batches), or a stop.
+/// A ratio or scale out of range, a pool that goes on with [`LatentRng::Torch`] (its stream has no
+/// batches), or a stop.
 pub fn pool(
     decoder: &Decoder,
     pool_size: usize,
@@ -243,7 +245,8 @@ pub fn pool(
     }
     let batch_idx = |first: i64| first_batch + (first / BATCH) as u64;
     let all = Tensor::f_empty([pool_size as i64, decoder.latent_dim()], (Kind::Float, Device::Cpu))?;
-    // Drawing gains nothing from a second thread, and libgomp's turns in a loop after every operation that it helped with.
+    // Drawing gains nothing from a second thread, and libgomp's turns in a loop after every
+    // operation that it helped with.
     let threads = OneThread::hold();
     tensor::batches(pool_size as i64, BATCH, |first, n| {
         let mut stream;

@@ -66,8 +66,8 @@ pub fn label_filter(
 
 /// Filters a pool that is labelled already.
 ///
-/// Candidates and steered samples are rows of one table, steered ones after the pool; every filter gives verdicts on rows, and the
-/// pixels of those that stay are gathered once, at the end.
+/// Candidates and steered samples are rows of one table, steered ones after the pool; every filter
+/// gives verdicts on rows, and the pixels of those that stay are gathered once, at the end.
 ///
 /// # Errors
 /// As [`label_filter`].
@@ -133,7 +133,8 @@ pub fn filter(
     Ok(Filtered { images, answers: labelled.select(kept), summary })
 }
 
-/// Verdicts on steered samples alone: the teacher must be as sure of them as of a rare class, and none may be a near-copy.
+/// Verdicts on steered samples alone: the teacher must be as sure of them as of a rare class, and
+/// none may be a near-copy.
 fn judge_steered(
     made: &Images,
     answers: &Labelled,

@@ -1,11 +1,13 @@
-//! Which candidates stay. A selection is a verdict for every candidate and an order of those that are kept; images are
-//! touched only to measure distances, and gathered once at the end by the caller.
+//! Which candidates stay. A selection is a verdict for every candidate and an order of those that
+//! are kept; images are touched only to measure distances, and gathered once at the end by the
+//! caller.
 //!
-//! The filters, one file each, in the order in which a step applies them: [`confidence`], [`memorisation`], [`quota`],
-//! [`diversity`], [`target`].
+//! The filters, one file each, in the order in which a step applies them: [`confidence`],
+//! [`memorisation`], [`quota`], [`diversity`], [`target`].
 //!
 //! # Guarantee
-//! None for all of them: labels, the memorisation check and the quota are functions of the private shard.
+//! None for all of them: labels, the memorisation check and the quota are functions of the private
+//! shard.
 
 pub mod confidence;
 pub mod diversity;
@@ -70,8 +72,8 @@ impl Selection {
         self.verdicts[rows].iter().filter(|&&v| v == verdict).count()
     }
 
-    /// Keeps the candidates for which `keep` holds and notes `reason` for the others. `keep` gets the position in
-    /// [`Selection::kept`] and the candidate.
+    /// Keeps the candidates for which `keep` holds and notes `reason` for the others. `keep` gets
+    /// the position in [`Selection::kept`] and the candidate.
     pub fn retain(&mut self, reason: Verdict, mut keep: impl FnMut(usize, usize) -> bool) {
         let mut position = 0;
         let verdicts = &mut self.verdicts;
@@ -85,7 +87,8 @@ impl Selection {
         });
     }
 
-    /// Replaces the kept by `order`, a selection of them; a candidate that is not in it gets `reason`.
+    /// Replaces the kept by `order`, a selection of them; a candidate that is not in it gets
+    /// `reason`.
     pub fn reorder(&mut self, reason: Verdict, order: Vec<usize>) {
         for &candidate in &self.kept {
             self.verdicts[candidate] = reason;

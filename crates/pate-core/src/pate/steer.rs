@@ -24,7 +24,8 @@ pub struct SteeringPlan {
     pub learning_rate: f64,
     /// Standard deviation of the noise added after every step, at least 0.
     pub noise_scale: f64,
-    /// A latent is done once the teacher's probability of its class is at least this; `None`: all steps are made.
+    /// A latent is done once the teacher's probability of its class is at least this; `None`: all
+    /// steps are made.
     pub stop_confidence: Option<f64>,
     /// Where latents start.
     pub starts: StartKind,
@@ -48,8 +49,9 @@ pub struct Steered {
 
 /// Steers `z0` towards `classes`.
 ///
-/// Adam on the sum over rows of `-log p(class)` (rows do not touch each other); after each step `z += noise`, clamped to
-/// `[-3, 3]`. All of z0 .. `z_steps` are measured, and the best is returned; the earlier one among equals.
+/// Adam on the sum over rows of `-log p(class)` (rows do not touch each other); after each step
+/// `z += noise`, clamped to `[-3, 3]`. All of z0 .. `z_steps` are measured, and the best is
+/// returned; the earlier one among equals.
 ///
 /// # Shapes
 /// `z0` `[n, latent_dim]`, `classes` int64 `[n]`; `noise(step)` gives `[n, latent_dim]` or `None`.
@@ -135,13 +137,15 @@ impl Starts {
     }
 }
 
-/// Rows that one thread steers with [`steer_until`]: as some are done, others take their places in its group.
+/// Rows that one thread steers with [`steer_until`]: as some are done, others take their places in
+/// its group.
 const QUEUE: i64 = 256;
 
 /// Steers all rows of `from` until the teacher is sure enough of each, at most `plan.steps` steps.
 ///
-/// As [`steer`], but a row leaves when its probability reaches `stop`, and the next one takes its place: the network always has
-/// a full group to work on. Gives the best latents, `[n, latent_dim]`.
+/// As [`steer`], but a row leaves when its probability reaches `stop`, and the next one takes its
+/// place: the network always has a full group to work on. Gives the best latents,
+/// `[n, latent_dim]`.
 fn steer_until(
     decoder: &Decoder,
     teacher: &Teacher,
@@ -262,8 +266,9 @@ pub struct SteeredImages {
 
 /// Makes `missing[class]` images for every class, all classes side by side.
 ///
-/// Random start points and noise come from streams of (effective seed, class): the images of a class do not depend on which
-/// other classes are made with it, up to rounding. `pool` is for [`StartKind::Pool`].
+/// Random start points and noise come from streams of (effective seed, class): the images of a
+/// class do not depend on which other classes are made with it, up to rounding. `pool` is for
+/// [`StartKind::Pool`].
 ///
 /// # Errors
 /// A stop, or a teacher's program that fails.

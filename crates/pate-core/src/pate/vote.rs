@@ -1,6 +1,7 @@
 //! The teachers' vote on images: the aggregation that PATE is named for, without its noise.
 //!
-//! Papernot et al., "Semi-supervised Knowledge Transfer for Deep Learning from Private Training Data" (2017), section 2.1.
+//! Papernot et al., "Semi-supervised Knowledge Transfer for Deep Learning from Private Training
+//! Data" (2017), section 2.1.
 
 use serde::Serialize;
 
@@ -20,10 +21,11 @@ pub enum Aggregate {
     Probabilities,
 }
 
-/// The images about which teacher `teacher` of `teachers` is asked, where `panel` of them are asked about each.
+/// The images about which teacher `teacher` of `teachers` is asked, where `panel` of them are asked
+/// about each.
 ///
-/// Image `i` goes to the teachers `i`, `i + 1`, ... `i + panel - 1`, counted around: every teacher has the same fraction of the
-/// images, and every image the same number of votes.
+/// Image `i` goes to the teachers `i`, `i + 1`, ... `i + panel - 1`, counted around: every teacher
+/// has the same fraction of the images, and every image the same number of votes.
 pub fn panel_rows(images: usize, teacher: usize, teachers: usize, panel: usize) -> Vec<i64> {
     let asked = |image: &i64| (teacher + teachers - *image as usize % teachers) % teachers < panel;
     (0..images as i64).filter(asked).collect()
@@ -32,10 +34,11 @@ pub fn panel_rows(images: usize, teacher: usize, teachers: usize, panel: usize) 
 /// Votes and probabilities of the teachers that were asked so far, per image and class.
 ///
 /// # Guarantee
-/// None: counts are exact. One private record is in the shard of one teacher, so between data sets that differ in one
-/// replaced record one vote per image moves from a class to another (L1 sensitivity 2, L2 sensitivity the square root of 2);
-/// for a record added or removed this holds only where a record's shard does not depend on the others (keyed hashes). A
-/// mechanism that adds noise to the counts could start from that. Nothing here does.
+/// None: counts are exact. One private record is in the shard of one teacher, so between data sets
+/// that differ in one replaced record one vote per image moves from a class to another (L1
+/// sensitivity 2, L2 sensitivity the square root of 2); for a record added or removed this holds
+/// only where a record's shard does not depend on the others (keyed hashes). A mechanism that adds
+/// noise to the counts could start from that. Nothing here does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ballot {
     classes: usize,

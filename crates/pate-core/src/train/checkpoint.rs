@@ -1,5 +1,6 @@
-//! The state of a training between two epochs. Every random stream starts anew with each epoch, so weights, the optimiser's
-//! tensors and the number of epochs are all of it: a training that goes on gives the bytes of one that never stopped.
+//! The state of a training between two epochs. Every random stream starts anew with each epoch, so
+//! weights, the optimiser's tensors and the number of epochs are all of it: a training that goes on
+//! gives the bytes of one that never stopped.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -58,7 +59,8 @@ const OPTIMIZER: &str = "optimizer";
 const BEST: &str = "best";
 
 impl Checkpoint {
-    /// A training between two epochs: its network, its optimiser's tensors and steps, and the number and weights of the best epoch.
+    /// A training between two epochs: its network, its optimiser's tensors and steps, and the
+    /// number and weights of the best epoch.
     pub(super) fn new<H: Serialize>(
         network: &dyn Module,
         (optimizer, steps): (&[Tensor], i32),
@@ -103,8 +105,8 @@ pub(super) struct Resumed<H> {
 }
 
 impl Checkpoint {
-    /// Puts the weights into `network`, and gives back the rest; `None` where the state is not one of this network and number of
-    /// epochs.
+    /// Puts the weights into `network`, and gives back the rest; `None` where the state is not one
+    /// of this network and number of epochs.
     pub(super) fn restore<H: DeserializeOwned>(
         &self,
         network: &dyn Module,
@@ -139,7 +141,8 @@ impl Checkpoint {
         Ok(Some(Resumed { optimizer, best, history }))
     }
 
-    /// Whether the state can be one of a training of `epochs` epochs, each of which takes equally many steps.
+    /// Whether the state can be one of a training of `epochs` epochs, each of which takes equally
+    /// many steps.
     fn is_of(&self, epochs: usize) -> bool {
         let (Ok(steps), Ok(done), Ok(all)) =
             (u64::try_from(self.steps), u64::try_from(self.epochs), u64::try_from(epochs))
@@ -153,7 +156,8 @@ impl Checkpoint {
         done <= all && whole && fits && best
     }
 
-    /// The arrays of one kind as tensors like the parameters, or `None` where one is missing or has another shape.
+    /// The arrays of one kind as tensors like the parameters, or `None` where one is missing or has
+    /// another shape.
     fn like(&self, parameters: &[&Parameter], kind: &str, from: usize) -> Result<Option<Vec<Tensor>>> {
         let mut all = Vec::with_capacity(parameters.len());
         for (at, parameter) in parameters.iter().enumerate() {

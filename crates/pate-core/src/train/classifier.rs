@@ -52,8 +52,8 @@ pub struct ClassifierPlan {
 pub struct ClassifierData<'a> {
     /// Images and their labels.
     pub train: &'a Records,
-    /// Probabilities of all classes, float32 `[n, classes]`, one row per training record; they take the place of the labels in the
-    /// loss.
+    /// Probabilities of all classes, float32 `[n, classes]`, one row per training record; they take
+    /// the place of the labels in the loss.
     pub soft_labels: Option<&'a Tensor>,
     /// What it is measured on after every epoch.
     pub validation: Option<&'a Records>,
@@ -87,7 +87,8 @@ pub struct EpochScore {
 pub struct TrainedClassifier<N> {
     /// With the weights of the last epoch.
     pub network: N,
-    /// Weights of the best epoch by validation accuracy (the earlier one on a tie), for [`nn::restore`].
+    /// Weights of the best epoch by validation accuracy (the earlier one on a tie), for
+    /// [`nn::restore`].
     pub best_weights: Vec<Tensor>,
     /// Its number, counted from 1; `None` without validation records.
     pub best_epoch: Option<usize>,
@@ -113,8 +114,8 @@ pub fn split(n: usize, train_split: f64, seed: u64) -> Result<(Vec<i64>, Vec<i64
     Ok((order, validation))
 }
 
-/// What `network` says about the images of `records`, instead of their own labels: the most probable class, and the
-/// probabilities of all.
+/// What `network` says about the images of `records`, instead of their own labels: the most
+/// probable class, and the probabilities of all.
 ///
 /// # Errors
 /// Another number of classes, other shapes.
@@ -145,13 +146,15 @@ pub fn relabel(
     Ok((Labels::new(source, labels, classes)?, SoftLabels::new(source, soft, classes)?))
 }
 
-/// Trains a classifier, from the weights that it has, and measures it on the validation records after every epoch. A training with a checkpoint in `store` goes on from there.
+/// Trains a classifier, from the weights that it has, and measures it on the validation records
+/// after every epoch. A training with a checkpoint in `store` goes on from there.
 ///
 /// # Guarantee
 /// None, where the training records are private: ordinary training.
 ///
 /// # Errors
-/// No records, different shapes, a loss that is not finite, a checkpoint that cannot be written, a stop.
+/// No records, different shapes, a loss that is not finite, a checkpoint that cannot be written, a
+/// stop.
 pub fn train<N: Classifier + Clone>(
     network: N,
     data: &ClassifierData<'_>,

@@ -1,4 +1,5 @@
-//! The one training loop: epochs of batches, cut into parts that worker threads compute while the next batch is made.
+//! The one training loop: epochs of batches, cut into parts that worker threads compute while the
+//! next batch is made.
 
 use std::ops::Range;
 
@@ -36,10 +37,12 @@ pub(super) trait Task {
     /// An alias of the network for a worker, in `epoch`, counted from 0.
     fn learner(&self, epoch: usize) -> Self::Learner;
 
-    /// Makes a batch of the records `rows`, `[n]`; changes to images draw from `geometry`, all else from libtorch's generator.
+    /// Makes a batch of the records `rows`, `[n]`; changes to images draw from `geometry`, all else
+    /// from libtorch's generator.
     fn batch(&self, rows: &Tensor, geometry: &mut Stream) -> Result<Self::Part>;
 
-    /// The figures of `epoch`, counted from 0, from the sums over all its parts; validation belongs here.
+    /// The figures of `epoch`, counted from 0, from the sums over all its parts; validation belongs
+    /// here.
     fn score(&self, epoch: usize, learning_rate: f64, sums: &[f64]) -> Result<Self::Score>;
 
     /// What the best epoch has most of; `None` where no epoch is better than another.
@@ -153,7 +156,8 @@ pub(super) struct Fitted<H> {
     pub(super) history: Vec<H>,
 }
 
-/// Trains the network of `task`, from the checkpoint in `store` if there is one; the store gets one after every epoch but the last.
+/// Trains the network of `task`, from the checkpoint in `store` if there is one; the store gets one
+/// after every epoch but the last.
 ///
 /// # Errors
 /// Nothing to train on, those of the task, a checkpoint that cannot be written, a stop.
@@ -292,7 +296,8 @@ fn run_epoch<T: Task, S: Stepper>(
     }
 }
 
-/// How a learner's network computes: onto the tape where there is one, with these factors of dropouts.
+/// How a learner's network computes: onto the tape where there is one, with these factors of
+/// dropouts.
 pub(super) fn pass<'a>(tape: Option<&'a mut Tape>, dropout: nn::DropoutMasks<'a>) -> Pass<'a> {
     match tape {
         Some(tape) => Pass::Record { tape, dropout },

@@ -8,9 +8,9 @@ use crate::base::rng::TorchGenerator;
 /// Records of an epoch of which all batches are made before the first one is computed.
 const SMALL: i64 = 1024;
 
-/// Batches in order. Those of a small epoch are all made at the start, and libtorch's generator is free again before anything is
-/// computed, so that trainings on small shards run side by side; those of a large one are made one ahead. What is in them
-/// does not depend on it.
+/// Batches in order. Those of a small epoch are all made at the start, and libtorch's generator is
+/// free again before anything is computed, so that trainings on small shards run side by side;
+/// those of a large one are made one ahead. What is in them does not depend on it.
 pub(super) struct Prefetch<F, T> {
     make: F,
     records: i64,
@@ -21,7 +21,8 @@ pub(super) struct Prefetch<F, T> {
 }
 
 impl<T, F: FnMut(i64, i64) -> Result<T>> Prefetch<F, T> {
-    /// Batches of `batch` of the `records`; `make` gets the first record of one and how many it has, and draws from `generator`.
+    /// Batches of `batch` of the `records`; `make` gets the first record of one and how many it
+    /// has, and draws from `generator`.
     ///
     /// # Errors
     /// Those of `make`.

@@ -35,8 +35,8 @@ pub struct VaePlan {
     pub weight_decay: f64,
     /// Epochs over which the weight of the KL term rises from 0 to 1; 0 = 1 from the start.
     pub kl_annealing_epochs: usize,
-    /// Weight of the KL term after that; below 1 images get sharper, and N(0, I) fits their latents less (the beta of
-    /// Higgins et al., "beta-VAE", 2017).
+    /// Weight of the KL term after that; below 1 images get sharper, and N(0, I) fits their latents
+    /// less (the beta of Higgins et al., "beta-VAE", 2017).
     pub kl_weight: f64,
     /// Changes to the images (with pixel noise), or none.
     pub augmentation: Option<Augmentation>,
@@ -82,7 +82,8 @@ pub fn kl_weight(epoch: usize, annealing_epochs: usize) -> f64 {
 /// None, where `images` are private: ordinary training.
 ///
 /// # Errors
-/// No images, sides that are no multiples of 4, a loss that is not finite, a checkpoint that cannot be written, a stop.
+/// No images, sides that are no multiples of 4, a loss that is not finite, a checkpoint that cannot
+/// be written, a stop.
 pub fn train(
     images: &Images,
     plan: &VaePlan,
@@ -138,15 +139,17 @@ pub struct GroupJob<'a> {
 }
 
 impl GroupJob<'_> {
-    /// Whether both can be in one group: the same shape of network, the same number of batches of the same sizes.
+    /// Whether both can be in one group: the same shape of network, the same number of batches of
+    /// the same sizes.
     pub fn fits(&self, other: &Self) -> bool {
         let same_seed = VaePlan { seed: self.plan.seed, ..other.plan.clone() };
         self.images.tensor().size() == other.images.tensor().size() && *self.plan == same_seed
     }
 }
 
-/// Trains VAEs of one shape as one network in groups: each has its own weights, optimiser state, losses and random streams, and
-/// ends as [`train`] would end it, but for rounding. One whose loss is no longer finite ends with an error and leaves the others alone.
+/// Trains VAEs of one shape as one network in groups: each has its own weights, optimiser state,
+/// losses and random streams, and ends as [`train`] would end it, but for rounding. One whose loss
+/// is no longer finite ends with an error and leaves the others alone.
 ///
 /// # Guarantee
 /// As [`train`]; no VAE depends on another one's images.

@@ -1,7 +1,8 @@
 //! A pool of worker threads that compute the parts of a training step side by side.
 //!
-//! A batch is cut into parts by its size alone, each part's gradients are computed on one thread, and they are added in the order
-//! of the parts: weights do not depend on how many threads there are.
+//! A batch is cut into parts by its size alone, each part's gradients are computed on one thread,
+//! and they are added in the order of the parts: weights do not depend on how many threads there
+//! are.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,7 +17,8 @@ const MAX_ROWS: i64 = 32;
 /// Minimum rows that are worth a part of their own.
 const MIN_ROWS: i64 = 4;
 
-/// The parts of a batch of `rows`: two or more where they have at least 4 rows each, of at most 32 rows. On a GPU, one.
+/// The parts of a batch of `rows`: two or more where they have at least 4 rows each, of at most 32
+/// rows. On a GPU, one.
 pub(super) fn parts(rows: i64, device: Device) -> Vec<Range<i64>> {
     let size = if device == Device::Cpu { ((rows + 1) / 2).clamp(MIN_ROWS, MAX_ROWS) } else { rows.max(1) };
     (0..rows).step_by(size as usize).map(|first| first..(first + size).min(rows)).collect()
@@ -31,7 +33,8 @@ pub(super) enum Pool<'a, J, P> {
 }
 
 impl<J, P> Pool<'_, J, P> {
-    /// Hands the parts out. Their results must be [taken](Pool::finish) before the next ones are started.
+    /// Hands the parts out. Their results must be [taken](Pool::finish) before the next ones are
+    /// started.
     pub(super) fn start(&mut self, jobs: Vec<J>) -> Result<()> {
         match self {
             Self::Inline(compute, done) => done.extend(jobs.into_iter().map(compute)),
@@ -66,8 +69,8 @@ fn gone() -> Error {
     Error::invalid("a thread of the training has ended; there should be a message of it above")
 }
 
-/// Runs `lead` with a pool of `workers`, one thread for each where there are two or more; each computes on one thread, as does
-/// `lead`.
+/// Runs `lead` with a pool of `workers`, one thread for each where there are two or more; each
+/// computes on one thread, as does `lead`.
 ///
 /// # Errors
 /// Those of `lead`.

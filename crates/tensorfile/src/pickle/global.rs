@@ -7,10 +7,11 @@ use crate::error::{ReadError, shown};
 /// What an allowed name stands for here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Global<'a> {
-    /// `_rebuild_tensor(storage, offset, shape, strides)`; `_v2` adds arguments, of which only the last, what is to be done with
-    /// the values, matters here.
+    /// `_rebuild_tensor(storage, offset, shape, strides)`; `_v2` adds arguments, of which only the
+    /// last, what is to be done with the values, matters here.
     RebuildTensor,
-    /// `_rebuild_tensor_v3(storage, offset, shape, strides, requires_grad, hooks, dtype)`: of types without storages.
+    /// `_rebuild_tensor_v3(storage, offset, shape, strides, requires_grad, hooks, dtype)`: of types
+    /// without storages.
     RebuildOfType,
     /// `_rebuild_parameter(tensor, requires_grad, hooks)`.
     RebuildParameter,
@@ -76,9 +77,10 @@ impl Elements {
     }
 }
 
-/// The meaning of `module.name`, if it is allowed: what PyTorch's own `weights_only=True` allows, and besides a few classes of
-/// Python and `NumPy` whose objects stand in checkpoints beside the weights. Nothing of these is made; a name that is not here is
-/// refused wherever it stands, because only its own code says what it would do.
+/// The meaning of `module.name`, if it is allowed: what PyTorch's own `weights_only=True` allows,
+/// and besides a few classes of Python and `NumPy` whose objects stand in checkpoints beside the
+/// weights. Nothing of these is made; a name that is not here is refused wherever it stands,
+/// because only its own code says what it would do.
 pub(crate) fn resolve<'a>(module: &'a str, name: &'a str, script: bool) -> Result<Item<'a>, ReadError> {
     let global = match (module, name) {
         ("torch._utils", _) => match rebuilder(name) {

@@ -1,7 +1,8 @@
 //! From the graph of a pickle to a tree of values, within the file's allowance.
 //!
-//! A pickle may refer to one object many times (and so describe a tree that is exponentially larger than itself) or let an object
-//! contain itself. Every node of the tree is therefore paid for, and its depth is bounded.
+//! A pickle may refer to one object many times (and so describe a tree that is exponentially larger
+//! than itself) or let an object contain itself. Every node of the tree is therefore paid for, and
+//! its depth is bounded.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -53,7 +54,8 @@ struct Builder<'a, 'b> {
 }
 
 impl<'a> Builder<'a, '_> {
-    /// `path_bytes`: length of the dotted path to this value, which [`Document::entries`](crate::Document::entries) spells out.
+    /// `path_bytes`: length of the dotted path to this value, which
+    /// [`Document::entries`](crate::Document::entries) spells out.
     fn value(&mut self, item: Item<'a>, depth: usize, path_bytes: usize) -> Result<Value, ReadError> {
         self.budget.spend(VALUE_BYTES + path_bytes as u128, || "its nested containers".into())?;
         let graph = self.graph;
@@ -96,8 +98,9 @@ impl<'a> Builder<'a, '_> {
         Ok(Value::Other { what, array: kind.array })
     }
 
-    /// As in Python, a later value of a key replaces the earlier one, at the earlier one's place. Where two keys read alike (1 and
-    /// "1"), which is which would be lost, so the dict is not read.
+    /// As in Python, a later value of a key replaces the earlier one, at the earlier one's place.
+    /// Where two keys read alike (1 and "1"), which is which would be lost, so the dict is not
+    /// read.
     fn dict(
         &mut self,
         pairs: &[(Item<'a>, Item<'a>)],

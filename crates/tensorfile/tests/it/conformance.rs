@@ -1,4 +1,5 @@
-//! Files that PyTorch, `NumPy` and safetensors for Python wrote, and what their makers say is in them.
+//! Files that PyTorch, `NumPy` and safetensors for Python wrote, and what their makers say is in
+//! them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,8 @@ fn assert_as_expected(name: &str, array: &Array, expected: &Json) {
     );
 }
 
-/// Goes through a folder with an `expected.json`; returns how many files were compared and how many refused.
+/// Goes through a folder with an `expected.json`; returns how many files were compared and how many
+/// refused.
 fn check_folder(folder: &Path) -> (usize, usize) {
     let expected = json(&folder.join("expected.json"));
     let (mut compared, mut refused) = (0, 0);

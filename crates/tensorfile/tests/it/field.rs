@@ -7,8 +7,8 @@ use zip::CompressionMethod::{Deflated, Stored};
 
 use crate::support::{archive, read, refusal, tensor, zipped};
 
-/// An archive as PyTorch's own writer lays it out: sizes behind the content, padding in the extra field, and always the records of
-/// zip64 between the directory and its end.
+/// An archive as PyTorch's own writer lays it out: sizes behind the content, padding in the extra
+/// field, and always the records of zip64 between the directory and its end.
 fn as_pytorch(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for (name, content) in entries {
@@ -93,7 +93,8 @@ fn archives_of_pytorch_with_a_first_name_of_30_bytes() {
     assert_eq!(names, ["fc2.weight", "fc2.bias"]);
 }
 
-/// An archive that does not start where the file does is refused, as before: nothing of these steps writes one.
+/// An archive that does not start where the file does is refused, as before: nothing of these steps
+/// writes one.
 #[test]
 fn archives_behind_other_bytes_are_refused() {
     let mut file = Vec::new();
@@ -228,7 +229,8 @@ fn harmless_classes_beside_the_weights_decide_nothing_either() {
     }
 }
 
-/// An unknown class stays a refusal, wherever it stands: only its own code says what it does. The error says where.
+/// An unknown class stays a refusal, wherever it stands: only its own code says what it does. The
+/// error says where.
 #[test]
 fn unknown_classes_beside_the_weights_are_named_with_their_key() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/field");
@@ -245,7 +247,8 @@ fn unknown_classes_beside_the_weights_are_named_with_their_key() {
     assert!(text.contains("asks for `posix.system`, which"), "{text}");
 }
 
-/// Field cases, row 7: what is not read is an error where it is asked for, and it is never passed over for another array.
+/// Field cases, row 7: what is not read is an error where it is asked for, and it is never passed
+/// over for another array.
 #[test]
 fn what_is_not_read_is_named_where_it_is_wanted() {
     let other = |what: &str| Value::Other { what: what.into(), array: true };

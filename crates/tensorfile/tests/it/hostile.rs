@@ -1,4 +1,5 @@
-//! Files that were made to do harm, or were damaged: an error each time, soon, and without much memory.
+//! Files that were made to do harm, or were damaged: an error each time, soon, and without much
+//! memory.
 
 use std::io::{Cursor, Write};
 use std::path::Path;

@@ -9,7 +9,8 @@ use tensorfile::{Array, DType, Format, Value, View, idx, limits, npz, pt, read, 
 
 use crate::support::{one_of_each, read as read_memory, tensor};
 
-/// Arrays of every type, with up to four dimensions, some of them of length 0, or with up to 64 of length 1; any bits.
+/// Arrays of every type, with up to four dimensions, some of them of length 0, or with up to 64 of
+/// length 1; any bits.
 fn arrays() -> impl Strategy<Value = Array> {
     let dtype = proptest::sample::select(&DType::ALL[..]);
     let shape = prop_oneof![
@@ -45,7 +46,8 @@ const ODD_NAMES: [&str; 19] = [
     "module.",
 ];
 
-/// Any text is a name: empty, with control characters, of several lines, like a path that leads out of the folder.
+/// Any text is a name: empty, with control characters, of several lines, like a path that leads out
+/// of the folder.
 fn names() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[a-zé./0-9_ ]{1,12}",
@@ -332,7 +334,8 @@ fn more_than_four_gigabytes() {
     assert_eq!(version, "3\n");
 }
 
-/// Four elements at the end of a storage of more than 4 GiB, described by a pickle that lies behind it.
+/// Four elements at the end of a storage of more than 4 GiB, described by a pickle that lies behind
+/// it.
 #[test]
 fn a_view_beyond_four_gigabytes() {
     let pieces = 257_usize;

@@ -44,7 +44,8 @@ fn assert_layer(root: Value, first: f32, case: &str) {
     assert_eq!(tensors[1].1.to_f32(), [first, first + 1.0], "{case}");
 }
 
-/// Field cases, row 8: Opacus, Lightning, `torch.compile`, averaged models, and all of them at once.
+/// Field cases, row 8: Opacus, Lightning, `torch.compile`, averaged models, and all of them at
+/// once.
 #[test]
 fn any_prefix_is_found_from_the_names_that_are_wanted() {
     for prefix in
@@ -94,7 +95,8 @@ fn counters_are_left_out() {
     assert_eq!(names(&tensors), ["fc.weight", "fc.bias", "temperature"]);
 }
 
-/// A larger network is not taken for a smaller one: what stands beside the wanted names comes with them.
+/// A larger network is not taken for a smaller one: what stands beside the wanted names comes with
+/// them.
 #[test]
 fn what_is_left_over_is_not_hidden() {
     for (prefix, other, expected) in [
@@ -123,7 +125,8 @@ fn what_is_left_over_is_not_hidden() {
     assert_eq!(names(&tensors), NAMES);
 }
 
-/// Field cases, row 8: two state dicts that fit are an error that names both, unless they are the same.
+/// Field cases, row 8: two state dicts that fit are an error that names both, unless they are the
+/// same.
 #[test]
 fn two_that_fit_are_named() {
     let both = |second: f32| dict([("model", dict(layer("", 5.0))), ("ema", dict(layer("module.", second)))]);

@@ -35,7 +35,8 @@ pub(crate) fn archive(pickle: &[u8], storage: &[u8]) -> Vec<u8> {
     zipped(CompressionMethod::Stored, &[("x/data.pkl", &pickle), ("x/data/0", storage)])
 }
 
-/// The instructions for `_rebuild_tensor_v2` of single precision; the arguments are pickled already.
+/// The instructions for `_rebuild_tensor_v2` of single precision; the arguments are pickled
+/// already.
 pub(crate) fn tensor(elements: &[u8], offset: &[u8], shape: &[u8], strides: &[u8]) -> Vec<u8> {
     [
         b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu",

@@ -1,4 +1,5 @@
-//! Views of storages as PyTorch saves them: transposed, expanded, cut out, empty, scalar, of every type.
+//! Views of storages as PyTorch saves them: transposed, expanded, cut out, empty, scalar, of every
+//! type.
 
 use std::io::BufReader;
 use std::path::Path;
@@ -18,8 +19,8 @@ struct Tensor {
     strides: Vec<usize>,
 }
 
-/// Views that stay inside of their storage, with up to four dimensions and strides in any order, 0 among them; a third of them
-/// contiguous.
+/// Views that stay inside of their storage, with up to four dimensions and strides in any order, 0
+/// among them; a third of them contiguous.
 fn tensors() -> impl Strategy<Value = Tensor> {
     let dims = prop::collection::vec((0_usize..5, 0_usize..7), 0..5);
     (prop::sample::select(&DType::ALL[..]), dims, 0_usize..9, 0_usize..5, 0..3).prop_flat_map(
@@ -135,8 +136,8 @@ proptest! {
     }
 }
 
-/// The same storage, seen contiguously, otherwise, and contiguously again, in every order: it is checked once and read as often as
-/// needed.
+/// The same storage, seen contiguously, otherwise, and contiguously again, in every order: it is
+/// checked once and read as often as needed.
 #[test]
 fn views_of_one_storage() {
     let storage: Vec<u8> = (0..24).collect();

@@ -39,7 +39,8 @@ fn assert_within(name: &str, bytes: &[u8]) {
     );
 }
 
-/// Files of about `size` bytes that spend memory on other things than elements, as much as each of their bytes can.
+/// Files of about `size` bytes that spend memory on other things than elements, as much as each of
+/// their bytes can.
 fn spenders(size: usize) -> Vec<(&'static str, Vec<u8>)> {
     let pickle = |start: &[u8], repeated: &[u8], end: &[u8]| {
         archive(&[start, &repeated.repeat(size / repeated.len()), end].concat(), &[0; 4])
@@ -140,7 +141,8 @@ fn no_bytes_take_more_than_their_limit() {
             bytes[at] ^= 0xff;
         }
     }
-    // The smaller size is where most are still read, the larger where the free allowance counts for little.
+    // The smaller size is where most are still read, the larger where the free allowance counts for
+    // little.
     for size in [400 << 10, 6 << 20] {
         for (name, bytes) in spenders(size) {
             assert_within(name, &bytes);
@@ -148,7 +150,8 @@ fn no_bytes_take_more_than_their_limit() {
     }
 }
 
-/// Elements are read from the file to where they stay: nothing else of their size is ever in memory.
+/// Elements are read from the file to where they stay: nothing else of their size is ever in
+/// memory.
 fn an_array_takes_its_own_size() {
     let values: Vec<f32> = (0..1_000_000).map(|value| value as f32).collect();
     let bytes: Vec<u8> = (0..4_000_000_u32).map(|value| value as u8).collect();

@@ -7,8 +7,9 @@ use dp_accounting::calibrate;
 
 /// Say what differential privacy costs, before and after
 ///
-/// Exact where that can be had, rounded towards more spent elsewhere. Nothing here reads private data, but figures of
-/// data-dependent cases, which are marked, and the ledger, which holds what was released.
+/// Exact where that can be had, rounded towards more spent elsewhere. Nothing here reads private
+/// data, but figures of data-dependent cases, which are marked, and the ledger, which holds what
+/// was released.
 #[derive(Parser)]
 #[command(
     name = "privacy-budget",
@@ -105,8 +106,8 @@ Mechanisms of parts, and their parameters:
 Votes hide a whole shard (replace_one_shard); a part may count them under another relation by
 saying what they are converted from. Sampled steps count under add_or_remove_one alone.")]
 pub(crate) struct CostArgs {
-    /// JSON: an array of {id, mechanism, parameters, delta} or of {id, parts, delta}, or an object with that under `cases` and counts
-    /// under `vote_sets`
+    /// JSON: an array of {id, mechanism, parameters, delta} or of {id, parts, delta}, or an object
+    /// with that under `cases` and counts under `vote_sets`
     #[arg(long, value_name = "FILE", group = "input")]
     pub(crate) cases: Option<PathBuf>,
     /// A data set's ledger, for everything that was charged to it; it is only read
@@ -232,8 +233,9 @@ mod tests {
 
     use super::*;
 
-    /// Field cases, row 10: hints to options that do not exist. Every option that any text of this program, or of the accounting that
-    /// it prints, names is one that a command has; and what the accounting would have changed, a user can change.
+    /// Field cases, row 10: hints to options that do not exist. Every option that any text of this
+    /// program, or of the accounting that it prints, names is one that a command has; and what the
+    /// accounting would have changed, a user can change.
     #[test]
     fn hints_name_options_that_exist() {
         let command = Cli::command();

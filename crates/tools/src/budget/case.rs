@@ -1,4 +1,5 @@
-//! `cost`: what mechanisms of a file cost, under the names of the figures that the field's tools print.
+//! `cost`: what mechanisms of a file cost, under the names of the figures that the field's tools
+//! print.
 
 use std::f64::consts::SQRT_2;
 
@@ -39,7 +40,8 @@ struct Case {
 }
 
 impl Case {
-    /// Case `number` of a file: with `parameters`, with `parts` beside the id, or a ledger's entry as it stands. `delta` is for those that have none.
+    /// Case `number` of a file: with `parameters`, with `parts` beside the id, or a ledger's entry
+    /// as it stands. `delta` is for those that have none.
     fn of(mut fields: Map<String, Value>, number: usize, delta: Option<f64>) -> anyhow::Result<Self> {
         let id = fields.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
         if let (None, Some(delta)) = (fields.get("delta"), delta) {
@@ -201,7 +203,8 @@ fn missing(reason: &str) -> Value {
     json!({"value": null, "error": reason})
 }
 
-/// The usual grid's figure for both directions, and the fine grid's where it has room: `compose` gives them for a step.
+/// The usual grid's figure for both directions, and the fine grid's where it has room: `compose`
+/// gives them for a step.
 pub(crate) fn losses(
     all: &mut Map<String, Value>,
     quick: bool,
@@ -313,8 +316,8 @@ fn sampled(case: &Sampled, delta: f64, quick: bool) -> anyhow::Result<Map<String
     Ok(all)
 }
 
-/// The check of `epsilon_pld`, with the errors that its users take. It is left out where it has nothing to say: no noise, no
-/// sensitivity, too many runs for its rounding.
+/// The check of `epsilon_pld`, with the errors that its users take. It is left out where it has
+/// nothing to say: no noise, no sensitivity, too many runs for its rounding.
 pub(crate) fn interval(
     all: &mut Map<String, Value>,
     parts: impl IntoIterator<Item = (dp_accounting::Result<Prv>, u64)>,
@@ -395,7 +398,8 @@ fn voting(case: &Votings, delta: f64) -> anyhow::Result<Map<String, Value>> {
     let caps: Vec<Cap> = caps.into_iter().filter(|cap| cap.count > 0).collect();
     let figure = match epsilon_of_caps(&caps, delta) {
         Ok(value) => json!({"value": value, "discretization": STEP}),
-        // Its noise may be out of the range of exact lattices; the continuous noise's figures stand.
+        // Its noise may be out of the range of exact lattices; the continuous noise's figures
+        // stand.
         Err(error) => missing(&error.to_string()),
     };
     all.insert("epsilon_discrete".to_owned(), figure);

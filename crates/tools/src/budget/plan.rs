@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::args::{Calibrate, PlotArgs, TableArgs};
 
-/// What cannot be computed leaves its place empty, with the reason; a parameter out of range is an error of the whole command.
+/// What cannot be computed leaves its place empty, with the reason; a parameter out of range is an
+/// error of the whole command.
 pub(crate) fn or_reason<T>(found: dp_accounting::Result<T>) -> anyhow::Result<Result<T, String>> {
     match found {
         Ok(found) => Ok(Ok(found)),
@@ -108,7 +109,8 @@ fn votes(args: &Calibrate, answers: u64) -> anyhow::Result<Value> {
     Ok(value)
 }
 
-/// A grid of costs: a row for each sigma, a column for each number of steps; for votes, sigma for each epsilon and number of answers.
+/// A grid of costs: a row for each sigma, a column for each number of steps; for votes, sigma for
+/// each epsilon and number of answers.
 pub(crate) fn table(args: &TableArgs) -> anyhow::Result<Value> {
     let mut rows = Vec::new();
     if args.answers.is_empty() {

@@ -176,7 +176,8 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), |text| program::one_line(text, LONGEST))
 }
 
-/// Six decimals, rounded up: a cost is never shown smaller than it is. JSON has no infinity, so null is one.
+/// Six decimals, rounded up: a cost is never shown smaller than it is. JSON has no infinity, so
+/// null is one.
 fn number(value: &Value) -> String {
     match value {
         Value::Null => "infinite".to_owned(),

@@ -206,7 +206,8 @@ fn together(entries: &[Finding]) -> Privacy {
     worst.cloned().unwrap_or_else(|| Privacy::unknown("no report in it"))
 }
 
-/// The PNG images that `combine --format folders` leaves: each as the list says, and the list as the report says.
+/// The PNG images that `combine --format folders` leaves: each as the list says, and the list as
+/// the report says.
 fn class_folders(dir: &Path, finding: &mut Finding, known: &mut Known) -> Result<()> {
     let list = dir.join(LIST);
     let found = look(&list, known)?;

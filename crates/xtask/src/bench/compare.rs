@@ -26,20 +26,23 @@ const LABELS: f64 = 0.9999;
 const CLOSE: f64 = 1e-5;
 /// Largest difference of distances: squares of them are off by 1e-5 of the squared norms.
 const DISTANCE: f64 = 1e-4;
-/// Largest difference of confidences along a path without noise: Adam's first step is the sign of a gradient, which rounding
-/// turns where the gradient is next to nothing.
+/// Largest difference of confidences along a path without noise: Adam's first step is the sign of a
+/// gradient, which rounding turns where the gradient is next to nothing.
 const PATH: f64 = 1e-3;
 /// Standard errors that two means may be apart, where random numbers differ.
 const STANDARD_ERRORS: f64 = 4.0;
-/// Largest relative difference of losses of trainings that start from the same weights with other random numbers.
+/// Largest relative difference of losses of trainings that start from the same weights with other
+/// random numbers.
 const LOSS: f64 = 0.2;
-/// Losses below this are those of a training that has learnt its few images; they differ by more of themselves.
+/// Losses below this are those of a training that has learnt its few images; they differ by more of
+/// themselves.
 const SMALL_LOSS: f64 = 0.5;
 /// Candidates of a thousand whose confidence or distance may sit on a threshold.
 const BORDER: f64 = 0.001;
 /// Largest difference of epsilons of the same algorithm.
 const EPSILON: f64 = 1e-6;
-/// Largest difference of calibrated sigmas: the tolerance of both sides, and what dp-accounting's fractional orders overstate.
+/// Largest difference of calibrated sigmas: the tolerance of both sides, and what dp-accounting's
+/// fractional orders overstate.
 const SIGMA: f64 = 2e-4;
 
 /// Compares what both sides of a part wrote and reported.
@@ -114,7 +117,8 @@ pub(super) fn batch(ours: &Value, theirs: &Value) -> Vec<Check> {
     let steered = (number(&ours["steered"], "generated"), number(theirs, "steered_generated"));
     count("steered samples", steered.0, steered.1, border);
     let selected = (number(ours, "num_selected"), number(theirs, "num_selected"));
-    // Whether a steered sample stays depends on its random numbers: compared is the fraction on each side, with its standard error.
+    // Whether a steered sample stays depends on its random numbers: compared is the fraction on
+    // each side, with its standard error.
     let most = border + STANDARD_ERRORS * (steered.0 / 2.0).sqrt();
     count("num_selected", selected.0, selected.1, most);
     checks

@@ -69,7 +69,8 @@ impl Verdict {
     }
 }
 
-/// Multiplications and additions of one forward pass for one image, and those of the first layer among them.
+/// Multiplications and additions of one forward pass for one image, and those of the first layer
+/// among them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Network {
     forward: f64,
@@ -102,7 +103,8 @@ impl Network {
         self.forward
     }
 
-    /// One image in training: through, and gradients of weights and of inputs, but for the image's own.
+    /// One image in training: through, and gradients of weights and of inputs, but for the image's
+    /// own.
     pub(super) fn training(self) -> f64 {
         3.0 * self.forward - self.first
     }

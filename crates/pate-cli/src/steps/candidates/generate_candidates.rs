@@ -1,7 +1,8 @@
 //! `generate-candidates`: pools of images decoded from random latents.
 //!
 //! Reads: a decoder. Writes: a pool `.pt`, a `.json` beside it, and with `--save-grid` a `.png`.
-//! Privacy: that of the decoder; a public decoder's pools are public, a teacher's own decoder's have no formal guarantee.
+//! Privacy: that of the decoder; a public decoder's pools are public, a teacher's own decoder's
+//! have no formal guarantee.
 
 use std::path::{Path, PathBuf};
 
@@ -21,8 +22,8 @@ use crate::run::{Context, Outcome, RunArgs, Step};
 
 /// Make pools of candidate images from random latents
 ///
-/// The effective seed is --seed plus the teacher's id, and nothing else carries the id: --teacher-id 5 --seed 123
-/// gives the pool of --seed 128, byte for byte.
+/// The effective seed is --seed plus the teacher's id, and nothing else carries the id:
+/// --teacher-id 5 --seed 123 gives the pool of --seed 128, byte for byte.
 #[derive(Parser)]
 #[command(
     name = "generate-candidates",
@@ -40,7 +41,8 @@ pub struct GenerateCandidates {
     /// The decoder's weights; with {id}, one decoder per teacher
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Decoder")]
     decoder_path: PathBuf,
-    /// Size of the images, one number of pixels or HEIGHTxWIDTH [default: the square that the weights are for]
+    /// Size of the images, one number of pixels or HEIGHTxWIDTH [default: the square that the
+    /// weights are for]
     #[arg(long, value_name = "SIZE", help_heading = "Decoder")]
     image_size: Option<ImageSize>,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! `pretrain-decoder`: a VAE on public images; its decoder makes the candidates.
 //!
-//! Reads: a public data set. Writes: `decoder.pth`, `pretrain_report.json`, `training_curves.png`, `samples.png`.
-//! Privacy: public data only, so the decoder is public.
+//! Reads: a public data set. Writes: `decoder.pth`, `pretrain_report.json`, `training_curves.png`,
+//! `samples.png`. Privacy: public data only, so the decoder is public.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -23,7 +23,8 @@ use crate::settings;
 
 /// Train a VAE on public images; its decoder makes the candidates
 ///
-/// Adam on binary cross-entropy plus an annealed KL term, on randomly rotated, shifted and noisy images.
+/// Adam on binary cross-entropy plus an annealed KL term, on randomly rotated, shifted and noisy
+/// images.
 #[derive(Parser)]
 #[command(
     name = "pretrain-decoder",

@@ -1,7 +1,8 @@
 //! `compare-approaches`: several ways to make synthetic data, beside the same private shards.
 //!
-//! Reads: run folders with teachers' samples and a student's report, shards. Writes: `comparison.md`, `comparison.json`, `comparison.png`.
-//! Prints: the table. Privacy: no formal guarantee; every figure is a function of the private shards.
+//! Reads: run folders with teachers' samples and a student's report, shards. Writes:
+//! `comparison.md`, `comparison.json`, `comparison.png`. Prints: the table. Privacy: no formal
+//! guarantee; every figure is a function of the private shards.
 
 mod approach;
 mod reference;
@@ -32,9 +33,10 @@ use crate::settings;
 
 /// Compare ways to make synthetic data, such as a public decoder and one VAE per teacher
 ///
-/// Each --approach names a run folder: teachers/teacher_<id>/ as batch-label-filter leaves them, and, for the student's line,
-/// student/evaluation_report.json. All are measured on the teachers that every one of them has. What the decoders learnt from and how
-/// long that took comes from the reports beside them.
+/// Each --approach names a run folder: teachers/teacher_<id>/ as batch-label-filter leaves them,
+/// and, for the student's line, student/evaluation_report.json. All are measured on the teachers
+/// that every one of them has. What the decoders learnt from and how long that took comes from the
+/// reports beside them.
 #[derive(Parser)]
 #[command(
     name = "compare-approaches",
@@ -56,8 +58,9 @@ pub struct CompareApproaches {
     teacher_shard_base: PathBuf,
     #[command(flatten)]
     shard_scale: ShardScaleArgs,
-    /// Weights of a classifier whose last hidden layer gives the features of the Frechet distance, precision and recall; it
-    /// should have seen other data than the approaches' [default: one trained here on the embedded public digits]
+    /// Weights of a classifier whose last hidden layer gives the features of the Frechet distance,
+    /// precision and recall; it should have seen other data than the approaches' [default: one
+    /// trained here on the embedded public digits]
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Measures")]
     feature_model: Option<PathBuf>,
     /// Distance below which a sample counts as a near-copy
@@ -222,7 +225,8 @@ fn feature_network(
         digits.len(),
         ctx.seed
     );
-    // Its classes are those of digits; a network's features do not depend on the number of its classes.
+    // Its classes are those of digits; a network's features do not depend on the number of its
+    // classes.
     Ok((Box::new(trained.network), text))
 }
 

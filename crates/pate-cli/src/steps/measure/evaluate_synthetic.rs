@@ -1,7 +1,8 @@
 //! `evaluate-synthetic`: a synthetic data set beside the shard that it stands for.
 //!
-//! Reads: samples, labels, and optionally the shard. Writes: a JSON report and a picture of the distances beside it.
-//! Prints: a summary with the verdict and the privacy statement. Privacy: no formal guarantee.
+//! Reads: samples, labels, and optionally the shard. Writes: a JSON report and a picture of the
+//! distances beside it. Prints: a summary with the verdict and the privacy statement. Privacy: no
+//! formal guarantee.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,10 +22,11 @@ use crate::files::data_sets::{self, mnist, shard_indices};
 use crate::files::pictures;
 use crate::run::{Context, Outcome, RunArgs, Step};
 
-/// Measure a synthetic data set: diversity, class proportions, nearest neighbours, resemblance to the shard
+/// Measure a synthetic data set: diversity, class proportions, nearest neighbours, resemblance to
+/// the shard
 ///
-/// The shard comes from --shard, or from --teacher-id with --shard-indices and MNIST; without either, only what needs no
-/// private data is measured.
+/// The shard comes from --shard, or from --teacher-id with --shard-indices and MNIST; without
+/// either, only what needs no private data is measured.
 #[derive(Parser)]
 #[command(
     name = "evaluate-synthetic",

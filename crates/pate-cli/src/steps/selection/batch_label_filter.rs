@@ -1,7 +1,8 @@
 //! `batch-label-filter`: label-filter for many teachers, in one process.
 //!
-//! Reads: teachers, a decoder or pools, and optionally shards and metadata. Writes: `teacher_<id>/` as label-filter does, pools,
-//! `batch_report.json`. Privacy: no formal guarantee (the pools of a public decoder are public).
+//! Reads: teachers, a decoder or pools, and optionally shards and metadata. Writes: `teacher_<id>/`
+//! as label-filter does, pools, `batch_report.json`. Privacy: no formal guarantee (the pools of a
+//! public decoder are public).
 
 mod batch;
 mod dry_run;
@@ -25,8 +26,8 @@ use crate::run::{Context, Outcome, RunArgs, Step};
 
 /// Label and filter for many teachers
 ///
-/// A run that was stopped goes on: a teacher whose results are there, made from the same files with the same settings,
-/// is skipped. A teacher that fails is reported and the others go on.
+/// A run that was stopped goes on: a teacher whose results are there, made from the same files with
+/// the same settings, is skipped. A teacher that fails is reported and the others go on.
 #[derive(Parser)]
 #[command(
     name = "batch-label-filter",
@@ -55,8 +56,8 @@ pub struct BatchLabelFilter {
     decoder_path: Option<PathBuf>,
     #[command(flatten)]
     origin: DecoderOrigin,
-    /// Size of the images that are made, one number of pixels or HEIGHTxWIDTH [default: the square that the decoder's
-    /// weights are for]
+    /// Size of the images that are made, one number of pixels or HEIGHTxWIDTH [default: the square
+    /// that the decoder's weights are for]
     #[arg(long, value_name = "SIZE", help_heading = "Candidates")]
     image_size: Option<ImageSize>,
     /// Folder for the pools that are made
@@ -79,7 +80,8 @@ pub struct BatchLabelFilter {
     /// Folder with teacher_<id>/shard.pt, for the distance check
     #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Teachers")]
     teacher_shard_base: Option<PathBuf>,
-    /// Folder with teacher_<id>/metadata.json, for the quota [default: the output folder, where it has them]
+    /// Folder with teacher_<id>/metadata.json, for the quota [default: the output folder, where it
+    /// has them]
     #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Teachers")]
     shard_metadata_base: Option<PathBuf>,
     #[command(flatten)]

@@ -1,8 +1,9 @@
 //! `combine`: the data sets of all teachers in one.
 //!
-//! Reads: `teacher_<id>/synthetic_samples.pt` and `labels.csv`; for the card, the reports beside them, their pools and decoders.
-//! Writes: `<name>_samples.pt`, `<name>_labels.csv`, `<name>_teacher_ids.csv`, `<name>_metadata.json`, `<name>_samples.png`,
-//! `<name>_card.md`, and the exports of `--format`. Privacy: no formal guarantee.
+//! Reads: `teacher_<id>/synthetic_samples.pt` and `labels.csv`; for the card, the reports beside
+//! them, their pools and decoders. Writes: `<name>_samples.pt`, `<name>_labels.csv`,
+//! `<name>_teacher_ids.csv`, `<name>_metadata.json`, `<name>_samples.png`, `<name>_card.md`, and
+//! the exports of `--format`. Privacy: no formal guarantee.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,9 @@ use crate::run::{Context, Outcome, RunArgs, Step};
 
 /// Combine the synthetic data sets of all teachers
 ///
-/// Teachers come in the order of their ids. Folders without samples or labels are skipped and named. A data card says what
-/// the set is; for it, the reports beside the samples, their pools and their decoder are read, where they are there.
+/// Teachers come in the order of their ids. Folders without samples or labels are skipped and
+/// named. A data card says what the set is; for it, the reports beside the samples, their pools and
+/// their decoder are read, where they are there.
 #[derive(Parser)]
 #[command(
     name = "combine",
@@ -59,11 +61,13 @@ pub struct Combine {
     /// Take samples at random instead of keeping the class proportions
     #[arg(long, help_heading = "Sampling")]
     no_stratify: bool,
-    /// Also combine the teachers' soft_labels.pt into <name>_soft_labels.pt; every teacher must have one
+    /// Also combine the teachers' soft_labels.pt into <name>_soft_labels.pt; every teacher must
+    /// have one
     #[arg(long, help_heading = "Sampling")]
     with_soft_labels: bool,
-    /// Merge images that several teachers have (one pool for all, or generation.teachers_per_pool): one sample under the
-    /// label with most votes, or with --with-soft-labels the largest mean probability
+    /// Merge images that several teachers have (one pool for all, or generation.teachers_per_pool):
+    /// one sample under the label with most votes, or with --with-soft-labels the largest mean
+    /// probability
     #[arg(long, help_heading = "Sampling")]
     merge_identical: bool,
     /// Minimum fraction of an image's votes that its label needs
@@ -90,9 +94,9 @@ pub struct Combine {
     /// First part of the file names
     #[arg(long, value_name = "NAME", default_value = "combined_synthetic", help_heading = "Output")]
     name: String,
-    /// What to write besides the samples as .pt and the labels as .csv, several with commas: pt (nothing), npz
-    /// (<name>.npz, samples x and labels y), folders (<name>_folders, a folder of PNG images per class), safetensors
-    /// (<name>.safetensors, images, labels, teacher_ids)
+    /// What to write besides the samples as .pt and the labels as .csv, several with commas: pt
+    /// (nothing), npz (<name>.npz, samples x and labels y), folders (<name>_folders, a folder of
+    /// PNG images per class), safetensors (<name>.safetensors, images, labels, teacher_ids)
     #[arg(
         long,
         value_enum,
@@ -315,7 +319,8 @@ impl Combine {
         })
     }
 
-    /// Writes the samples, and all that lies beside them but card and report; the samples' record comes first.
+    /// Writes the samples, and all that lies beside them but card and report; the samples' record
+    /// comes first.
     fn write(
         &self,
         combined: &Combined,

@@ -1,7 +1,8 @@
 //! `label-filter`: one teacher labels candidates and keeps the good ones.
 //!
-//! Reads: pools, a teacher, and optionally its shard, its metadata and the decoder. Writes: `synthetic_samples.pt`, `labels.csv`,
-//! `selection_report.json`, `selected_samples.png`. Privacy: no formal guarantee.
+//! Reads: pools, a teacher, and optionally its shard, its metadata and the decoder. Writes:
+//! `synthetic_samples.pt`, `labels.csv`, `selection_report.json`, `selected_samples.png`. Privacy:
+//! no formal guarantee.
 
 use std::path::PathBuf;
 
@@ -15,10 +16,12 @@ use super::one_teacher::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, Teacher
 use crate::args::{ConfigArgs, FilterArgs, ProgramArgs, ScaleArgs, ShardScaleArgs, parse_path};
 use crate::run::{Context, Outcome, RunArgs, Step};
 
-/// Label candidates with one teacher and keep confident, diverse images that are no near-copies of its shard
+/// Label candidates with one teacher and keep confident, diverse images that are no near-copies of
+/// its shard
 ///
-/// In this order: confidence, distance to the shard, class quota, latent steering for classes that are short, diversity,
-/// wanted number. A filter whose file is not given is off, and the program says so.
+/// In this order: confidence, distance to the shard, class quota, latent steering for classes that
+/// are short, diversity, wanted number. A filter whose file is not given is off, and the program
+/// says so.
 #[derive(Parser)]
 #[command(
     name = "label-filter",
@@ -39,7 +42,8 @@ pub struct LabelFilter {
     /// A pool of candidates; several are put one after the other
     #[arg(long, value_name = "FILE", value_parser = parse_path, required = true, help_heading = "Candidates and teacher")]
     candidates: Vec<PathBuf>,
-    /// The teacher: state_dict, TorchScript archive (its parameters are read, nothing runs) or safetensors
+    /// The teacher: state_dict, TorchScript archive (its parameters are read, nothing runs) or
+    /// safetensors
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Candidates and teacher")]
     teacher_model: PathBuf,
     /// Its private images, for the distance check

@@ -1,4 +1,5 @@
-//! One teacher's label-and-filter, from files to files: what `label-filter` does once and `batch-label-filter` for many.
+//! One teacher's label-and-filter, from files to files: what `label-filter` does once and
+//! `batch-label-filter` for many.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -195,7 +196,8 @@ pub(super) struct ReportExtras<'a> {
     pub picture: bool,
 }
 
-/// Writes samples, labels, picture and report of one teacher into `dir`. The report comes last: where it is, all is.
+/// Writes samples, labels, picture and report of one teacher into `dir`. The report comes last:
+/// where it is, all is.
 ///
 /// # Errors
 /// Where a file cannot be written.

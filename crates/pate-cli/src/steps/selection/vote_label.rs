@@ -1,7 +1,8 @@
 //! `vote-label`: the label that most teachers give a sample.
 //!
-//! Reads: samples and `<id>/model.pth`. Writes: `<name>_labels.csv`, `<name>_soft_labels.pt`, `<name>_report.json`; while it
-//! works, `<name>_checkpoint.safetensors`. Privacy: no formal guarantee.
+//! Reads: samples and `<id>/model.pth`. Writes: `<name>_labels.csv`, `<name>_soft_labels.pt`,
+//! `<name>_report.json`; while it works, `<name>_checkpoint.safetensors`. Privacy: no formal
+//! guarantee.
 
 use std::path::PathBuf;
 
@@ -23,9 +24,10 @@ use crate::settings;
 
 /// Label samples anew by the vote of all teachers
 ///
-/// Every teacher labels every sample, its own among them; the class with most votes becomes the label. For combined samples:
-/// one teacher alone errs more often than many do. Counts are exact, without the noise that would make PATE's vote private:
-/// no formal guarantee. A stopped run goes on where it was.
+/// Every teacher labels every sample, its own among them; the class with most votes becomes the
+/// label. For combined samples: one teacher alone errs more often than many do. Counts are exact,
+/// without the noise that would make PATE's vote private: no formal guarantee. A stopped run goes
+/// on where it was.
 #[derive(Parser)]
 #[command(
     name = "vote-label",
@@ -64,7 +66,8 @@ pub struct VoteLabel {
     scale: ScaleArgs,
     #[command(flatten)]
     program: ProgramArgs,
-    /// What counts: a vote of each teacher for its most probable class, or its probabilities of all classes
+    /// What counts: a vote of each teacher for its most probable class, or its probabilities of all
+    /// classes
     #[arg(long, value_enum, value_name = "COUNT", default_value = "votes", help_heading = "Vote")]
     aggregate: Count,
     /// Folder for the results

@@ -1,7 +1,8 @@
 //! `evaluate-student`: a student on a test set.
 //!
-//! Reads: weights of a student and of its controls, MNIST or folders of images. Writes: with `--output` a JSON report and a
-//! confusion matrix beside it. Prints: loss, overall and per-class accuracy, the controls' beside it. Privacy: that of the student.
+//! Reads: weights of a student and of its controls, MNIST or folders of images. Writes: with
+//! `--output` a JSON report and a confusion matrix beside it. Prints: loss, overall and per-class
+//! accuracy, the controls' beside it. Privacy: that of the student.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -40,7 +41,8 @@ pub struct EvaluateStudent {
     model: PathBuf,
     #[command(flatten)]
     controls: ControlArgs,
-    /// Folder of MNIST (torchvision's layout, or the IDX files straight in it), or of --dataset folders
+    /// Folder of MNIST (torchvision's layout, or the IDX files straight in it), or of --dataset
+    /// folders
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Student and data")]
     mnist_dir: PathBuf,
     #[command(flatten)]

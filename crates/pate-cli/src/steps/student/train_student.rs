@@ -1,7 +1,8 @@
 //! `train-student`: a classifier on labelled synthetic images.
 //!
-//! Reads: samples and labels (or public labelled images, for a control). Writes: `student_model_best.pth`,
-//! `student_model_final.pth`, `training_report.json`, `training_curves.png`. Privacy: that of the samples.
+//! Reads: samples and labels (or public labelled images, for a control). Writes:
+//! `student_model_best.pth`, `student_model_final.pth`, `training_report.json`,
+//! `training_curves.png`. Privacy: that of the samples.
 
 use std::path::PathBuf;
 
@@ -46,14 +47,16 @@ pub struct TrainStudent {
     /// Their labels, CSV [default: those in the file of the samples, where it holds some]
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Samples")]
     labels: Option<PathBuf>,
-    /// The teachers' probabilities of all classes, one row per sample; they take the labels' place in the loss
+    /// The teachers' probabilities of all classes, one row per sample; they take the labels' place
+    /// in the loss
     #[arg(long, value_name = "FILE", value_parser = parse_path, conflicts_with_all = ["public_control", "relabel_with"], help_heading = "Samples")]
     soft_labels: Option<PathBuf>,
-    /// Replace all labels by this student's (its weights): with a public control's, what the samples are worth without
-    /// any teacher's label
+    /// Replace all labels by this student's (its weights): with a public control's, what the
+    /// samples are worth without any teacher's label
     #[arg(long, value_name = "FILE", value_parser = parse_path, conflicts_with = "public_control", help_heading = "Samples")]
     relabel_with: Option<PathBuf>,
-    /// Take that student's probabilities of all classes for soft labels, not its most probable class alone
+    /// Take that student's probabilities of all classes for soft labels, not its most probable
+    /// class alone
     #[arg(long, requires = "relabel_with", help_heading = "Samples")]
     relabel_soft: bool,
     /// Number of classes; labels are 0..N-1
@@ -62,8 +65,8 @@ pub struct TrainStudent {
     /// Images are normalised already: take them as they are
     #[arg(long, help_heading = "Samples")]
     no_normalize: bool,
-    /// Train on a public data set (see "Public data") and its own labels instead: what one gets without any private
-    /// data
+    /// Train on a public data set (see "Public data") and its own labels instead: what one gets
+    /// without any private data
     #[arg(long, conflicts_with_all = ["samples", "labels", "no_normalize"], help_heading = "Samples")]
     public_control: bool,
     #[command(flatten)]
@@ -212,7 +215,8 @@ const OUTPUTS: [&str; 5] = [
 ];
 
 impl TrainStudent {
-    /// Puts other labels in the records' place where a network gives them, and the soft labels that training uses.
+    /// Puts other labels in the records' place where a network gives them, and the soft labels that
+    /// training uses.
     fn soft_labels(
         &self,
         records: &mut Records,

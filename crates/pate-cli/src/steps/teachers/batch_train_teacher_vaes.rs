@@ -1,7 +1,8 @@
 //! `batch-train-teacher-vaes`: train-teacher-vae for many teachers, side by side in one process.
 //!
-//! Reads: shards, or shard indices and MNIST. Writes: `teacher_<id>/` as train-teacher-vae does, `batch_report_<first>-<last>.json`.
-//! Privacy: no formal guarantee; each VAE is a function of its shard and may have memorised it.
+//! Reads: shards, or shard indices and MNIST. Writes: `teacher_<id>/` as train-teacher-vae does,
+//! `batch_report_<first>-<last>.json`. Privacy: no formal guarantee; each VAE is a function of its
+//! shard and may have memorised it.
 
 mod batch;
 
@@ -21,9 +22,10 @@ use crate::settings;
 
 /// Train a VAE on every teacher's private shard
 ///
-/// Teacher t is trained with seed + t, and gets what train-teacher-vae with that seed gives. On a CPU every core trains another
-/// teacher; on a GPU --group-size teachers are trained as one network. A run that was stopped goes on: a teacher whose
-/// files are there, made from the same shard with the same settings, is skipped. One that fails is reported, and the others go on.
+/// Teacher t is trained with seed + t, and gets what train-teacher-vae with that seed gives. On a
+/// CPU every core trains another teacher; on a GPU --group-size teachers are trained as one
+/// network. A run that was stopped goes on: a teacher whose files are there, made from the same
+/// shard with the same settings, is skipped. One that fails is reported, and the others go on.
 #[derive(Parser)]
 #[command(
     name = "batch-train-teacher-vaes",
@@ -44,16 +46,16 @@ pub struct BatchTrainTeacherVaes {
     /// Id of the first teacher
     #[arg(long, value_name = "ID", default_value_t = 0, help_heading = "Private data")]
     start_id: u64,
-    /// Folder with teacher_<id>/shard.pt, made by prepare-shards; a teacher without one there gets its shard from
-    /// --shard-indices
+    /// Folder with teacher_<id>/shard.pt, made by prepare-shards; a teacher without one there gets
+    /// its shard from --shard-indices
     #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Private data")]
     shard_base: Option<PathBuf>,
     #[command(flatten)]
     indices: IndexArgs,
     #[command(flatten)]
     training: VaeArgs,
-    /// Teachers that are trained as one network, each with its own weights; their shards must have the same size [default: 1 on
-    /// a CPU, 25 on a GPU]
+    /// Teachers that are trained as one network, each with its own weights; their shards must have
+    /// the same size [default: 1 on a CPU, 25 on a GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Training")]
     group_size: Option<u32>,
     /// Folder for the teacher_<id> folders

@@ -1,7 +1,8 @@
 //! `prepare-shards`: a training set cut into the teachers' private shards.
 //!
-//! Reads: MNIST or folders of images, and shard indices where there are some. Writes: `teacher_<id>/shard.pt`, `shard_labels.pt`, `metadata.json`, and
-//! `shard_indices.json` where it made the indices. Privacy: copies of private data, readable by the owner alone.
+//! Reads: MNIST or folders of images, and shard indices where there are some. Writes:
+//! `teacher_<id>/shard.pt`, `shard_labels.pt`, `metadata.json`, and `shard_indices.json` where it
+//! made the indices. Privacy: copies of private data, readable by the owner alone.
 
 use std::path::PathBuf;
 
@@ -30,12 +31,14 @@ Examples:
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
 pub struct PrepareShards {
-    /// Folder of MNIST (torchvision's layout, or the IDX files straight in it), or of --dataset folders
+    /// Folder of MNIST (torchvision's layout, or the IDX files straight in it), or of --dataset
+    /// folders
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Private data")]
     mnist_dir: PathBuf,
     #[command(flatten)]
     data: PrivateDataArgs,
-    /// Rows of the training set by teacher, JSON [default: made here, and written as shard_indices.json]
+    /// Rows of the training set by teacher, JSON [default: made here, and written as
+    /// shard_indices.json]
     #[arg(long, value_name = "FILE", value_parser = parse_path, conflicts_with_all = ["shard_size", "assignment"], help_heading = "Assignment")]
     shard_indices: Option<PathBuf>,
     /// Number of teachers [default: 250, or all of --shard-indices]
@@ -44,8 +47,8 @@ pub struct PrepareShards {
     /// Records per shard [default: all records, in equal parts]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Assignment")]
     shard_size: Option<u32>,
-    /// index: shuffled by the seed and cut (replace-one neighbours); keyed-hash: by a hash of each record's number
-    /// (add/remove neighbours) [default: index]
+    /// index: shuffled by the seed and cut (replace-one neighbours); keyed-hash: by a hash of each
+    /// record's number (add/remove neighbours) [default: index]
     #[arg(long, value_enum, help_heading = "Assignment")]
     assignment: Option<AssignmentArg>,
     /// Folder for the teacher_<id> folders

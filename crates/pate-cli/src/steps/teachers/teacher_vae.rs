@@ -1,4 +1,5 @@
-//! One teacher's VAE, from its shard to files: what `train-teacher-vae` does once and `batch-train-teacher-vaes` for many.
+//! One teacher's VAE, from its shard to files: what `train-teacher-vae` does once and
+//! `batch-train-teacher-vaes` for many.
 
 use std::path::Path;
 
@@ -32,7 +33,8 @@ pub(super) struct TeacherVae<'a> {
     pub plan: &'a VaePlan,
     /// The result.
     pub trained: &'a TrainedVae,
-    /// Seconds of the training, on each of `threads` threads; not known of one that went on after a stop.
+    /// Seconds of the training, on each of `threads` threads; not known of one that went on after a
+    /// stop.
     pub seconds: Option<f64>,
     /// Threads that computed.
     pub threads: usize,
@@ -96,7 +98,8 @@ impl TeacherVae<'_> {
         ctx.write_report(&report, &dir.join(REPORT))
     }
 
-    /// Loss curves, images of the shard above what the VAE makes of them, and images of random latents.
+    /// Loss curves, images of the shard above what the VAE makes of them, and images of random
+    /// latents.
     fn pictures(&self, dir: &Path, access: Access) -> Result<Vec<FileRecord>> {
         let network = &self.trained.network;
         let title = format!("VAE of teacher {}", self.teacher_id);

@@ -1,7 +1,8 @@
 //! `train-teacher-vae`: a VAE on one teacher's private shard.
 //!
-//! Reads: a shard, or shard indices and MNIST. Writes: `teacher_<id>/decoder.pth`, `vae_full.pth`, `training_report.json`, pictures.
-//! Privacy: no formal guarantee; the VAE is a function of the shard and may have memorised it.
+//! Reads: a shard, or shard indices and MNIST. Writes: `teacher_<id>/decoder.pth`, `vae_full.pth`,
+//! `training_report.json`, pictures. Privacy: no formal guarantee; the VAE is a function of the
+//! shard and may have memorised it.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -20,8 +21,8 @@ use crate::settings;
 
 /// Train a VAE on one teacher's private shard
 ///
-/// The decoder then makes candidates for that teacher alone. About 240 images are few for a VAE: expect blurred samples,
-/// and near-copies of private images among them.
+/// The decoder then makes candidates for that teacher alone. About 240 images are few for a VAE:
+/// expect blurred samples, and near-copies of private images among them.
 #[derive(Parser)]
 #[command(
     name = "train-teacher-vae",

@@ -1,7 +1,8 @@
 //! `train-teachers`: a classifier on every private shard.
 //!
-//! Reads: MNIST or folders of images, and shard indices. Writes: `<id>/model.pth` per teacher, `shard_indices.json` where it made the indices,
-//! `training_report.json`. Privacy: no formal guarantee; a teacher's weights are a function of its shard.
+//! Reads: MNIST or folders of images, and shard indices. Writes: `<id>/model.pth` per teacher,
+//! `shard_indices.json` where it made the indices, `training_report.json`. Privacy: no formal
+//! guarantee; a teacher's weights are a function of its shard.
 
 mod job;
 
@@ -28,8 +29,8 @@ use crate::settings;
 
 /// Train one classifier per private shard
 ///
-/// Teacher t is trained with seed + t, so that any of them can be made again alone. A teacher whose file is there and
-/// whose settings are the same is kept, so that a stopped run goes on.
+/// Teacher t is trained with seed + t, so that any of them can be made again alone. A teacher whose
+/// file is there and whose settings are the same is kept, so that a stopped run goes on.
 #[derive(Parser)]
 #[command(
     name = "train-teachers",
@@ -44,7 +45,8 @@ Examples:
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
 pub struct TrainTeachers {
-    /// Folder of MNIST (torchvision's layout, or the IDX files straight in it), or of --dataset folders
+    /// Folder of MNIST (torchvision's layout, or the IDX files straight in it), or of --dataset
+    /// folders
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Private data")]
     data_dir: PathBuf,
     #[command(flatten)]
@@ -227,7 +229,8 @@ impl TrainTeachers {
     ) -> Result<Vec<TeacherLine<Trained>>> {
         let indices_path = self.shard_indices.as_ref().unwrap_or(&self.save_shards);
         let each: Vec<&[u64]> = ids.chunks(1).collect();
-        // Every core trains another teacher: the parts of one teacher's small batches would wait for each other.
+        // Every core trains another teacher: the parts of one teacher's small batches would wait
+        // for each other.
         let n_workers = parallel::workers(ctx.device).min(ids.len());
         let workers = (0..n_workers).map(|_| (train.clone(), test.cloned())).collect();
         let (device, seed, watch) = (ctx.device, ctx.seed, ctx.watch());

@@ -2,19 +2,22 @@
 
 use tch::Tensor;
 
-/// Whether a layer with `n_out` output channels gains by it: a kernel for vectors of output channels leaves 15 of 16 lanes idle where
-/// an image has one channel.
+/// Whether a layer with `n_out` output channels gains by it: a kernel for vectors of output
+/// channels leaves 15 of 16 lanes idle where an image has one channel.
 pub(in crate::nn) fn takes(n_out: i64) -> bool {
     n_out <= 3
 }
 
-/// The convolution with stride 1 whose outputs have the inputs' size: one matrix product over channels, which gives a plane for each
-/// of the kernel's `k k` taps, and the sum of these planes, each moved to its place: columns after rows.
+/// The convolution with stride 1 whose outputs have the inputs' size: one matrix product over
+/// channels, which gives a plane for each of the kernel's `k k` taps, and the sum of these planes,
+/// each moved to its place: columns after rows.
 ///
-/// It serves every [`Pass`](crate::nn::Pass): nothing in it is written over, and libtorch can differentiate all of it.
+/// It serves every [`Pass`](crate::nn::Pass): nothing in it is written over, and libtorch can
+/// differentiate all of it.
 ///
 /// # Shapes
-/// `x` `[n, n_in, h, w]`, `weight` `[n_out, n_in, k, k]` with k odd, `bias` `[n_out]`; to `[n, n_out, h, w]`.
+/// `x` `[n, n_in, h, w]`, `weight` `[n_out, n_in, k, k]` with k odd, `bias` `[n_out]`; to
+/// `[n, n_out, h, w]`.
 pub(in crate::nn) fn sum(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let (shape, input) = (weight.size(), x.size());
     let (n_out, n_in, k) = (shape[0], shape[1], shape[2]);

@@ -1,11 +1,14 @@
-//! Winograd's minimal filtering over rows: four rows of a 3x3 convolution from six products instead of twelve.
+//! Winograd's minimal filtering over rows: four rows of a 3x3 convolution from six products instead
+//! of twelve.
 //!
-//! F(4, 3) of A. Lavin and S. Gray, *Fast Algorithms for Convolutional Neural Networks* (CVPR 2016), with their points 0, 1, -1, 2
-//! and -2, along the height alone. The width and the channels stay a convolution of libtorch's, which runs at the rate of a
-//! matrix product, so the sums before and after it go over whole rows in memory. Both directions would save more products and
-//! lose it again to sums over single pixels.
+//! F(4, 3) of A. Lavin and S. Gray, *Fast Algorithms for Convolutional Neural Networks* (CVPR
+//! 2016), with their points 0, 1, -1, 2 and -2, along the height alone. The width and the channels
+//! stay a convolution of libtorch's, which runs at the rate of a matrix product, so the sums before
+//! and after it go over whole rows in memory. Both directions would save more products and lose it
+//! again to sums over single pixels.
 //!
-//! Rounding: about three times the direct convolution's error in float32 (4e-6 against 1.5e-6 where outputs are near 1).
+//! Rounding: about three times the direct convolution's error in float32 (4e-6 against 1.5e-6 where
+//! outputs are near 1).
 
 use tch::{Device, Kind, Tensor};
 
@@ -43,12 +46,12 @@ pub(in crate::nn) fn takes(height: i64, width: i64) -> bool {
     height > 2 && width > 2 && (height - 2) % ROWS == 0 && (width - 2) % 2 == 0
 }
 
-/// 3x3 convolution of stride 1 without padding, then 2x2 maximum, then bias: `max_pool2d(conv2d(x) + bias, 2)`, on the CPU, without
-/// gradients.
+/// 3x3 convolution of stride 1 without padding, then 2x2 maximum, then bias:
+/// `max_pool2d(conv2d(x) + bias, 2)`, on the CPU, without gradients.
 ///
 /// # Shapes
-/// `x` `[n, n_in, h, w]`, channels-last, of a size that [`takes`] accepts; `weight` `[n_out, n_in, 3, 3]`; to
-/// `[n, n_out, (h - 2) / 2, (w - 2) / 2]`, channels-last.
+/// `x` `[n, n_in, h, w]`, channels-last, of a size that [`takes`] accepts; `weight`
+/// `[n_out, n_in, 3, 3]`; to `[n, n_out, (h - 2) / 2, (w - 2) / 2]`, channels-last.
 pub(in crate::nn) fn pooled(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let float = (Kind::Float, Device::Cpu);
     let pixels = x.permute([0, 2, 3, 1]); // [n, h, w, n_in], rows whole in memory
@@ -120,7 +123,8 @@ fn add(out: &Tensor, x: &Tensor, times: f64, y: &Tensor) {
     let _ = x.addcmul_out(out, y, &times);
 }
 
-/// The four rows of every tile from its six products, and the larger of each two: the matrix A transposed. Uses the products up.
+/// The four rows of every tile from its six products, and the larger of each two: the matrix A
+/// transposed. Uses the products up.
 ///
 /// `products` `[n, tiles, columns, n_out]` each; `higher` `[n, tiles, 2, columns, n_out]`.
 fn outputs([m0, m1, m2, m3, m4, m5]: &[Tensor; 6], higher: &Tensor) {

@@ -24,13 +24,14 @@ impl ConvTranspose2d {
         k: i64,
         (stride, padding): (i64, i64),
     ) -> Result<Self> {
-        // PyTorch counts the fan-in over the weight's second axis, which is the number of outputs here.
+        // PyTorch counts the fan-in over the weight's second axis, which is the number of outputs
+        // here.
         let affine = Affine::new(source, name, &[n_in, n_out, k, k], n_out, n_out * k * k)?;
         Ok(Self { affine, stride, padding })
     }
 
-    /// `[n, n_in, h, w]` to `[n, n_out, h', w']` with `h' = (h - 1) stride - 2 padding + k`; of g networks side by side,
-    /// `[n, g n_in, h, w]` to `[n, g n_out, h', w']`.
+    /// `[n, n_in, h, w]` to `[n, n_out, h', w']` with `h' = (h - 1) stride - 2 padding + k`; of g
+    /// networks side by side, `[n, g n_in, h, w]` to `[n, g n_out, h', w']`.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
         let _guard = pass.guard();
         let (weight, bias) = (self.affine.weight.value(), self.affine.bias.value());
@@ -42,7 +43,8 @@ impl ConvTranspose2d {
             None => without_bias(weight, 1),
             Some(groups) => without_bias(&weight.flatten(0, 1), groups),
         };
-        // oneDNN adds a transposed convolution's bias with reference code, which takes up to a third of the layer's time.
+        // oneDNN adds a transposed convolution's bias with reference code, which takes up to a
+        // third of the layer's time.
         y += bias.view([-1, 1, 1]);
         pass.record(|| Layer::ConvTranspose2d(self.clone()), x, &y);
         y

@@ -6,7 +6,8 @@ use crate::base::tensor;
 
 /// Adam with L2 regularisation in the gradient (not decoupled), as `torch.optim.Adam`.
 ///
-/// Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with betas .9 and .999, epsilon 1e-8.
+/// Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with betas .9
+/// and .999, epsilon 1e-8.
 pub struct Adam {
     learning_rate: f64,
     weight_decay: f64,
@@ -25,8 +26,8 @@ impl Adam {
         Self { learning_rate, weight_decay, threads: 1, step: 0, moments: Vec::new() }
     }
 
-    /// One step of each row of `values`, rows being parameters of their own, without weight decay; `steps` counts a row's steps
-    /// with this one.
+    /// One step of each row of `values`, rows being parameters of their own, without weight decay;
+    /// `steps` counts a row's steps with this one.
     ///
     /// # Shapes
     /// `values`, the moments `mean` and `square`, and `gradient`: `[n, d]`; n `steps`.

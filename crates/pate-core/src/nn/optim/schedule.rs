@@ -13,8 +13,8 @@ pub enum Schedule {
         /// Factor of a drop.
         gamma: f64,
     },
-    /// Half a cosine from `base` to 0 over all epochs, step by step, after a linear rise over the first [`Schedule::WARM_UP`] of them
-    /// (Loshchilov and Hutter, "SGDR", 2017, without restarts).
+    /// Half a cosine from `base` to 0 over all epochs, step by step, after a linear rise over the
+    /// first [`Schedule::WARM_UP`] of them (Loshchilov and Hutter, "SGDR", 2017, without restarts).
     Cosine,
 }
 

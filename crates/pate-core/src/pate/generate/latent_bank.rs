@@ -17,8 +17,9 @@ use crate::{Error, Result};
 
 /// Means and log-variances of latents, one row per encoded image.
 ///
-/// Random latents from N(0, I) also fall where no image's posterior lies, and decode to strokes that are no character; latents
-/// drawn from posteriors do not (the "aggregate posterior" of Makhzani et al., "Adversarial autoencoders", 2016).
+/// Random latents from N(0, I) also fall where no image's posterior lies, and decode to strokes
+/// that are no character; latents drawn from posteriors do not (the "aggregate posterior" of
+/// Makhzani et al., "Adversarial autoencoders", 2016).
 pub struct LatentBank {
     /// `[n, latent_dim]`.
     mean: Tensor,

@@ -51,7 +51,8 @@ pub struct Summary {
     pub rejected_steered: usize,
     /// Steered samples, counted apart from candidates.
     pub steered: SteeredCounts,
-    /// For each class below the minimum after the quota: steered samples that passed confidence and memorisation.
+    /// For each class below the minimum after the quota: steered samples that passed confidence and
+    /// memorisation.
     pub used_latent_steering: BTreeMap<i64, u64>,
     /// Whether steering ran.
     pub latent_steering_ran: bool,
@@ -141,7 +142,8 @@ pub(super) struct SteeringRecord {
 }
 
 impl Summary {
-    /// Counts verdicts, candidates (rows up to `pool`) apart from steered samples (rows from there on), and describes the kept.
+    /// Counts verdicts, candidates (rows up to `pool`) apart from steered samples (rows from there
+    /// on), and describes the kept.
     pub(super) fn of(
         (selection, pool): (&Selection, usize),
         labelled: &Labelled,
@@ -227,7 +229,8 @@ impl Statistics {
         images: &Images,
         shard_private: Option<&Images>,
     ) -> Result<Self> {
-        // Summed in the result's order: a sum of doubles depends on it, and so would a report's bytes.
+        // Summed in the result's order: a sum of doubles depends on it, and so would a report's
+        // bytes.
         let confidences: Vec<f64> =
             selection.kept().iter().map(|&row| f64::from(labelled.confidences[row])).collect();
         let n = confidences.len();

@@ -17,7 +17,8 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
-    /// What a candidate labelled `class` must reach. Compared in float32, in which confidences are computed.
+    /// What a candidate labelled `class` must reach. Compared in float32, in which confidences are
+    /// computed.
     pub fn of(&self, class: i64) -> f32 {
         let threshold =
             if self.rare_classes.contains(&class) { self.general.min(self.rare) } else { self.general };

@@ -12,7 +12,8 @@ use crate::pate::label::Labelled;
 /// Samples decided at once; their distances to the kept ones are one matrix product.
 const BLOCK: i64 = 256;
 
-/// Drops what lies too near to a more confident sample; the kept then stand most confident first, the lower row first among equals.
+/// Drops what lies too near to a more confident sample; the kept then stand most confident first,
+/// the lower row first among equals.
 ///
 /// # Errors
 /// Where the pixels are no matrix.
@@ -30,7 +31,8 @@ pub fn filter(
     Ok(())
 }
 
-/// Greedy choice: a row of `order` is kept if its distance to every row kept before it is at least `min_distance`.
+/// Greedy choice: a row of `order` is kept if its distance to every row kept before it is at least
+/// `min_distance`.
 ///
 /// Returns one flag per entry of `order`.
 ///

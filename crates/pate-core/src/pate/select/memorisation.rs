@@ -6,7 +6,8 @@ use super::{Pixels, Selection, Verdict};
 use crate::Result;
 use crate::evaluate::distances;
 
-/// Keeps candidates whose Euclidean distance to the nearest private image is at least `min_distance`.
+/// Keeps candidates whose Euclidean distance to the nearest private image is at least
+/// `min_distance`.
 ///
 /// A heuristic against copies, no guarantee; it reads the shard.
 ///

@@ -49,7 +49,8 @@ impl Limits {
     }
 }
 
-/// Wanted number of samples by class: the shard's proportion of `n_kept`, rounded half to even, within the limits.
+/// Wanted number of samples by class: the shard's proportion of `n_kept`, rounded half to even,
+/// within the limits.
 ///
 /// Classes that the metadata does not name have no target.
 pub fn targets(shard_counts: &BTreeMap<i64, u64>, n_kept: usize, limits: &Limits) -> BTreeMap<i64, u64> {
@@ -63,7 +64,8 @@ pub fn targets(shard_counts: &BTreeMap<i64, u64>, n_kept: usize, limits: &Limits
         .collect()
 }
 
-/// Takes each class's most confident candidates; the kept then stand by class, most confident first.
+/// Takes each class's most confident candidates; the kept then stand by class, most confident
+/// first.
 pub fn filter(
     selection: &mut Selection,
     labelled: &Labelled,

@@ -3,7 +3,8 @@
 use super::{Selection, Verdict};
 use crate::pate::label::Labelled;
 
-/// Keeps the `wanted` most confident, most confident first, where there are more; else all of them as they stand.
+/// Keeps the `wanted` most confident, most confident first, where there are more; else all of them
+/// as they stand.
 ///
 /// Among equals the one that stands first is kept.
 pub fn filter(selection: &mut Selection, labelled: &Labelled, wanted: usize) {

@@ -14,7 +14,8 @@ use serde_json::Value;
 pub(super) struct Approach {
     /// What the table calls it.
     pub name: String,
-    /// Holds `teachers/teacher_<id>/` (or those folders themselves) and `student/evaluation_report.json`.
+    /// Holds `teachers/teacher_<id>/` (or those folders themselves) and
+    /// `student/evaluation_report.json`.
     pub dir: PathBuf,
 }
 

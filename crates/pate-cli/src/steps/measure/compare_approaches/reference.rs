@@ -280,7 +280,8 @@ impl Reference {
         Ok(())
     }
 
-    /// Frechet distance, and precision and recall, of features to those of the private images; `None` for too few.
+    /// Frechet distance, and precision and recall, of features to those of the private images;
+    /// `None` for too few.
     fn resemblance(&self, features: &[Tensor]) -> Result<Option<(f64, [f64; 2])>> {
         if features.is_empty() {
             return Ok(None);

@@ -28,7 +28,8 @@ impl Shown {
 /// A named row of a picture.
 pub(super) type Row = (String, Vec<Sample>);
 
-/// The images of all approaches, and two rows of them for each: samples, and what they are nearest to.
+/// The images of all approaches, and two rows of them for each: samples, and what they are nearest
+/// to.
 ///
 /// # Errors
 /// No sample anywhere.

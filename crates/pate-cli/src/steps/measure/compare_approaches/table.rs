@@ -17,7 +17,8 @@ pub(super) struct Measured {
     pub name: String,
     /// Its folder.
     pub dir: PathBuf,
-    /// Data sets of its decoders, as their reports have them: name and images of each decoder, least and most.
+    /// Data sets of its decoders, as their reports have them: name and images of each decoder,
+    /// least and most.
     pub training_data: Vec<(String, Option<[u64; 2]>)>,
     /// Different decoders.
     pub num_models: usize,
@@ -37,9 +38,11 @@ pub(super) struct Measured {
     pub precision: Option<f64>,
     /// With 3 neighbours.
     pub recall: Option<f64>,
-    /// Mean pairwise distance of a teacher's samples by that of its shard, on average over teachers.
+    /// Mean pairwise distance of a teacher's samples by that of its shard, on average over
+    /// teachers.
     pub diversity_ratio: Option<f64>,
-    /// L1 distance of class proportions of a teacher's samples and its shard, on average over teachers.
+    /// L1 distance of class proportions of a teacher's samples and its shard, on average over
+    /// teachers.
     pub histogram_l1: Option<f64>,
     /// Against other shards.
     pub memorisation: Option<Memorisation>,

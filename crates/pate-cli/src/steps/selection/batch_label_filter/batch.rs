@@ -1,4 +1,5 @@
-//! The loop of `batch-label-filter`. A teacher is the unit of work: idempotent, resumable, independent of the others.
+//! The loop of `batch-label-filter`. A teacher is the unit of work: idempotent, resumable,
+//! independent of the others.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,7 +160,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Holds the output folder, after all files that will be written are held against all that will be read.
+    /// Holds the output folder, after all files that will be written are held against all that will
+    /// be read.
     ///
     /// # Errors
     /// See [`Context::lock`].
@@ -195,7 +197,8 @@ impl Batch<'_> {
         artifact::check_claims()?;
         let mut told = BTreeSet::new();
         let each: Vec<&[u64]> = ids.chunks(1).collect();
-        // One after the other, each on all cores: pools are made and labelled in parallel within a teacher.
+        // One after the other, each on all cores: pools are made and labelled in parallel within a
+        // teacher.
         let make = |(): &mut (), ids: &[u64]| Ok(ids.iter().map(|&id| (id, Ok(()))).collect());
         each_teacher(&each, vec![()], OnFailure::GoOn, ctx, make, |id, ()| {
             self.teacher(id, &shared, &mut told, ctx)
@@ -317,7 +320,8 @@ impl Batch<'_> {
         Ok(line_of(teacher_id, &filtered))
     }
 
-    /// Seed of a teacher's pool: teachers of one group of `generation.teachers_per_pool` have that of its first id.
+    /// Seed of a teacher's pool: teachers of one group of `generation.teachers_per_pool` have that
+    /// of its first id.
     pub(crate) fn pool_seed(&self, teacher_id: u64, ctx: &Context) -> u64 {
         let group = self.config.config.generation.teachers_per_pool;
         ctx.seed.wrapping_add(teacher_id - teacher_id % group)

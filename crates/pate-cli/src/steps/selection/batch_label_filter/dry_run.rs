@@ -1,4 +1,5 @@
-//! What a batch would do, and what room it needs: the text of `--dry-run`, and the check before a run.
+//! What a batch would do, and what room it needs: the text of `--dry-run`, and the check before a
+//! run.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,8 @@ pub(super) struct BatchPlan {
     pub pictures: u64,
 }
 
-/// Samples of one teacher, at most: the greater of what its class may have and what may be made for it.
+/// Samples of one teacher, at most: the greater of what its class may have and what may be made for
+/// it.
 fn max_samples(candidates: u64, classes: u64, steers: bool, plan: &FilterPlan) -> u64 {
     let steered = match plan.limits.min_per_class {
         Some(min) if steers && plan.steering.is_some() => min.saturating_mul(classes),
@@ -120,8 +122,8 @@ impl Batch<'_> {
         })
     }
 
-    /// Refuses a run whose pools do not fit on the disk. Teachers are looked at one by one only where the pools of all
-    /// of them would not fit.
+    /// Refuses a run whose pools do not fit on the disk. Teachers are looked at one by one only
+    /// where the pools of all of them would not fit.
     ///
     /// # Errors
     /// Both figures, and what to do.
@@ -220,7 +222,8 @@ impl BatchPlan {
         if ids.is_empty() { "none".to_owned() } else { format!("{} ({})", ids.len(), ranges(&ids)) }
     }
 
-    /// The plan as text. `free` is of the folder for results, and of that for pools where there is one.
+    /// The plan as text. `free` is of the folder for results, and of that for pools where there is
+    /// one.
     pub(super) fn text(&self, output: &Path, pools: Option<&Path>) -> String {
         let mut text = String::new();
         let mut line = |name: &str, value: String| {

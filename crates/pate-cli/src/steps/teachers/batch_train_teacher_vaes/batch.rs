@@ -1,4 +1,5 @@
-//! The loop of `batch-train-teacher-vaes`. A teacher is the unit of work: idempotent, resumable, independent of the others.
+//! The loop of `batch-train-teacher-vaes`. A teacher is the unit of work: idempotent, resumable,
+//! independent of the others.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -83,7 +84,8 @@ enum Work {
 }
 
 impl VaeBatch<'_> {
-    /// Holds the batch's report, after all files that will be written are held against all that will be read.
+    /// Holds the batch's report, after all files that will be written are held against all that
+    /// will be read.
     ///
     /// # Errors
     /// See [`Context::lock_file`].
@@ -98,7 +100,8 @@ impl VaeBatch<'_> {
     /// Trains every teacher.
     ///
     /// # Errors
-    /// A folder of shards that is not there, indices that cannot be used where a shard needs them, or a stop.
+    /// A folder of shards that is not there, indices that cannot be used where a shard needs them,
+    /// or a stop.
     pub(super) fn run(&self, ctx: &Context) -> Result<Vec<TeacherLine<Fitted>>> {
         if let Some(base) = self.shard_base.as_ref().filter(|base| !base.is_dir()) {
             return Err(pate_core::Error::content(

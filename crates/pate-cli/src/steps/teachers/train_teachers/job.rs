@@ -66,7 +66,8 @@ pub(super) const REPORT: &str = layout::TRAINING_REPORT;
 const TEST_BATCH: usize = 64;
 
 impl TeacherJob<'_> {
-    /// Trains the teacher, or keeps what an earlier run left, and tests it where there is a test set.
+    /// Trains the teacher, or keeps what an earlier run left, and tests it where there is a test
+    /// set.
     ///
     /// # Errors
     /// Where training fails or a file cannot be written.
