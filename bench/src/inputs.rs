@@ -7,7 +7,7 @@ use artifact::{Access, AtomicFile};
 use pate_core::base::progress::Silent;
 use pate_core::base::rng::{Purpose, Stream};
 use pate_core::base::tensor;
-use pate_core::data::{ImageSpec, digits};
+use pate_core::data::{ImageShape, MNIST_CLASSES, digits};
 use pate_core::models::{self, UcStub, Vae};
 use pate_core::pate::label::{self, Labelled};
 use pate_core::pate::select::sort_by_confidence;
@@ -36,9 +36,9 @@ pub(crate) fn make(inputs: &Inputs) -> Result<()> {
     let file = inputs.file("z0.pt");
     save(&file, &[shape[0] as usize, shape[1] as usize], &tensor::to_f32(&z0)?)?;
 
-    let classifier = UcStub::new(ImageSpec::MNIST, settings.seed, Device::Cpu)?;
+    let classifier = UcStub::new(ImageShape::MNIST, MNIST_CLASSES, settings.seed, Device::Cpu)?;
     models::save(&classifier, &inputs.file("initial_classifier.pth"), Access::Public)?;
-    let vae = Vae::new(ImageSpec::MNIST, settings.decoder.latent_dim, settings.seed, Device::Cpu)?;
+    let vae = Vae::new(ImageShape::MNIST, settings.decoder.latent_dim, settings.seed, Device::Cpu)?;
     models::save(&vae, &inputs.file("initial_vae.pth"), Access::Public)?;
     // Absent shards are better found here than in the middle of a run.
     anyhow::ensure!(

@@ -12,7 +12,9 @@ use pate_core::base::progress::Silent;
 use pate_core::base::{parallel, tensor};
 use pate_core::config::{OptimizerKind, StartKind};
 use pate_core::data::augment::{Augmentation, Geometry};
-use pate_core::data::{ImageSpec, Images, Labels, Normalisation, Privacy, RangeRule, Records, Shard};
+use pate_core::data::{
+    ImageShape, Images, Labels, MNIST_CLASSES, Normalisation, Privacy, RangeRule, Records, Shard,
+};
 use pate_core::evaluate::distances;
 use pate_core::models::{Decoder, Program, Teacher, UcStub};
 use pate_core::nn::Schedule;
@@ -53,11 +55,11 @@ impl Inputs {
 
     pub(crate) fn teacher(&self) -> Result<Teacher> {
         let path = self.file("nets/0/model.pth");
-        Ok(Teacher::load(&path, ImageSpec::MNIST, Normalisation::mnist(), Program::default(), Device::Cpu)?)
+        Ok(Teacher::load(&path, ImageShape::MNIST, Normalisation::mnist(), Program::default(), Device::Cpu)?)
     }
 
     fn decoder(&self) -> Result<Decoder> {
-        Ok(Decoder::load(&self.file("decoder/decoder.pth"), ImageSpec::MNIST, Device::Cpu)?)
+        Ok(Decoder::load(&self.file("decoder/decoder.pth"), ImageShape::MNIST, Device::Cpu)?)
     }
 
     fn images(&self, name: &str) -> Result<Images> {
@@ -67,7 +69,7 @@ impl Inputs {
     fn records(&self, images: &str, labels: &str) -> Result<Records> {
         Ok(Records {
             images: self.images(images)?,
-            labels: Labels::load(&self.file(labels), ImageSpec::MNIST.classes)?,
+            labels: Labels::load(&self.file(labels), MNIST_CLASSES)?,
             name: images.to_owned(),
             privacy: Privacy::Private,
             class_names: Vec::new(),
@@ -207,7 +209,7 @@ fn classifier_plan(settings: &Classifier, seed: u64) -> ClassifierPlan {
 }
 
 fn network(records: &Records, plan: &ClassifierPlan) -> Result<UcStub> {
-    Ok(UcStub::new(records.spec(), plan.seed, Device::Cpu)?)
+    Ok(UcStub::new(records.shape(), records.classes(), plan.seed, Device::Cpu)?)
 }
 
 /// Trains one teacher, all epochs.

@@ -573,7 +573,10 @@ fn a_stop_on_request_leaves_nothing_half_done() {
     while !text.contains("epoch 1/") {
         assert!(stderr.read_line(&mut text).unwrap() > 0, "it ended by itself: {text}");
     }
-    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let sent = std::process::Command::new("kill")
+        .args([testing::interrupt(), &child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(sent.success());
     stderr.read_to_string(&mut text).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{text}");

@@ -57,10 +57,15 @@ fn temporaries(work: &Work) -> Vec<String> {
     work.files("out").into_keys().filter(|name| is_temporary(name)).collect()
 }
 
+/// Asks a program to stop.
 fn signal(child: &Child, name: &str) {
-    // Where it has ended by itself, there is nobody to tell.
-    let told = Command::new("kill").args([name, &child.id().to_string()]).status();
-    assert!(told.is_ok(), "there is no kill: {told:?}");
+    send(child, if name == "-INT" { testing::interrupt() } else { name });
+}
+
+fn send(child: &Child, name: &str) {
+    // Where it has ended by itself, there is no process to send to.
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status();
+    assert!(sent.is_ok(), "there is no kill: {sent:?}");
 }
 
 /// When a run is cut off.
@@ -517,7 +522,7 @@ fn signals_that_were_ignored_stay_ignored() {
             .unwrap();
         wait_until_it_listens(&mut child);
         for name in sent {
-            signal(&child, name);
+            send(&child, name);
         }
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{ignored}: {:?}", String::from_utf8(output.stderr));

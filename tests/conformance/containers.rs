@@ -2,7 +2,7 @@
 //! name.
 
 use libtest_mimic::Failed;
-use pate_core::data::{ImageSpec, Images, Normalisation, RangeRule};
+use pate_core::data::{ImageShape, Images, Normalisation, RangeRule};
 use pate_core::models::{Program, Teacher};
 use tch::Device;
 
@@ -45,7 +45,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn load(dir: &Dir, file: &str) -> pate_core::Result<Teacher> {
     let path = dir.path(&format!("pt/{file}"));
-    Teacher::load(&path, ImageSpec::MNIST, Normalisation::mnist(), Program::default(), Device::Cpu)
+    Teacher::load(&path, ImageShape::MNIST, Normalisation::mnist(), Program::default(), Device::Cpu)
 }
 
 fn same_answers(dir: &Dir, file: &str) -> Result<(), Failed> {

@@ -19,7 +19,7 @@ use pate_cli::args::FilterArgs;
 use pate_cli::settings::ResolvedFilters;
 use pate_core::base::progress::Silent;
 use pate_core::config::Config;
-use pate_core::data::{ImageSpec, Images, Normalisation, RangeRule, Shard, ShardMetadata};
+use pate_core::data::{ImageShape, Images, MNIST_CLASSES, Normalisation, RangeRule, Shard, ShardMetadata};
 use pate_core::models::{Program, Teacher};
 use pate_core::pate::label::{Labelled, label};
 use pate_core::pate::label_filter::{FilterInputs, Filtered, filter};
@@ -115,9 +115,9 @@ fn answers(dir: &Dir, teacher: u64) -> Result<Labelled, Failed> {
 fn silent_teacher() -> Result<Teacher, Failed> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("model.pth");
-    let network = pate_core::models::UcStub::new(ImageSpec::MNIST, 0, Device::Cpu)?;
+    let network = pate_core::models::UcStub::new(ImageShape::MNIST, MNIST_CLASSES, 0, Device::Cpu)?;
     pate_core::models::save(&network, &path, Access::Public)?;
-    Ok(Teacher::load(&path, ImageSpec::MNIST, Normalisation::mnist(), Program::default(), Device::Cpu)?)
+    Ok(Teacher::load(&path, ImageShape::MNIST, Normalisation::mnist(), Program::default(), Device::Cpu)?)
 }
 
 /// The selection of a case, from the recorded answers.
@@ -167,8 +167,13 @@ pub(crate) fn write(whole: &Dir) -> Result<(), Failed> {
     for teacher in [0, 7] {
         let folder = format!("teacher_{teacher}");
         let model = whole.path(&format!("{folder}/model.pth"));
-        let network =
-            Teacher::load(&model, ImageSpec::MNIST, Normalisation::mnist(), Program::default(), Device::Cpu)?;
+        let network = Teacher::load(
+            &model,
+            ImageShape::MNIST,
+            Normalisation::mnist(),
+            Program::default(),
+            Device::Cpu,
+        )?;
         let labelled = label(&network, &pool, 128, &Silent)?;
         for selection in SELECTIONS.iter().filter(|selection| selection.teacher == teacher) {
             let thresholds = filters(whole, selection)?.plan.thresholds;

@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 use pate_core::base::tensor;
 use pate_core::config::StartKind;
-use pate_core::data::{ImageSpec, Normalisation};
+use pate_core::data::{ImageShape, Normalisation};
 use pate_core::models::{Decoder, Program, Teacher};
 use pate_core::pate::steer::{SteeringPlan, steer};
 use serde_json::Value;
@@ -23,10 +23,10 @@ fn matrix(value: &Value) -> Result<(Vec<f32>, i64), Failed> {
 
 fn steering(dir: &Dir) -> Result<(), Failed> {
     let case = dir.json("steering.json")?;
-    let spec = ImageSpec::MNIST;
-    let decoder = Decoder::load(&dir.path("decoder.pth"), spec, Device::Cpu)?;
+    let shape = ImageShape::MNIST;
+    let decoder = Decoder::load(&dir.path("decoder.pth"), shape, Device::Cpu)?;
     let model = dir.path("teacher_0/model.pth");
-    let teacher = Teacher::load(&model, spec, Normalisation::mnist(), Program::default(), Device::Cpu)?;
+    let teacher = Teacher::load(&model, shape, Normalisation::mnist(), Program::default(), Device::Cpu)?;
     let (z0, n) = matrix(&case["z0"])?;
     let z0 = tensor::from_f32(&z0, &[n, decoder.latent_dim()])?;
     let classes: Vec<i64> = serde_json::from_value(case["target_class"].clone())?;

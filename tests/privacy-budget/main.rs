@@ -149,7 +149,7 @@ fn calibrations_are_on_the_safe_side() {
     let found = work.run(votes).ends_with(0).json();
     assert_eq!(found["sigma2"], 41);
     assert!(value(&found["epsilon"]) <= 1.0 && value(&found["sigma2_exact"]) <= 41.0);
-    // What the spec has as a default for epsilon 2 costs 2.002 with sigma 39; 40 is what 115
+    // What the shape has as a default for epsilon 2 costs 2.002 with sigma 39; 40 is what 115
     // answers need.
     let confident =
         "calibrate --format json --epsilon 2 --delta 1e-5 --answers 115 --screens 400 --sigma1 63";

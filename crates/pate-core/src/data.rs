@@ -9,9 +9,9 @@ mod normalisation;
 mod numbered;
 mod public;
 mod records;
+mod shape;
 mod shard;
 mod soft_labels;
-mod spec;
 
 pub use digits::{digits, enlarge_digits};
 pub use folders::{folders, has_splits};
@@ -21,6 +21,6 @@ pub use normalisation::Normalisation;
 pub use numbered::{InPlace, numbered_folders};
 pub use public::{Dataset, Orientation, Split, Wanted, mnist};
 pub use records::{Privacy, Records};
+pub use shape::{ImageShape, ImageSize, MNIST_CLASSES};
 pub use shard::{Assignment, Shard, ShardIndices, ShardMetadata, class_counts};
 pub use soft_labels::SoftLabels;
-pub use spec::{ImageSize, ImageSpec};

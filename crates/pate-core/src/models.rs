@@ -65,7 +65,7 @@ mod tests {
     use tensorfile::View;
 
     use super::*;
-    use crate::data::ImageSpec;
+    use crate::data::ImageShape;
 
     fn assert_equal(a: &dyn Module, b: &dyn Module, case: &str) {
         let (a, b) = (nn::parameters(a), nn::parameters(b));
@@ -90,18 +90,18 @@ mod tests {
             tensorfile::pt::write_dict(&mut file, &named.chain(beside).collect::<Vec<_>>()).unwrap();
             file.commit().unwrap();
         };
-        let spec = ImageSpec { channels: 1, height: 8, width: 8, classes: 3 };
-        let stub = UcStub::new(spec, 1, Device::Cpu).unwrap();
+        let shape = ImageShape { channels: 1, height: 8, width: 8 };
+        let stub = UcStub::new(shape, 3, 1, Device::Cpu).unwrap();
         let tensors = host_tensors(&stub).unwrap();
-        let vae = Vae::new(spec, 5, 1, Device::Cpu).unwrap();
+        let vae = Vae::new(shape, 5, 1, Device::Cpu).unwrap();
         let whole = host_tensors(&vae).unwrap();
         let decoder = host_tensors(&vae.decoder).unwrap();
         for prefix in ["", "_module.", "module.", "model.", "net.", "model._orig_mod.", "teacher.network."] {
             write(prefix, &tensors, &["n_averaged", "model.num_batches_tracked"]);
-            assert_equal(&UcStub::load(&path, spec, Device::Cpu).unwrap(), &stub, prefix);
+            assert_equal(&UcStub::load(&path, shape, Device::Cpu).unwrap(), &stub, prefix);
             for tensors in [&whole, &decoder] {
                 write(prefix, tensors, &["n_averaged"]);
-                assert_equal(&Decoder::load(&path, spec, Device::Cpu).unwrap(), &vae.decoder, prefix);
+                assert_equal(&Decoder::load(&path, shape, Device::Cpu).unwrap(), &vae.decoder, prefix);
             }
         }
     }
@@ -111,8 +111,8 @@ mod tests {
     fn what_a_network_has_not_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.pth");
-        let spec = ImageSpec { channels: 1, height: 8, width: 8, classes: 3 };
-        let tensors = host_tensors(&UcStub::new(spec, 1, Device::Cpu).unwrap()).unwrap();
+        let shape = ImageShape { channels: 1, height: 8, width: 8 };
+        let tensors = host_tensors(&UcStub::new(shape, 3, 1, Device::Cpu).unwrap()).unwrap();
         let mut views: Vec<(String, View<'_>)> = tensors
             .views()
             .unwrap()
@@ -124,7 +124,7 @@ mod tests {
         let mut file = AtomicFile::create(&path, Access::Public).unwrap();
         tensorfile::pt::write_dict(&mut file, &views).unwrap();
         file.commit().unwrap();
-        let Err(error) = UcStub::load(&path, spec, Device::Cpu) else { panic!("it was read") };
+        let Err(error) = UcStub::load(&path, shape, Device::Cpu) else { panic!("it was read") };
         assert!(error.to_string().contains("not known: head.weight"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
 use pate_core::base::tensor::gradients;
-use pate_core::data::ImageSpec;
+use pate_core::data::ImageShape;
 use pate_core::models::{Classifier as _, UcStub, Vae};
 use pate_core::nn::{DropoutMasks, Layer, Module, Pass, Tape, parameters, trainable};
 use tch::{Device, Kind, Tensor};
@@ -30,20 +30,22 @@ fn case<M: Module + 'static>(
 
 /// Every network that there is.
 fn cases() -> Vec<Case> {
-    let spec = ImageSpec { channels: 1, height: 28, width: 28, classes: 7 };
-    let colour = ImageSpec { channels: 3, height: 12, width: 16, classes: 4 };
-    let images = |spec: ImageSpec| Tensor::rand(spec.batch(5), CPU);
+    let shape = ImageShape { channels: 1, height: 28, width: 28 };
+    let colour = ImageShape { channels: 3, height: 12, width: 16 };
+    let images = |shape: ImageShape| Tensor::rand(shape.batch(5), CPU);
     let noise = || Tensor::randn([5, 6], CPU);
-    let vae = |spec| Vae::new(spec, 6, 3, Device::Cpu).unwrap();
-    let (x, y, z, e, f) = (images(spec), images(colour), noise(), noise(), noise());
-    let (a, b) = (images(spec), images(colour));
+    let vae = |shape| Vae::new(shape, 6, 3, Device::Cpu).unwrap();
+    let (x, y, z, e, f) = (images(shape), images(colour), noise(), noise(), noise());
+    let (a, b) = (images(shape), images(colour));
     vec![
-        case("UCStub", UcStub::new(spec, 1, Device::Cpu).unwrap(), move |net, pass| net.log_probs(&x, pass)),
-        case("UCStub, colour", UcStub::new(colour, 2, Device::Cpu).unwrap(), move |net, pass| {
+        case("UCStub", UcStub::new(shape, 7, 1, Device::Cpu).unwrap(), move |net, pass| {
+            net.log_probs(&x, pass)
+        }),
+        case("UCStub, colour", UcStub::new(colour, 4, 2, Device::Cpu).unwrap(), move |net, pass| {
             net.logits(&y, pass)
         }),
-        case("decoder", vae(spec).decoder, move |net, pass| net.forward(&z, pass)),
-        case("VAE", vae(spec), move |net, pass| {
+        case("decoder", vae(shape).decoder, move |net, pass| net.forward(&z, pass)),
+        case("VAE", vae(shape), move |net, pass| {
             let (logits, mu, logvar) = net.forward(&a, &e, pass);
             Tensor::cat(&[logits.flatten(1, -1), mu, logvar], 1)
         }),
@@ -131,8 +133,8 @@ fn a_recorded_tensor_that_was_written_over_is_found() {
 
 #[test]
 fn a_clone_is_an_alias_and_names_are_whole() {
-    let spec = ImageSpec { channels: 1, height: 8, width: 8, classes: 3 };
-    let vae = Vae::new(spec, 5, 1, Device::Cpu).unwrap();
+    let shape = ImageShape { channels: 1, height: 8, width: 8 };
+    let vae = Vae::new(shape, 5, 1, Device::Cpu).unwrap();
     let other = vae.clone();
     {
         let _guard = tch::no_grad_guard();
@@ -146,9 +148,9 @@ fn a_clone_is_an_alias_and_names_are_whole() {
 
 #[test]
 fn dropout_masks_are_used_in_their_order() {
-    let spec = ImageSpec { channels: 1, height: 8, width: 8, classes: 3 };
-    let network = UcStub::new(spec, 1, Device::Cpu).unwrap();
-    let x = Tensor::rand(spec.batch(4), CPU);
+    let shape = ImageShape { channels: 1, height: 8, width: 8 };
+    let network = UcStub::new(shape, 3, 1, Device::Cpu).unwrap();
+    let x = Tensor::rand(shape.batch(4), CPU);
     let ones = [Tensor::ones([4, 64, 2, 2], CPU), Tensor::ones([4, 128], CPU)];
     let with = |masks: &[Tensor]| network.logits(&x, &mut Pass::Train { dropout: DropoutMasks::new(masks) });
     let plain = network.logits(&x, &mut Pass::differentiate());

@@ -6,12 +6,12 @@
 use std::path::{Path, PathBuf};
 
 use pate_core::base::progress::Silent;
-use pate_core::data::{ImageSpec, Images, Normalisation};
+use pate_core::data::{ImageShape, Images, Normalisation};
 use pate_core::models::{Program, Scores, Teacher};
 use pate_core::pate::label::label;
 use tch::{CModule, Device, Kind, Tensor};
 
-const SPEC: ImageSpec = ImageSpec { channels: 1, height: 4, width: 4, classes: 4 };
+const SHAPE: ImageShape = ImageShape { channels: 1, height: 4, width: 4 };
 
 /// What a program computes.
 type Forward = fn(&Tensor) -> Tensor;
@@ -37,7 +37,7 @@ fn script(dir: &tempfile::TempDir, program: impl Fn(&Tensor) -> Tensor) -> PathB
 
 fn load(path: &Path, scores: Option<Scores>) -> pate_core::Result<Teacher> {
     let program = Program { trusted: true, scores };
-    Teacher::load(path, SPEC, Normalisation::identity(), program, Device::Cpu)
+    Teacher::load(path, SHAPE, Normalisation::identity(), program, Device::Cpu)
 }
 
 fn images(dir: &tempfile::TempDir) -> (Images, Tensor) {
@@ -116,6 +116,6 @@ fn nothing_of_a_file_runs_unless_it_is_trusted() {
     let dir = tempfile::tempdir().unwrap();
     let path = script(&dir, logits);
     let program = Program::default();
-    let error = Teacher::load(&path, SPEC, Normalisation::identity(), program, Device::Cpu).err().unwrap();
+    let error = Teacher::load(&path, SHAPE, Normalisation::identity(), program, Device::Cpu).err().unwrap();
     assert!(error.to_string().contains("--trust-torchscript"), "{error}");
 }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use pate_core::base::tensor::{from_f32, from_i64, gradients, to_f32};
-use pate_core::data::{ImageSpec, Normalisation};
+use pate_core::data::{ImageShape, MNIST_CLASSES, Normalisation};
 use pate_core::models::{Classifier, Decoder, Program, Teacher, UcStub, Vae};
 use pate_core::nn::{self, Adam, Module, Optimizer, Pass, Sgd, trainable};
 use serde_json::Value;
@@ -62,7 +62,7 @@ fn optimisers_take_pytorchs_steps() {
 
 #[test]
 fn the_vae_computes_what_pytorchs_does() {
-    let vae = Vae::new(ImageSpec::MNIST, 8, 1, Device::Cpu).unwrap();
+    let vae = Vae::new(ImageShape::MNIST, 8, 1, Device::Cpu).unwrap();
     fill(&vae, "encoder.", 0);
     fill(&vae, "decoder.", 8);
     let _guard = tch::no_grad_guard();
@@ -77,7 +77,7 @@ fn the_vae_computes_what_pytorchs_does() {
 
 #[test]
 fn the_classifier_and_its_gradients_are_pytorchs() {
-    let network = UcStub::new(ImageSpec::MNIST, 1, Device::Cpu).unwrap();
+    let network = UcStub::new(ImageShape::MNIST, MNIST_CLASSES, 1, Device::Cpu).unwrap();
     fill(&network, "", 16);
     let x: Tensor = wave(&[3, 1, 28, 28], 30, 0.5) + 0.5;
     let parameters = trainable(&network);
@@ -96,7 +96,7 @@ fn the_classifier_and_its_gradients_are_pytorchs() {
 fn saved_networks_load_again_under_pytorchs_names() {
     let dir = tempfile::tempdir().unwrap();
     let (vae_path, decoder_path) = (dir.path().join("vae_full.pth"), dir.path().join("decoder.pth"));
-    let vae = Vae::new(ImageSpec::MNIST, 8, 1, Device::Cpu).unwrap();
+    let vae = Vae::new(ImageShape::MNIST, 8, 1, Device::Cpu).unwrap();
     let access = artifact::Access::Private;
     pate_core::models::save(&vae, &vae_path, access).unwrap();
     pate_core::models::save(&vae.decoder, &decoder_path, access).unwrap();
@@ -107,11 +107,11 @@ fn saved_networks_load_again_under_pytorchs_names() {
     let z = wave(&[2, 8], 3, 1.0);
     let draw = |path: &Path| {
         let _guard = tch::no_grad_guard();
-        to_f32(&Decoder::load(path, ImageSpec::MNIST, Device::Cpu).unwrap().forward(&z, &mut Pass::Infer))
+        to_f32(&Decoder::load(path, ImageShape::MNIST, Device::Cpu).unwrap().forward(&z, &mut Pass::Infer))
             .unwrap()
     };
     assert_eq!(draw(&vae_path), draw(&decoder_path));
-    let error = UcStub::load(&vae_path, ImageSpec::MNIST, Device::Cpu).err().unwrap().to_string();
+    let error = UcStub::load(&vae_path, ImageShape::MNIST, Device::Cpu).err().unwrap().to_string();
     assert!(error.contains("vae_full.pth") && error.contains("fc2.weight"), "{error}");
 }
 
@@ -134,10 +134,10 @@ fn classifiers_that_pytorch_wrote_give_its_log_probabilities() {
     let _guard = tch::no_grad_guard();
     for (path, expected) in files {
         let side = expected["side"].as_i64().unwrap();
-        let spec = ImageSpec { height: side, width: side, ..ImageSpec::MNIST };
+        let shape = ImageShape { height: side, width: side, ..ImageShape::MNIST };
         // PyTorch saw these images as they are.
         let plain = Normalisation::identity();
-        let teacher = Teacher::load(&path, spec, plain, Program::default(), Device::Cpu).unwrap();
+        let teacher = Teacher::load(&path, shape, plain, Program::default(), Device::Cpu).unwrap();
         let x: Tensor = wave(&[3, 1, side, side], 30, 0.5) + 0.5;
         let found = to_f32(&teacher.log_probs(&x, &mut Pass::Infer).unwrap()).unwrap();
         assert_close(&path.to_string_lossy(), &found, &numbers(&expected["log_probs"]), 1e-5);
@@ -150,7 +150,7 @@ fn decoders_that_pytorch_wrote_draw_its_images() {
     assert_eq!(files.len(), 2);
     let _guard = tch::no_grad_guard();
     for (path, expected) in files {
-        let decoder = Decoder::load(&path, ImageSpec::MNIST, Device::Cpu).unwrap();
+        let decoder = Decoder::load(&path, ImageShape::MNIST, Device::Cpu).unwrap();
         let image = to_f32(&decoder.forward(&wave(&[3, 8], 31, 1.0), &mut Pass::Infer)).unwrap();
         let pixels: Vec<f32> = image.into_iter().step_by(97).collect();
         assert_close(&path.to_string_lossy(), &pixels, &numbers(&expected["every_97th_pixel"]), 1e-5);

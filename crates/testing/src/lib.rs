@@ -10,5 +10,5 @@ mod run;
 mod work;
 
 pub use networks::{Image, SIDE, confidence, image};
-pub use run::{Run, none_of, number};
+pub use run::{Run, interrupt, none_of, number};
 pub use work::{Work, idx, idx_gz, program};

@@ -94,3 +94,13 @@ pub fn none_of(problems: impl Iterator<Item = Result<(), String>>) {
 pub fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
 }
+
+/// The flag of `kill` that asks a program to stop: `-INT`, or `-TERM` where this process, and so
+/// the programs that it starts, ignore the former, as they do in the background of a script.
+pub fn interrupt() -> &'static str {
+    const SIGINT_BIT: u64 = 1 << 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    if ignored & SIGINT_BIT == 0 { "-INT" } else { "-TERM" }
+}

@@ -47,7 +47,7 @@ impl ControlArgs {
         let mut controls = Vec::new();
         for (name, path) in given {
             let Some(path) = path else { continue };
-            let network = UcStub::load(path, records.spec(), ctx.device)
+            let network = UcStub::load(path, records.shape(), ctx.device)
                 .with_context(|| format!("cannot use the control \"{name}\""))?;
             let score = evaluate::classifier(&network, normalisation, records, ctx.device, BATCH, &Silent)?;
             controls.push(Control {

@@ -132,7 +132,7 @@ impl PrivateDataArgs {
             .into());
         }
         let (train, test) = (self.load(root, Split::Train)?, self.load(root, Split::Test)?);
-        test.images.expect_spec(test.source(), train.spec())?;
+        test.images.expect_shape(test.source(), train.shape())?;
         Ok((train, test))
     }
 }

@@ -89,8 +89,9 @@ impl Export<'_> {
     }
 
     fn folders(&self, path: &Path, pixels: &[f32]) -> Result<FileRecord> {
-        let spec = self.images.spec(1);
-        let (channels, height, width) = (spec.channels as usize, spec.height as usize, spec.width as usize);
+        let shape = self.images.shape();
+        let (channels, height, width) =
+            (shape.channels as usize, shape.height as usize, shape.width as usize);
         let mut dir = AtomicDir::create(path, self.access, is_own)?;
         let mut list = "file_name,index,label,teacher_id,sha256\r\n".to_owned();
         let rows = pixels.chunks_exact(channels * height * width).zip(self.labels).zip(self.teacher_ids);

@@ -188,11 +188,11 @@ fn panel(title: &str, y_label: &str, curves: Vec<Curve>) -> Panel {
 }
 
 fn layout<'a>(images: &Images, pixels: &'a [f32]) -> picture::Images<'a> {
-    let spec = images.spec(1);
+    let shape = images.shape();
     picture::Images {
-        channels: spec.channels as usize,
-        height: spec.height as usize,
-        width: spec.width as usize,
+        channels: shape.channels as usize,
+        height: shape.height as usize,
+        width: shape.width as usize,
         pixels,
     }
 }

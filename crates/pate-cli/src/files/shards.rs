@@ -71,6 +71,6 @@ impl TeacherShard {
     /// Names the file, and what fits.
     pub fn check(&self) -> Result<()> {
         let source = self.files.first().map_or(Path::new("the shard"), |file| &file.path);
-        Ok(Vae::check_images(source, self.images.spec(1))?)
+        Ok(Vae::check_images(source, self.images.shape())?)
     }
 }

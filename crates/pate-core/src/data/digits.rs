@@ -2,7 +2,7 @@ use std::path::Path;
 
 use tch::Tensor;
 
-use super::{ImageSpec, Images, Labels, Privacy, Records};
+use super::{ImageShape, Images, Labels, MNIST_CLASSES, Privacy, Records};
 use crate::base::tensor;
 use crate::{Error, Result};
 
@@ -38,7 +38,7 @@ pub fn digits() -> Result<Records> {
     let labels =
         parse(LABELS)?.to_i64().map_err(|e| Error::content(origin, e.to_string(), "rebuild the program"))?;
     let raw = tensor::from_array(raw)?.f_view([-1, 1, RAW, RAW])? / RAW_MAX;
-    let labels = Labels::new(origin, labels, ImageSpec::MNIST.classes)?;
+    let labels = Labels::new(origin, labels, MNIST_CLASSES)?;
     Ok(Records {
         images: Images::trusted(enlarge_digits(&raw)),
         labels,
@@ -61,7 +61,7 @@ pub fn enlarge_digits(raw: &Tensor) -> Tensor {
     // Stretched so that 0 stays 0 and 1 stays 1.
     let (low, high) = (logistic(-middle * slope), logistic((1.0 - middle) * slope));
     let x = ((curve(&x) - low) / (high - low)).clamp(0.0, 1.0);
-    let margin = (ImageSpec::MNIST.height - BOX) / 2;
+    let margin = (ImageShape::MNIST.height - BOX) / 2;
     x.constant_pad_nd([margin; 4])
 }
 

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use tch::{Device, Kind, Tensor};
 use tensorfile::{Array, DType, View};
 
-use super::{ImageSpec, Labels};
+use super::{ImageShape, Labels};
 use crate::base::tensor;
 use crate::{Error, Result};
 
@@ -245,25 +245,25 @@ impl Images {
         self.len() == 0
     }
 
-    /// Shape, with the number of classes that the caller knows of.
-    pub fn spec(&self, classes: i64) -> ImageSpec {
+    /// Shape of one image.
+    pub fn shape(&self) -> ImageShape {
         let size = self.0.size();
-        ImageSpec { channels: size[1], height: size[2], width: size[3], classes }
+        ImageShape { channels: size[1], height: size[2], width: size[3] }
     }
 
-    /// Checks that the images have the shape of `spec`; `path` is where they came from.
+    /// Checks that the images have this shape; `path` is where they came from.
     ///
     /// # Errors
     /// Both shapes.
-    pub fn expect_spec(&self, path: &Path, spec: ImageSpec) -> Result<()> {
+    pub fn expect_shape(&self, path: &Path, shape: ImageShape) -> Result<()> {
         let size = self.0.size();
-        if size[1..] == [spec.channels, spec.height, spec.width] {
+        if size[1..] == [shape.channels, shape.height, shape.width] {
             return Ok(());
         }
         Err(Error::content(
             path,
             format!("its images are {}x{}x{} (channels, height, width)", size[1], size[2], size[3]),
-            format!("the others here are {}x{}x{}", spec.channels, spec.height, spec.width),
+            format!("the others here are {}x{}x{}", shape.channels, shape.height, shape.width),
         ))
     }
 

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use artifact::FileRecord;
 
-use super::{ImageSpec, Images, Labels};
+use super::{ImageShape, Images, Labels};
 use crate::base::tensor;
 use crate::{Error, Result};
 
@@ -52,9 +52,14 @@ impl Records {
         self.files.first().map(PathBuf::as_path).or(listed).unwrap_or(Path::new("the embedded images"))
     }
 
-    /// Shape and classes.
-    pub fn spec(&self) -> ImageSpec {
-        self.images.spec(self.labels.classes())
+    /// Shape of the images.
+    pub fn shape(&self) -> ImageShape {
+        self.images.shape()
+    }
+
+    /// Number of classes; labels are `0..classes`.
+    pub fn classes(&self) -> i64 {
+        self.labels.classes()
     }
 
     /// What it was read from, with hashes, for reports.

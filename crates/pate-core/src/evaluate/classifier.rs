@@ -65,7 +65,7 @@ pub fn classifier(
     if records.is_empty() {
         return Err(Error::invalid(format!("{} has no records to test on", records.name)));
     }
-    normalisation.check_channels(records.spec().channels)?;
+    normalisation.check_channels(records.shape().channels)?;
     if network.classes() != records.labels.classes() {
         return Err(Error::invalid(format!(
             "the network tells {} classes apart, and {} has {}; give data of the same classes",

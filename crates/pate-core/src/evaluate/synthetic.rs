@@ -155,7 +155,7 @@ pub fn synthetic(inputs: &SyntheticInputs<'_>) -> Result<SyntheticScore> {
     if let (Some(ratio), Some(l1), Some(nearest)) =
         (score.diversity_ratio, score.histogram_l1, &score.nearest)
     {
-        let furthest = (inputs.samples.spec(1).numel() as f64).sqrt();
+        let furthest = (inputs.samples.shape().numel() as f64).sqrt();
         score.similarity_score = Some(
             0.3 * (ratio / 1.5).min(1.0)
                 + 0.2 * (1.0 - l1).max(0.0)

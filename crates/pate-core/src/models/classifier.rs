@@ -1,7 +1,7 @@
 use tch::{Device, Tensor};
 
 use crate::Result;
-use crate::data::ImageSpec;
+use crate::data::ImageShape;
 use crate::nn::{Module, Pass};
 
 /// A network that tells classes apart: teachers, students, and whatever gives features.
@@ -26,7 +26,7 @@ pub trait Classifier: Module {
         self.logits(x, pass).log_softmax(-1, None)
     }
 
-    /// Factors of its dropouts for `n` images of `spec`, in the order of their use, drawn from
+    /// Factors of its dropouts for `n` images of `shape`, in the order of their use, drawn from
     /// libtorch's generator as libtorch's own dropout draws them (see
     /// [`crate::base::rng::TorchGenerator`]): 0 for what is dropped, `1 / (1 - p)` for the rest.
     /// None: a network without dropout.
@@ -36,7 +36,7 @@ pub trait Classifier: Module {
     ///
     /// # Errors
     /// Where the device has no room.
-    fn draw_dropout(&self, spec: ImageSpec, n: i64) -> Result<Vec<Tensor>>;
+    fn draw_dropout(&self, shape: ImageShape, n: i64) -> Result<Vec<Tensor>>;
 
     /// The same network for another thread: its weights are these, not copies.
     fn alias(&self) -> Box<dyn Classifier>;

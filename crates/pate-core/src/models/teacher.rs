@@ -8,7 +8,7 @@ use tensorfile::Format;
 use super::{Classifier, UcStub};
 use crate::base::rng::{Purpose, Stream};
 use crate::base::tensor;
-use crate::data::{ImageSpec, Normalisation};
+use crate::data::{ImageShape, Normalisation};
 use crate::nn::Pass;
 use crate::{Error, Result};
 
@@ -108,7 +108,7 @@ enum TeacherNetwork {
 const PROBES: i64 = 16;
 
 impl Teacher {
-    /// Loads a teacher for images of the shape of `spec`. The number of classes is the teacher's
+    /// Loads a teacher for images of the shape of `shape`. The number of classes is the teacher's
     /// own.
     ///
     /// # Errors
@@ -117,18 +117,18 @@ impl Teacher {
     /// fewer than two classes, a program that fails on a few images or gives no class scores.
     pub fn load(
         path: &Path,
-        spec: ImageSpec,
+        shape: ImageShape,
         normalisation: Normalisation,
         program: Program,
         device: Device,
     ) -> Result<Self> {
-        normalisation.check_channels(spec.channels)?;
+        normalisation.check_channels(shape.channels)?;
         let document = tensorfile::read(path)?;
         let (format, code) = (document.format, document.code);
         let read = document
             .into_state_dict(&UcStub::PARAMETERS)
             .map_err(Error::from)
-            .and_then(|tensors| UcStub::from_tensors(path, tensors, spec, device));
+            .and_then(|tensors| UcStub::from_tensors(path, tensors, shape, device));
         let (network, classes) = match read {
             Ok(network) => {
                 let classes = network.classes();
@@ -141,7 +141,7 @@ impl Teacher {
                 };
                 let mut module = CModule::load_on_device(path, device).map_err(failed)?;
                 module.set_eval();
-                let (scores, classes) = probe(path, &module, spec, &normalisation, program.scores, device)?;
+                let (scores, classes) = probe(path, &module, shape, &normalisation, program.scores, device)?;
                 (TeacherNetwork::Script(module, scores), classes)
             }
             Err(error) if code => {
@@ -302,12 +302,12 @@ fn run(path: &Path, module: &CModule, x: &Tensor, classes: Option<i64>) -> Resul
 fn probe(
     path: &Path,
     module: &CModule,
-    spec: ImageSpec,
+    shape: ImageShape,
     normalisation: &Normalisation,
     declared: Option<Scores>,
     device: Device,
 ) -> Result<(Scores, i64)> {
-    let shape = spec.batch(PROBES);
+    let shape = shape.batch(PROBES);
     let mut images =
         Stream::new(0, Purpose::Probe, 0).uniform(shape.iter().product::<i64>() as usize, 0.0, 1.0);
     let black = images.len() / PROBES as usize;

@@ -6,7 +6,7 @@ use tensorfile::Array;
 use super::{Classifier, missing, read_tensors, shape_in};
 use crate::base::rng::{Purpose, Stream};
 use crate::base::tensor;
-use crate::data::ImageSpec;
+use crate::data::ImageShape;
 use crate::nn::{Conv2d, Linear, Module, Parameter, Pass, Source};
 use crate::{Error, Result};
 
@@ -45,36 +45,36 @@ impl UcStub {
         "fc2.bias",
     ];
 
-    /// A fresh network for images of `spec`, initialised as PyTorch does.
+    /// A fresh network for images of `shape`, initialised as PyTorch does.
     ///
     /// # Errors
     /// Where the images are smaller than 6x6.
-    pub fn new(spec: ImageSpec, seed: u64, device: Device) -> Result<Self> {
+    pub fn new(shape: ImageShape, classes: i64, seed: u64, device: Device) -> Result<Self> {
         let mut stream = Stream::new(seed, Purpose::Weights, 0);
-        Self::build(&mut Source::fresh(&mut stream, device), spec)
+        Self::build(&mut Source::fresh(&mut stream, device), shape, classes)
     }
 
-    /// The network of a weights file, for images of the shape of `spec`. The number of classes
+    /// The network of a weights file, for images of the shape of `shape`. The number of classes
     /// comes from the file.
     ///
     /// # Errors
     /// Other names or shapes than this network's, values that are not finite, and whatever reading
     /// the file gives.
-    pub fn load(path: &Path, spec: ImageSpec, device: Device) -> Result<Self> {
-        Self::from_tensors(path, read_tensors(path, &Self::PARAMETERS)?, spec, device)
+    pub fn load(path: &Path, shape: ImageShape, device: Device) -> Result<Self> {
+        Self::from_tensors(path, read_tensors(path, &Self::PARAMETERS)?, shape, device)
     }
 
-    /// Checks that images of the shape of `spec`, which came from `path`, are large enough.
+    /// Checks that images of the shape of `shape`, which came from `path`, are large enough.
     ///
     /// # Errors
     /// Names the file, their size and the least one.
-    pub fn check_images(path: &Path, spec: ImageSpec) -> Result<()> {
-        if spec.height >= MIN_SIDE && spec.width >= MIN_SIDE {
+    pub fn check_images(path: &Path, shape: ImageShape) -> Result<()> {
+        if shape.height >= MIN_SIDE && shape.width >= MIN_SIDE {
             return Ok(());
         }
         Err(Error::content(
             path,
-            format!("the images are {}x{}, too small for the classifier", spec.height, spec.width),
+            format!("the images are {}x{}, too small for the classifier", shape.height, shape.width),
             format!("it needs at least {MIN_SIDE}x{MIN_SIDE}"),
         ))
     }
@@ -82,34 +82,33 @@ impl UcStub {
     pub(super) fn from_tensors(
         path: &Path,
         tensors: Vec<(String, Array)>,
-        spec: ImageSpec,
+        shape: ImageShape,
         device: Device,
     ) -> Result<Self> {
         let Some(&[classes, _]) = shape_in(&tensors, "fc2.weight") else {
             return Err(missing(path, "fc2.weight", Self::NAME, &tensors));
         };
-        Self::check_images(path, spec)?;
-        let spec = ImageSpec { classes: classes as i64, ..spec };
+        Self::check_images(path, shape)?;
         let mut source = Source::file(path, tensors, device);
-        let network = Self::build(&mut source, spec)?;
+        let network = Self::build(&mut source, shape, classes as i64)?;
         source.finish(Self::NAME)?;
         Ok(network)
     }
 
-    fn build(source: &mut Source<'_>, spec: ImageSpec) -> Result<Self> {
-        if spec.height < MIN_SIDE || spec.width < MIN_SIDE {
+    fn build(source: &mut Source<'_>, shape: ImageShape, classes: i64) -> Result<Self> {
+        if shape.height < MIN_SIDE || shape.width < MIN_SIDE {
             return Err(Error::invalid(format!(
                 "images of {}x{} are too small for the classifier; it needs at least {MIN_SIDE}x{MIN_SIDE}",
-                spec.height, spec.width
+                shape.height, shape.width
             )));
         }
-        let flat = 64 * ((spec.height - 4) / 2) * ((spec.width - 4) / 2);
+        let flat = 64 * ((shape.height - 4) / 2) * ((shape.width - 4) / 2);
         Ok(Self {
-            conv1: Conv2d::new(source, "conv1", (spec.channels, 32), 3, (1, 0))?,
+            conv1: Conv2d::new(source, "conv1", (shape.channels, 32), 3, (1, 0))?,
             conv2: Conv2d::new(source, "conv2", (32, 64), 3, (1, 0))?,
             fc1: Linear::new(source, "fc1", flat, 128)?,
-            fc2: Linear::new(source, "fc2", 128, spec.classes)?,
-            classes: spec.classes,
+            fc2: Linear::new(source, "fc2", 128, classes)?,
+            classes,
         })
     }
 }
@@ -133,13 +132,13 @@ impl Classifier for UcStub {
     }
 
     /// Masks `[n, 64, (height - 4) / 2, (width - 4) / 2]`, channels-last, and `[n, 128]`.
-    fn draw_dropout(&self, spec: ImageSpec, n: i64) -> Result<Vec<Tensor>> {
+    fn draw_dropout(&self, shape: ImageShape, n: i64) -> Result<Vec<Tensor>> {
         let draw = |shape: &[i64], p: f64| -> Result<Tensor> {
             let mut mask = Tensor::f_empty(shape, (Kind::Float, self.device()))?;
             let _ = mask.f_bernoulli_float_(1.0 - p)?;
             Ok(mask.f_div_scalar_(1.0 - p)?)
         };
-        let pooled = draw(&[n, 64, (spec.height - 4) / 2, (spec.width - 4) / 2], Self::DROPOUT[0])?;
+        let pooled = draw(&[n, 64, (shape.height - 4) / 2, (shape.width - 4) / 2], Self::DROPOUT[0])?;
         Ok(vec![tensor::channels_last(&pooled), draw(&[n, 128], Self::DROPOUT[1])?])
     }
 

@@ -5,7 +5,7 @@ use tensorfile::Array;
 
 use super::{missing, read_tensors, shape_in};
 use crate::base::rng::{Purpose, Stream};
-use crate::data::{ImageSize, ImageSpec};
+use crate::data::{ImageShape, ImageSize};
 use crate::nn::{self, Conv2d, ConvTranspose2d, Linear, Module, Parameter, Pass, Source};
 use crate::{Error, Result};
 
@@ -19,10 +19,10 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    fn build(source: &mut Source<'_>, spec: ImageSpec, latent_dim: i64) -> Result<Self> {
-        let flat = 64 * (spec.height / 4) * (spec.width / 4);
+    fn build(source: &mut Source<'_>, shape: ImageShape, latent_dim: i64) -> Result<Self> {
+        let flat = 64 * (shape.height / 4) * (shape.width / 4);
         Ok(Self {
-            conv1: Conv2d::new(source, "conv1", (spec.channels, 32), 4, (2, 1))?,
+            conv1: Conv2d::new(source, "conv1", (shape.channels, 32), 4, (2, 1))?,
             conv2: Conv2d::new(source, "conv2", (32, 64), 4, (2, 1))?,
             fc_mu: Linear::new(source, "fc_mu", flat, latent_dim)?,
             fc_logvar: Linear::new(source, "fc_logvar", flat, latent_dim)?,
@@ -56,7 +56,7 @@ pub struct Decoder {
     conv_t1: ConvTranspose2d,
     conv_t2: ConvTranspose2d,
     conv_final: Conv2d,
-    spec: ImageSpec,
+    shape: ImageShape,
     latent_dim: i64,
     scope: String,
 }
@@ -83,20 +83,20 @@ impl Decoder {
         "conv_final.bias",
     ];
 
-    fn build(source: &mut Source<'_>, spec: ImageSpec, latent_dim: i64) -> Result<Self> {
-        if spec.height % 4 != 0 || spec.width % 4 != 0 || spec.height == 0 || spec.width == 0 {
+    fn build(source: &mut Source<'_>, shape: ImageShape, latent_dim: i64) -> Result<Self> {
+        if shape.height % 4 != 0 || shape.width % 4 != 0 || shape.height == 0 || shape.width == 0 {
             return Err(Error::invalid(format!(
                 "images of {}x{} do not fit the VAE; height and width must be multiples of 4",
-                spec.height, spec.width
+                shape.height, shape.width
             )));
         }
-        let flat = 128 * (spec.height / 4) * (spec.width / 4);
+        let flat = 128 * (shape.height / 4) * (shape.width / 4);
         Ok(Self {
             fc: Linear::new(source, "fc", latent_dim, flat)?,
             conv_t1: ConvTranspose2d::new(source, "conv_t1", (128, 64), 4, (2, 1))?,
             conv_t2: ConvTranspose2d::new(source, "conv_t2", (64, 32), 4, (2, 1))?,
-            conv_final: Conv2d::new(source, "conv_final", (32, spec.channels), 3, (1, 1))?,
-            spec,
+            conv_final: Conv2d::new(source, "conv_final", (32, shape.channels), 3, (1, 1))?,
+            shape,
             latent_dim,
             scope: source.scope().to_owned(),
         })
@@ -107,7 +107,7 @@ impl Decoder {
     ///
     /// # Errors
     /// No decoder, or no square and no size; and whatever reading the file gives.
-    pub fn spec_of(path: &Path, size: Option<ImageSize>) -> Result<ImageSpec> {
+    pub fn shape_of(path: &Path, size: Option<ImageSize>) -> Result<ImageShape> {
         let (flat, channels) = Self::values_of(path)?;
         // fc makes 128 maps of a quarter of the image's sides.
         let quarters = (flat / 128).isqrt();
@@ -121,7 +121,7 @@ impl Decoder {
             ));
         };
         // The number of classes means nothing to a decoder.
-        Ok(ImageSpec { channels, height, width, classes: 1 })
+        Ok(ImageShape { channels, height, width })
     }
 
     /// Whether a file has a decoder's weights: the values that its first layer makes, and the
@@ -142,11 +142,11 @@ impl Decoder {
     /// and `decoder.` before them.
     ///
     /// The number of latents comes from `fc.weight`, the channels from `conv_final.weight`; height
-    /// and width are those of `spec`, whose other values must agree.
+    /// and width are those of `shape`, whose other values must agree.
     ///
     /// # Errors
     /// Other names or shapes, values that are not finite, and whatever reading the file gives.
-    pub fn load(path: &Path, spec: ImageSpec, device: Device) -> Result<Self> {
+    pub fn load(path: &Path, shape: ImageShape, device: Device) -> Result<Self> {
         let tensors = decoder_tensors(path)?;
         let Some(&[_, latent_dim]) = shape_in(&tensors, "fc.weight") else {
             return Err(missing(path, "fc.weight", Self::NAME, &tensors));
@@ -154,15 +154,15 @@ impl Decoder {
         let Some(&[channels, _, _, _]) = shape_in(&tensors, "conv_final.weight") else {
             return Err(missing(path, "conv_final.weight", Self::NAME, &tensors));
         };
-        if channels as i64 != spec.channels {
+        if channels as i64 != shape.channels {
             return Err(Error::content(
                 path,
                 format!("it draws images of {channels} channels"),
-                format!("the data has {}", spec.channels),
+                format!("the data has {}", shape.channels),
             ));
         }
         let mut source = Source::file(path, tensors, device);
-        let decoder = Self::build(&mut source, spec, latent_dim as i64)?;
+        let decoder = Self::build(&mut source, shape, latent_dim as i64)?;
         source.finish(Self::NAME)?;
         Ok(decoder)
     }
@@ -173,8 +173,8 @@ impl Decoder {
     }
 
     /// Shape of the images that it draws.
-    pub fn spec(&self) -> ImageSpec {
-        self.spec
+    pub fn shape(&self) -> ImageShape {
+        self.shape
     }
 
     /// Where its weights are.
@@ -187,7 +187,7 @@ impl Decoder {
     /// # Shapes
     /// `[n, latent_dim]` to `[n, channels, height, width]`.
     pub fn logits(&self, z: &Tensor, pass: &mut Pass<'_>) -> Tensor {
-        let (h, w) = (self.spec.height / 4, self.spec.width / 4);
+        let (h, w) = (self.shape.height / 4, self.shape.width / 4);
         let x = nn::unflatten(&self.fc.forward(z, pass), (128, h, w));
         let x = self.conv_t1.forward(&x, pass);
         let x = pass.relu(x); // [n, 64, h/2, w/2]
@@ -231,37 +231,37 @@ pub struct Vae {
 }
 
 impl Vae {
-    /// Checks that images of the shape of `spec`, which came from `path`, can be halved twice.
+    /// Checks that images of the shape of `shape`, which came from `path`, can be halved twice.
     ///
     /// # Errors
     /// Names the file, their size and what fits.
-    pub fn check_images(path: &Path, spec: ImageSpec) -> Result<()> {
-        if spec.height > 0 && spec.width > 0 && spec.height % 4 == 0 && spec.width % 4 == 0 {
+    pub fn check_images(path: &Path, shape: ImageShape) -> Result<()> {
+        if shape.height > 0 && shape.width > 0 && shape.height % 4 == 0 && shape.width % 4 == 0 {
             return Ok(());
         }
         Err(Error::content(
             path,
-            format!("the images are {}x{}, which do not fit the VAE", spec.height, spec.width),
+            format!("the images are {}x{}, which do not fit the VAE", shape.height, shape.width),
             "height and width must be multiples of 4",
         ))
     }
 
-    /// A fresh VAE for images of `spec`.
+    /// A fresh VAE for images of `shape`.
     ///
     /// # Errors
     /// Height or width that is no multiple of 4, or no latents.
-    pub fn new(spec: ImageSpec, latent_dim: i64, seed: u64, device: Device) -> Result<Self> {
+    pub fn new(shape: ImageShape, latent_dim: i64, seed: u64, device: Device) -> Result<Self> {
         if latent_dim < 1 {
             return Err(Error::invalid(format!("latent_dim is {latent_dim}; it must be at least 1")));
         }
         let mut stream = Stream::new(seed, Purpose::Weights, 0);
         let mut source = Source::fresh(&mut stream, device);
-        Self::build(&mut source, spec, latent_dim)
+        Self::build(&mut source, shape, latent_dim)
     }
 
-    fn build(source: &mut Source<'_>, spec: ImageSpec, latent_dim: i64) -> Result<Self> {
-        let encoder = source.at("encoder", |source| Encoder::build(source, spec, latent_dim))?;
-        let decoder = source.at("decoder", |source| Decoder::build(source, spec, latent_dim))?;
+    fn build(source: &mut Source<'_>, shape: ImageShape, latent_dim: i64) -> Result<Self> {
+        let encoder = source.at("encoder", |source| Encoder::build(source, shape, latent_dim))?;
+        let decoder = source.at("decoder", |source| Decoder::build(source, shape, latent_dim))?;
         Ok(Self { encoder, decoder })
     }
 
@@ -301,7 +301,7 @@ impl GroupedVae {
             return Err(Error::invalid("a group needs at least one network"));
         };
         let mut source = Source::stacked(networks, decoder.device());
-        Ok(Self { stacked: Vae::build(&mut source, decoder.spec, decoder.latent_dim)? })
+        Ok(Self { stacked: Vae::build(&mut source, decoder.shape, decoder.latent_dim)? })
     }
 
     /// Aliases of the parameters of all, which ask for gradients, in the order of [`Vae`]'s.
@@ -337,8 +337,8 @@ mod tests {
 
     #[test]
     fn a_group_gives_what_its_networks_give() {
-        let spec = ImageSpec { channels: 3, height: 8, width: 12, classes: 2 };
-        let networks: Vec<Vae> = (0..3).map(|seed| Vae::new(spec, 5, seed, Device::Cpu).unwrap()).collect();
+        let shape = ImageShape { channels: 3, height: 8, width: 12 };
+        let networks: Vec<Vae> = (0..3).map(|seed| Vae::new(shape, 5, seed, Device::Cpu).unwrap()).collect();
         let grouped = GroupedVae::new(&networks).unwrap();
         let x = Tensor::rand([3, 4, 3, 8, 12], (Kind::Float, Device::Cpu));
         let noise = Tensor::randn([3, 4, 5], (Kind::Float, Device::Cpu));
@@ -356,7 +356,7 @@ mod tests {
             close(&logits.get(at), &own.0);
         }
         // Weights come back as they were.
-        let other = Vae::new(spec, 5, 9, Device::Cpu).unwrap();
+        let other = Vae::new(shape, 5, 9, Device::Cpu).unwrap();
         grouped.copy_to(1, &other).unwrap();
         for (a, b) in nn::parameters(&other).into_iter().zip(nn::parameters(&networks[1])) {
             assert!(a.value().equal(b.value()), "{}", a.name());

@@ -290,7 +290,7 @@ const DECODE_ROWS: i64 = 32;
 /// `[n, latent_dim]` to `[n, channels, height, width]`, on the CPU.
 pub(crate) fn decode(decoder: &Decoder, z: &Tensor, progress: &dyn Progress) -> Result<Tensor> {
     let n = z.size()[0];
-    let images = Tensor::f_empty(decoder.spec().batch(n), (Kind::Float, Device::Cpu))?;
+    let images = Tensor::f_empty(decoder.shape().batch(n), (Kind::Float, Device::Cpu))?;
     let workers = (0..parallel::workers(decoder.device()))
         .map(|_| (decoder.clone(), z.shallow_clone(), images.shallow_clone()))
         .collect();

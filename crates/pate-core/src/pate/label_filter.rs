@@ -127,7 +127,7 @@ pub fn filter(
         target::filter(&mut selection, &labelled, wanted);
     }
     let kept = selection.kept();
-    let shape = pool.spec(classes).batch(kept.len() as i64);
+    let shape = pool.shape().batch(kept.len() as i64);
     let images = Images::trusted(pixels.gather(kept)?.f_reshape(shape)?);
     let summary = Summary::of((&selection, pool.len()), &labelled, &images, steering, inputs, plan)?;
     Ok(Filtered { images, answers: labelled.select(kept), summary })

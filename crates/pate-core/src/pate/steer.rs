@@ -304,7 +304,7 @@ pub fn make_missing(
             noises.push(Tensor::f_stack(&steps, 1)?);
         }
     }
-    let empty = Tensor::f_empty(decoder.spec().batch(0), (Kind::Float, tch::Device::Cpu))?;
+    let empty = Tensor::f_empty(decoder.shape().batch(0), (Kind::Float, tch::Device::Cpu))?;
     if wanted.is_empty() {
         return Ok(SteeredImages { images: Images::trusted(empty), wanted });
     }
@@ -353,10 +353,10 @@ pub fn make_missing(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{ImageSpec, Normalisation};
+    use crate::data::{ImageShape, Normalisation};
     use crate::models::{UcStub, Vae};
 
-    const SPEC: ImageSpec = ImageSpec { channels: 1, height: 28, width: 28, classes: 10 };
+    const SHAPE: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
     const PLAN: SteeringPlan = SteeringPlan {
         steps: 5,
         learning_rate: 0.05,
@@ -367,9 +367,9 @@ mod tests {
 
     fn networks() -> (Decoder, Teacher) {
         let cpu = tch::Device::Cpu;
-        let decoder = Vae::new(SPEC, 8, 1, cpu).unwrap().decoder;
+        let decoder = Vae::new(SHAPE, 8, 1, cpu).unwrap().decoder;
         let normalisation = Normalisation::new(&[0.1307], &[0.3081]).unwrap();
-        (decoder, Teacher::from_network(&UcStub::new(SPEC, 2, cpu).unwrap(), normalisation))
+        (decoder, Teacher::from_network(&UcStub::new(SHAPE, 10, 2, cpu).unwrap(), normalisation))
     }
 
     fn make(plan: SteeringPlan, pool: Option<&PoolStarts<'_>>) -> SteeredImages {

@@ -10,7 +10,7 @@ use crate::base::rng::{Purpose, Stream};
 use crate::base::tensor;
 use crate::config::OptimizerKind;
 use crate::data::augment::Augmentation;
-use crate::data::{ImageSpec, Labels, Normalisation, Records, SoftLabels};
+use crate::data::{ImageShape, Labels, Normalisation, Records, SoftLabels};
 use crate::models::Classifier;
 use crate::nn::{self, Adam, DropoutMasks, Module, Optimizer, Pass, Schedule, Sgd, Tape};
 use crate::train::checkpoint::CheckpointStore;
@@ -132,7 +132,7 @@ pub fn relabel(
             records.labels.classes()
         )));
     }
-    normalisation.check_channels(records.spec().channels)?;
+    normalisation.check_channels(records.shape().channels)?;
     let _guard = tch::no_grad_guard();
     let (mut labels, mut soft) = (Vec::with_capacity(records.len()), Vec::new());
     tensor::batches(records.len() as i64, VALIDATION_BATCH as i64, |first, n| {
@@ -165,7 +165,7 @@ pub fn train<N: Classifier + Clone>(
 ) -> Result<TrainedClassifier<N>> {
     let train = data.train;
     fit::check(train.len() as i64, plan.batch_size)?;
-    plan.normalisation.check_channels(train.spec().channels)?;
+    plan.normalisation.check_channels(train.shape().channels)?;
     let optimizer: Box<dyn Optimizer> = match plan.optimizer {
         OptimizerKind::Sgd => Box::new(Sgd::new(plan.learning_rate, plan.momentum, plan.weight_decay)),
         OptimizerKind::Adam => Box::new(Adam::new(plan.learning_rate, plan.weight_decay)),
@@ -173,7 +173,7 @@ pub fn train<N: Classifier + Clone>(
     let task = ClassifierTask {
         images: train.images.tensor().f_to_device(device)?,
         targets: Targets::new(train, data.soft_labels, plan.label_smoothing, device)?,
-        spec: ImageSpec { classes: network.classes(), ..train.spec() },
+        shape: train.shape(),
         network,
         validation: data.validation,
         plan,
@@ -260,7 +260,7 @@ struct ClassifierTask<'a, N> {
     /// `[n, c, h, w]` in `[0, 1]`.
     images: Tensor,
     targets: Targets,
-    spec: ImageSpec,
+    shape: ImageShape,
     validation: Option<&'a Records>,
     plan: &'a ClassifierPlan,
 }
@@ -295,7 +295,7 @@ impl<N: Classifier + Clone> Task for ClassifierTask<'_, N> {
         }
         let x = self.plan.normalisation.apply(&x);
         let step_rows = x.size()[0];
-        let dropout = self.network.draw_dropout(self.spec, step_rows)?;
+        let dropout = self.network.draw_dropout(self.shape, step_rows)?;
         Ok(ClassifierPart { x, truth, soft, dropout, step_rows })
     }
 

@@ -258,9 +258,9 @@ impl<'a> VaeTask<'a> {
     fn new(images: &Images, plan: &'a VaePlan, device: Device) -> Result<Self> {
         fit::check(images.len() as i64, plan.batch_size)?;
         // The number of classes means nothing to a VAE.
-        let spec = images.spec(1);
-        plan.normalisation.check_channels(spec.channels)?;
-        let network = Vae::new(spec, plan.latent_dim, plan.seed, device)?;
+        let shape = images.shape();
+        plan.normalisation.check_channels(shape.channels)?;
+        let network = Vae::new(shape, plan.latent_dim, plan.seed, device)?;
         Ok(Self { network, images: images.tensor().f_to_device(device)?, plan })
     }
 }

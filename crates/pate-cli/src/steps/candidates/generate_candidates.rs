@@ -104,9 +104,9 @@ impl Step for GenerateCandidates {
             id..id.saturating_add(1)
         };
         let pool_size = self.latents.pool_size(&loaded.config.generation) as u64;
-        let spec = Decoder::spec_of(&for_teacher(&self.decoder_path, ids.start), self.image_size)
+        let shape = Decoder::shape_of(&for_teacher(&self.decoder_path, ids.start), self.image_size)
             .context("cannot use the decoder")?;
-        let pool_bytes = pool_size.saturating_mul(4 * spec.numel() as u64);
+        let pool_bytes = pool_size.saturating_mul(4 * shape.numel() as u64);
         // The peak of the first pools is a lower bound of that of all.
         let files = ids.clone().take(10_000).map(|id| (for_teacher(&self.out, id), pool_bytes));
         let dir = self.out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -137,8 +137,8 @@ fn make(
     let config = &loaded.config.generation;
     let plan = args.latents.plan(config)?;
     let bank = args.latents.bank()?;
-    let decoder = Decoder::spec_of(&decoder_path, args.image_size)
-        .and_then(|spec| Decoder::load(&decoder_path, spec, ctx.device))
+    let decoder = Decoder::shape_of(&decoder_path, args.image_size)
+        .and_then(|shape| Decoder::load(&decoder_path, shape, ctx.device))
         .context("cannot use the decoder")?;
     args.latents.check_latent_dim(config.latent_dim, decoder.latent_dim())?;
     let picture = args.save_grid.then(|| pictures::beside(&out));

@@ -76,7 +76,7 @@ impl Step for PretrainDecoder {
         let plan = settings::decoder_plan(&self.training, &loaded.config, ctx.seed)?;
         let _lock = ctx.lock("--out-dir", &self.out_dir, &OUTPUTS)?;
         let records = self.data.load_images()?;
-        models::Vae::check_images(records.source(), records.spec())?;
+        models::Vae::check_images(records.source(), records.shape())?;
         let mut report = Report::new();
         data_sets::describe(&mut report, &records)?;
         let access = report.access();

@@ -17,7 +17,7 @@ use artifact::{Input, Report, write_bytes};
 use clap::Parser;
 use pate_core::config::OptimizerKind;
 use pate_core::data::augment::{Augmentation, Geometry};
-use pate_core::data::{self, ImageSpec, Normalisation};
+use pate_core::data::{self, ImageShape, Normalisation};
 use pate_core::models::{Classifier, UcStub};
 use pate_core::nn::Schedule;
 use pate_core::train::NoCheckpoint;
@@ -120,7 +120,7 @@ impl Step for CompareApproaches {
         }
         let shards = Shards::load(&self.teacher_shard_base, &ids, self.classes, self.shard_scale)?;
         let normalisation = settings::normalisation(&loaded.config.preprocessing)?;
-        let (network, features) = feature_network(self, shards.spec(), &normalisation, ctx)?;
+        let (network, features) = feature_network(self, shards.shape(), &normalisation, ctx)?;
         let reference = Reference::new(shards, network, normalisation, self.near, ctx)?;
         let real = reference.real_against_real()?;
 
@@ -171,23 +171,23 @@ impl Step for CompareApproaches {
 /// The classifier whose hidden layer is the feature space, and what it is.
 fn feature_network(
     args: &CompareApproaches,
-    spec: ImageSpec,
+    shape: ImageShape,
     normalisation: &Normalisation,
     ctx: &Context,
 ) -> Result<(Box<dyn Classifier>, String)> {
     if let Some(path) = &args.feature_model {
-        let network = UcStub::load(path, spec, ctx.device).context("cannot use --feature-model")?;
+        let network = UcStub::load(path, shape, ctx.device).context("cannot use --feature-model")?;
         return Ok((Box::new(network), format!("the last hidden layer of {}", path.display())));
     }
     let digits = data::digits()?;
-    let own = digits.spec();
-    if (own.channels, own.height, own.width) != (spec.channels, spec.height, spec.width) {
+    let own = digits.shape();
+    if (own.channels, own.height, own.width) != (shape.channels, shape.height, shape.width) {
         bail!(
             "the private images are {}x{}x{}, and the embedded digits {}x{}x{}; give a classifier of such images with \
              --feature-model",
-            spec.channels,
-            spec.height,
-            spec.width,
+            shape.channels,
+            shape.height,
+            shape.width,
             own.channels,
             own.height,
             own.width
@@ -209,7 +209,7 @@ fn feature_network(
     };
     let progress = ctx.progress();
     progress.start("epoch", plan.epochs as u64);
-    let network = UcStub::new(digits.spec(), plan.seed, ctx.device)?;
+    let network = UcStub::new(digits.shape(), digits.classes(), plan.seed, ctx.device)?;
     let trained = classifier::train(
         network,
         &ClassifierData::new(&digits),

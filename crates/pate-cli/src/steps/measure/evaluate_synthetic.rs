@@ -108,7 +108,7 @@ impl Step for EvaluateSynthetic {
         let labels: Vec<i64> = rows.iter().map(|row| row.label).collect();
         let shard = shard(self)?;
         if let Some(shard) = &shard {
-            shard.images.expect_spec(&shard.source, images.spec(self.classes))?;
+            shard.images.expect_shape(&shard.source, images.shape())?;
         }
         let _lock = ctx.lock_file("--out", &out, &[pictures::beside(&out)])?;
         let score = evaluate::synthetic(&SyntheticInputs {

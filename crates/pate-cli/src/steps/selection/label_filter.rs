@@ -12,7 +12,7 @@ use clap::Parser;
 use pate_core::data::Images;
 use pate_core::pate::label_filter::label_filter;
 
-use super::one_teacher::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, TeacherFiles};
+use super::one_teacher::{self, LoadedTeacher, ReportExtras, TeacherFiles};
 use crate::args::{ConfigArgs, FilterArgs, ProgramArgs, ScaleArgs, ShardScaleArgs, parse_path};
 use crate::run::{Context, Outcome, RunArgs, Step};
 
@@ -92,8 +92,8 @@ impl Step for LabelFilter {
             shard_rule: self.shard_scale.rule(),
             program: self.program.program(),
         };
-        let spec = pool.spec(ANY_CLASSES);
-        let teacher = LoadedTeacher::load(&files, &loaded.config, &filters.plan, spec, ctx)?;
+        let shape = pool.shape();
+        let teacher = LoadedTeacher::load(&files, &loaded.config, &filters.plan, shape, ctx)?;
         for note in teacher.switched_off(&filters.plan, false) {
             ctx.say(&note);
         }
@@ -134,7 +134,7 @@ fn pools(args: &LabelFilter) -> Result<(Images, Vec<FileRecord>)> {
         let pool = one_teacher::load_pool(path, args.scale)?;
         if let Some(first) = pools.first() {
             let first: &Images = first;
-            pool.expect_spec(path, first.spec(ANY_CLASSES))?;
+            pool.expect_shape(path, first.shape())?;
         }
         pools.push(pool);
         records.push(FileRecord::of(path)?);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use artifact::{FINGERPRINT, FileRecord, Input, Report, WorkId, layout};
 use pate_core::config::{Config, StartKind};
-use pate_core::data::{ImageSpec, Images, RangeRule, Shard, ShardMetadata, SoftLabels, write_csv};
+use pate_core::data::{ImageShape, Images, RangeRule, Shard, ShardMetadata, SoftLabels, write_csv};
 use pate_core::models::{Decoder, Program, Scores, Teacher};
 use pate_core::pate::label_filter::{FilterInputs, FilterPlan, Filtered};
 use serde_json::json;
@@ -59,9 +59,6 @@ pub(super) struct LoadedTeacher {
 pub(super) const REASON: &str = "the teacher was trained on a private shard, and the memorisation check, the quota and the selection read it, \
     none of it through a privacy mechanism";
 
-/// For the shape of a pool: how many classes there are, the teacher's file tells.
-pub(super) const ANY_CLASSES: i64 = 1;
-
 /// Files that a teacher's folder holds when it is complete.
 pub(super) const SAMPLES: &str = layout::SAMPLES;
 /// Labels of the samples.
@@ -77,7 +74,7 @@ pub(super) const PICTURE: &str = layout::SELECTION_PICTURE;
 pub(super) const OUTPUTS: [&str; 5] = [SAMPLES, LABELS, SOFT_LABELS, REPORT, PICTURE];
 
 impl LoadedTeacher {
-    /// Loads the files; images must have the shape of `spec`.
+    /// Loads the files; images must have the shape of `shape`.
     ///
     /// # Errors
     /// A file that is missing, damaged or of another shape.
@@ -85,17 +82,17 @@ impl LoadedTeacher {
         files: &TeacherFiles,
         config: &Config,
         plan: &FilterPlan,
-        spec: ImageSpec,
+        shape: ImageShape,
         ctx: &Context,
     ) -> Result<Self> {
         let normalisation = settings::normalisation(&config.preprocessing)?;
-        let teacher = Teacher::load(&files.model, spec, normalisation, files.program, ctx.device)
+        let teacher = Teacher::load(&files.model, shape, normalisation, files.program, ctx.device)
             .context("cannot use the teacher")?;
         let classes = teacher.classes();
         let shard_private = match &files.shard {
             Some(path) => {
                 let shard = Shard::load(path, files.shard_rule).context("cannot use the shard")?;
-                shard.images.expect_spec(path, spec)?;
+                shard.images.expect_shape(path, shape)?;
                 Some(shard.images)
             }
             None => None,
@@ -113,7 +110,7 @@ impl LoadedTeacher {
         };
         let decoder = match &files.decoder {
             Some(path) if plan.steering.is_some() => {
-                let decoder = Decoder::load(path, spec, ctx.device).context("cannot use the decoder")?;
+                let decoder = Decoder::load(path, shape, ctx.device).context("cannot use the decoder")?;
                 if let Some(configured) = config.latent_steering.latent_dim
                     && configured != decoder.latent_dim()
                 {

@@ -228,7 +228,7 @@ impl Vote<'_> {
     fn load(&self, index: usize, ctx: &Context) -> Result<Teacher> {
         Teacher::load(
             &self.models[index].path,
-            self.images.spec(1),
+            self.images.shape(),
             self.normalisation.clone(),
             self.args.program.program(),
             ctx.device,

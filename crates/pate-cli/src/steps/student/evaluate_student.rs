@@ -72,7 +72,7 @@ impl Step for EvaluateStudent {
         let normalisation = settings::normalisation(&loaded.config.preprocessing)?;
         let records = self.data.load(&self.mnist_dir, Split::Test)?;
         let student =
-            UcStub::load(&self.model, records.spec(), ctx.device).context("cannot use the student")?;
+            UcStub::load(&self.model, records.shape(), ctx.device).context("cannot use the student")?;
         let lock = |path| ctx.lock_file("--output", path, &[pictures::beside(path)]);
         let _lock = self.output.as_deref().map(lock).transpose()?;
         let progress = ctx.progress();

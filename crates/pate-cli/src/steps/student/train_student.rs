@@ -111,9 +111,9 @@ impl Step for TrainStudent {
         let loaded = self.config.load(ctx)?;
         let _lock = ctx.lock("--output-dir", &self.output_dir, &OUTPUTS)?;
         let mut records = records(self)?;
-        models::UcStub::check_images(records.source(), records.spec())?;
+        models::UcStub::check_images(records.source(), records.shape())?;
         let mut plan =
-            settings::student_plan(&self.training, &loaded.config, ctx.seed, records.spec().width)?;
+            settings::student_plan(&self.training, &loaded.config, ctx.seed, records.shape().width)?;
         if self.no_normalize {
             plan.normalisation = Normalisation::identity();
         }
@@ -150,7 +150,7 @@ impl Step for TrainStudent {
             .transpose()?;
         let data =
             ClassifierData { train: &train, soft_labels: soft.as_ref(), validation: Some(&validation) };
-        let network = UcStub::new(train.spec(), plan.seed, ctx.device)?;
+        let network = UcStub::new(train.shape(), train.classes(), plan.seed, ctx.device)?;
         let trained = classifier::train(network, &data, &plan, ctx.device, progress, &checkpoint)?;
         progress.finish();
 
@@ -225,7 +225,7 @@ impl TrainStudent {
     ) -> Result<Option<SoftLabels>> {
         if let Some(path) = &self.relabel_with {
             let network =
-                UcStub::load(path, records.spec(), ctx.device).context("cannot use the labels' network")?;
+                UcStub::load(path, records.shape(), ctx.device).context("cannot use the labels' network")?;
             let (labels, soft) = classifier::relabel(&network, normalisation, records, ctx.device)?;
             records.labels = labels;
             return Ok(self.relabel_soft.then_some(soft));

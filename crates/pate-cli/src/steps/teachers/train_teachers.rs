@@ -140,14 +140,14 @@ impl Step for TrainTeachers {
             let (train, test) = self.data.load_both(&self.data_dir)?;
             (train, Some(test))
         };
-        models::UcStub::check_images(train.source(), train.spec())?;
+        models::UcStub::check_images(train.source(), train.shape())?;
         let plan = settings::teacher_plan(
             &self.training,
             self.optimizer,
             decay,
             &loaded.config,
             ctx.seed,
-            train.spec().width,
+            train.shape().width,
         )?;
         let (indices, indices_record) = indices(self, end_id, train.len(), ctx.seed)?;
 

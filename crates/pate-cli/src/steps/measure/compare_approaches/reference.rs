@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, layout};
 use pate_core::base::rng::{Purpose, Stream};
 use pate_core::data::{
-    ImageSpec, Images, LabelColumn, Labels, Normalisation, RangeRule, Shard, class_counts, read_labels_of,
+    ImageShape, Images, LabelColumn, Labels, Normalisation, RangeRule, Shard, class_counts, read_labels_of,
 };
 use pate_core::evaluate::{self, Memorisation, distances};
 use pate_core::models::Classifier;
@@ -54,7 +54,7 @@ impl Shards {
             let path = dir.join(layout::SHARD);
             let images = Shard::load(&path, scale.rule()).context("cannot use a shard")?.images;
             if let Some(first) = all.first() {
-                images.expect_spec(&path, first.spec(classes))?;
+                images.expect_shape(&path, first.shape())?;
             }
             files.push(FileRecord::of(&path)?);
             let labels_path = dir.join(layout::SHARD_LABELS);
@@ -73,8 +73,8 @@ impl Shards {
     }
 
     /// Shape of the images, and the number of classes.
-    pub(super) fn spec(&self) -> ImageSpec {
-        self.images[0].spec(self.classes)
+    pub(super) fn shape(&self) -> ImageShape {
+        self.images[0].shape()
     }
 
     /// The files that were read.
@@ -239,13 +239,13 @@ impl Reference {
             sums.num_empty += 1;
             return Ok(());
         }
-        let spec = self.shards.spec();
-        images.expect_spec(&set.samples_path, spec)?;
+        let shape = self.shards.shape();
+        images.expect_shape(&set.samples_path, shape)?;
         let rows = read_labels_of(
             &set.samples_path,
             images.len(),
             &set.labels_path,
-            spec.classes,
+            self.shards.classes,
             LabelColumn::Confidence,
         )?;
         let spread = distances::mean_pairwise(&images.flat())?;

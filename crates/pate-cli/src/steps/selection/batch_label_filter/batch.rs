@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, OutputLock, WorkId, layout};
 use pate_core::base::progress::Progress;
-use pate_core::data::{ImageSize, ImageSpec, Images};
+use pate_core::data::{ImageShape, ImageSize, Images};
 use pate_core::models::{Decoder, Program};
 use pate_core::pate::generate::{self, LatentBank, LatentDraw, LatentPlan, LatentRng};
 use pate_core::pate::label::{Labelled, label};
@@ -24,7 +24,7 @@ use crate::files::in_folders;
 use crate::files::pool::{self, PoolOrigin};
 use crate::resume::{Details, OnFailure, Status, TeacherLine, cell, each_teacher};
 use crate::run::Context;
-use crate::steps::selection::one_teacher::{self, ANY_CLASSES, LoadedTeacher, ReportExtras, TeacherFiles};
+use crate::steps::selection::one_teacher::{self, LoadedTeacher, ReportExtras, TeacherFiles};
 
 /// The batch's report.
 pub(super) const REPORT: &str = layout::BATCH_REPORT;
@@ -251,14 +251,14 @@ impl Batch<'_> {
             }
             None => None,
         };
-        let spec = match (&shared.pool, &own_pool) {
-            (Some((_, pool, _)), _) | (None, Some((pool, _))) => pool.spec(ANY_CLASSES),
+        let shape = match (&shared.pool, &own_pool) {
+            (Some((_, pool, _)), _) | (None, Some((pool, _))) => pool.shape(),
             (None, None) => self.drawn(&files)?,
         };
-        let teacher = LoadedTeacher::load(&files, config, &filters.plan, spec, ctx)?;
+        let teacher = LoadedTeacher::load(&files, config, &filters.plan, shape, ctx)?;
         let identity = match (&shared.pool, &own_pool) {
             (Some((.., record)), _) | (None, Some((_, record))) => json!(record.sha256),
-            (None, None) => self.made_pool_identity(self.pool_seed(teacher_id, ctx), &files, spec)?,
+            (None, None) => self.made_pool_identity(self.pool_seed(teacher_id, ctx), &files, shape)?,
         };
         let work = one_teacher::work(
             &filters.plan,
@@ -354,9 +354,9 @@ impl Batch<'_> {
     }
 
     /// Shape of the images that a teacher's decoder draws.
-    pub(crate) fn drawn(&self, files: &TeacherFiles) -> Result<ImageSpec> {
+    pub(crate) fn drawn(&self, files: &TeacherFiles) -> Result<ImageShape> {
         let Some(path) = &files.decoder else { bail!("a pool can only be made with --decoder-path") };
-        Decoder::spec_of(path, self.image_size).context("cannot use the decoder")
+        Decoder::shape_of(path, self.image_size).context("cannot use the decoder")
     }
 
     /// What decides a pool that is made here: known before it is made.
@@ -364,7 +364,7 @@ impl Batch<'_> {
         &self,
         seed: u64,
         files: &TeacherFiles,
-        spec: ImageSpec,
+        shape: ImageShape,
     ) -> Result<Value> {
         let generation = &self.config.config.generation;
         let decoder = files.decoder.as_ref().map(|path| FileRecord::of(path)).transpose()?;
@@ -376,7 +376,7 @@ impl Batch<'_> {
             "latents": self.latents,
             "rng": self.rng,
             "until_target": generation.generate_until_target_per_class.then_some(generation.max_pools),
-            "image_size": [spec.height, spec.width],
+            "image_size": [shape.height, shape.width],
         }))
     }
 

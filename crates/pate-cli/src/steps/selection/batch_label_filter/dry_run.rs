@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use artifact::{check_space, format_bytes, free_bytes, layout, min_growth};
-use pate_core::data::ImageSpec;
+use pate_core::data::ImageShape;
 use pate_core::models::UcStub;
 use pate_core::pate::label_filter::FilterPlan;
 use serde_json::{Value, json};
@@ -157,8 +157,8 @@ impl Batch<'_> {
 
     /// Values of an image that the first teacher's decoder draws; MNIST's, where it cannot be read.
     fn drawn_values(&self, ids: &[u64]) -> u64 {
-        let spec = ids.first().map(|id| self.drawn(&self.files(*id, false)));
-        spec.and_then(Result::ok).map_or(ImageSpec::MNIST.numel(), |spec| spec.numel()) as u64
+        let shape = ids.first().map(|id| self.drawn(&self.files(*id, false)));
+        shape.and_then(Result::ok).map_or(ImageShape::MNIST.numel(), |shape| shape.numel()) as u64
     }
 
     fn pool_bytes(&self, ids: &[u64]) -> u64 {

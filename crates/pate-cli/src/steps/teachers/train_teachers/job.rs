@@ -85,9 +85,9 @@ impl TeacherJob<'_> {
         let kept = !self.force && work.finished(&report_path).is_some();
         let network = if kept {
             let _own = input_file::own();
-            UcStub::load(self.path, shard.spec(), device)?
+            UcStub::load(self.path, shard.shape(), device)?
         } else {
-            let network = UcStub::new(shard.spec(), self.plan.seed, device)?;
+            let network = UcStub::new(shard.shape(), shard.classes(), self.plan.seed, device)?;
             let trained = classifier::train(
                 network,
                 &ClassifierData::new(&shard),

@@ -3,22 +3,23 @@ use std::str::FromStr;
 
 use crate::Result;
 
-/// Shape of the images of a data set, and its number of classes.
+/// Shape of the images of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageSpec {
+pub struct ImageShape {
     /// 1 (grey) or 3 (red, green, blue).
     pub channels: i64,
     /// Rows of pixels.
     pub height: i64,
     /// Columns of pixels.
     pub width: i64,
-    /// Number of classes; labels are `0..classes`.
-    pub classes: i64,
 }
 
-impl ImageSpec {
-    /// MNIST: 28x28, grey, ten classes.
-    pub const MNIST: Self = Self { channels: 1, height: 28, width: 28, classes: 10 };
+/// Classes of MNIST.
+pub const MNIST_CLASSES: i64 = 10;
+
+impl ImageShape {
+    /// MNIST: 28x28, grey.
+    pub const MNIST: Self = Self { channels: 1, height: 28, width: 28 };
 
     /// `[n, channels, height, width]`.
     pub fn batch(&self, n: i64) -> [i64; 4] {
