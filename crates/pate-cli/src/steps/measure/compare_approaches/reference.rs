@@ -261,7 +261,7 @@ impl Reference {
         if !others.is_empty() {
             sums.memorised.push(Memorisation::of(&images, shard, &others, self.near)?);
         }
-        if at % n_shards.div_ceil(SHOWN) == 0 {
+        if at.is_multiple_of(n_shards.div_ceil(SHOWN)) {
             let sure = |row: usize| rows[row].confidence.unwrap_or(0.0);
             let best = (0..rows.len()).max_by(|&a, &b| sure(a).total_cmp(&sure(b)).then(b.cmp(&a)));
             shown.add(&images, best.unwrap_or(0) as i64, set.teacher_id, shard)?;
