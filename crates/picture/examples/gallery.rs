@@ -4,9 +4,10 @@
 
 use std::path::PathBuf;
 
-use picture::{AxisScale, Curve, Images, Line, Panel, Plot, Reference, Sample};
+use picture::{AxisScale, Chart, Drawing, Images, Line, Panel, Reference, Sample};
 
-/// Repeatable numbers in `[0, 1)`, spread evenly (the golden ratio's sequence, shuffled by its square).
+/// Repeatable numbers in `[0, 1)`, spread evenly (the golden ratio's sequence, shuffled by its
+/// square).
 fn spread(index: usize) -> f64 {
     let x = index as f64 * 0.618_033_988_749_895;
     (x.fract() + (x * index as f64 * 0.414_213_562_373_095).fract()).fract()
@@ -53,9 +54,9 @@ fn confusion_counts(n_classes: usize, per_class: u64) -> Vec<Vec<u64>> {
         .collect()
 }
 
-fn curve(name: &str, n_points: usize, value: impl Fn(f64) -> f64) -> Curve {
+fn curve(name: &str, n_points: usize, value: impl Fn(f64) -> f64) -> Line {
     let points = (1..=n_points).map(|x| (x as f64, value(x as f64) * (1.0 + 0.04 * normal(x)))).collect();
-    Curve { name: name.to_owned(), points }
+    Line { name: name.to_owned(), points }
 }
 
 /// Numbers at equal ratios from `low` to `high`.
@@ -69,23 +70,23 @@ fn epsilon(steps: f64, sigma: f64) -> f64 {
     rho + 2.0 * (rho * 1e5_f64.ln()).sqrt()
 }
 
-/// Plots of every combination of scales.
-fn plots() -> Vec<(&'static str, Plot)> {
+/// Charts of one panel, of every combination of scales.
+fn plots() -> Vec<(&'static str, Chart)> {
     let line = |name: &str, points: Vec<(f64, f64)>| Line { name: name.to_owned(), points };
     let spent = |sigma: f64, n: usize| {
         let points = ratios(1.0, 1e5, n).map(|steps| (steps.round(), epsilon(steps.round(), sigma)));
         line(&format!("sigma = {sigma}"), points.collect())
     };
-    let over_steps = Plot {
+    let over_steps = Panel {
         title: "Privacy spent by DP-SGD on 60,000 records, delta = 1e-5".into(),
         x_label: "steps".into(),
         y_label: "epsilon".into(),
         x_scale: AxisScale::Log,
         lines: [0.8, 1.1, 2.0].map(|sigma| spent(sigma, 200)).to_vec(),
         reference: Some(Reference { name: "target epsilon = 8".into(), y: 8.0 }),
-        ..Plot::default()
+        ..Panel::default()
     };
-    let both_log = Plot {
+    let both_log = Panel {
         y_scale: AxisScale::Log,
         lines: [0.8, 1.1, 2.0].map(|sigma| spent(sigma, 16)).to_vec(),
         ..over_steps.clone()
@@ -94,7 +95,7 @@ fn plots() -> Vec<(&'static str, Plot)> {
         ratios(0.25, 16.0, 60).map(|epsilon| (epsilon, 0.6 + 3.1 / epsilon.powf(0.8))).collect();
     needed[20].1 = f64::NAN;
     let gaussian = (1..=16).map(f64::from).map(|epsilon| (epsilon, 4.8 / epsilon)).collect();
-    let over_epsilon = Plot {
+    let over_epsilon = Panel {
         title: "Noise that a budget needs".into(),
         x_label: "epsilon".into(),
         y_label: "sigma (multiples of the sensitivity)".into(),
@@ -102,9 +103,9 @@ fn plots() -> Vec<(&'static str, Plot)> {
             line("10,000 steps, with a gap", needed),
             line("one release, Gauss & <analytic>", gaussian),
         ],
-        ..Plot::default()
+        ..Panel::default()
     };
-    let eight = Plot {
+    let eight = Panel {
         title: "As many lines as there may be".into(),
         x_label: "queries answered".into(),
         y_label: "epsilon".into(),
@@ -118,9 +119,9 @@ fn plots() -> Vec<(&'static str, Plot)> {
             })
             .collect(),
         reference: Some(Reference { name: "budget".into(), y: 30.0 }),
-        ..Plot::default()
+        ..Panel::default()
     };
-    let narrow = Plot {
+    let narrow = Panel {
         title: "Long numbers, narrow ranges".into(),
         x_label: "x".into(),
         y_label: "y".into(),
@@ -129,9 +130,9 @@ fn plots() -> Vec<(&'static str, Plot)> {
             "line",
             vec![(1_234_000.0, 1e9), (2_000_000.0, 1e9 + 2.0), (4_321_000.0, 1e9 + 3.0)],
         )],
-        ..Plot::default()
+        ..Panel::default()
     };
-    let deltas = Plot {
+    let deltas = Panel {
         title: "Delta that an epsilon leaves".into(),
         x_label: "epsilon".into(),
         y_label: "delta".into(),
@@ -145,22 +146,31 @@ fn plots() -> Vec<(&'static str, Plot)> {
                 )
             })
             .to_vec(),
-        ..Plot::default()
+        ..Panel::default()
     };
-    vec![
+    let panels = [
         ("plot_steps", over_steps),
         ("plot_log_log", both_log),
         ("plot_sigma", over_epsilon),
         ("plot_eight", eight),
         ("plot_narrow", narrow),
         ("plot_delta", deltas),
-    ]
+    ];
+    let chart = |panel: Panel| Chart {
+        title: panel.title.clone(),
+        panels: vec![Panel { title: String::new(), ..panel }],
+    };
+    panels.into_iter().map(|(name, panel)| (name, chart(panel))).collect()
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "target/gallery".to_owned()));
     std::fs::create_dir_all(&folder)?;
     let save = |name: &str, png: Vec<u8>| std::fs::write(folder.join(name).with_extension("png"), png);
+    let save_both = |name: &str, drawing: Drawing| -> Result<(), Box<dyn std::error::Error>> {
+        std::fs::write(folder.join(name).with_extension("svg"), drawing.svg()?)?;
+        Ok(save(name, drawing.png()?)?)
+    };
 
     let gray = shapes(64, 1);
     let images = Images { channels: 1, height: 28, width: 28, pixels: &gray };
@@ -190,7 +200,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let digits: Vec<String> = (0..10).map(|class| class.to_string()).collect();
     let title = "Student on the MNIST test set: 96.1 % of 10,000 correct";
-    save("confusion10", picture::confusion(title, &digits, &confusion_counts(10, 1_000))?)?;
+    save_both("confusion10", picture::confusion(title, &digits, &confusion_counts(10, 1_000))?)?;
     let fashion = names(&[
         "T-shirt/top",
         "trouser",
@@ -203,25 +213,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bag",
         "ankle boot",
     ]);
-    save("confusion_fashion", picture::confusion("FashionMNIST", &fashion, &confusion_counts(10, 600_000))?)?;
+    save_both(
+        "confusion_fashion",
+        picture::confusion("FashionMNIST", &fashion, &confusion_counts(10, 600_000))?,
+    )?;
     let letters: Vec<String> =
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt".chars().map(String::from).collect();
-    save("confusion47", picture::confusion("EMNIST balanced", &letters, &confusion_counts(47, 400))?)?;
+    save_both("confusion47", picture::confusion("EMNIST balanced", &letters, &confusion_counts(47, 400))?)?;
     let yes_no = names(&["no", "yes"]);
-    save("confusion2", picture::confusion("Two classes", &yes_no, &[vec![90, 10], vec![0, 0]])?)?;
+    save_both("confusion2", picture::confusion("Two classes", &yes_no, &[vec![90, 10], vec![0, 0]])?)?;
 
-    let panel = |title: &str, y_label: &str, log_y, curves| Panel {
+    let panel = |title: &str, y_label: &str, y_scale, lines| Panel {
         title: title.to_owned(),
         x_label: "epoch".to_owned(),
         y_label: y_label.to_owned(),
-        log_y,
-        curves,
+        y_scale,
+        lines,
+        ..Panel::default()
     };
     let mut broken = curve("a run with a gap", 30, |x| 1.4 / x.sqrt());
     broken.points[12].1 = f64::NAN;
     let loss = vec![curve("training", 30, |x| 2.0 / x), broken];
     let accuracy = vec![curve("student", 30, |x| 1.0 - 0.8 / x), curve("mean of teachers", 30, |_| 0.81)];
-    let many: Vec<Curve> = (0..15)
+    let many: Vec<Line> = (0..8)
         .map(|k| {
             curve(&format!("teacher {k}"), 200, move |x| {
                 500.0 * (1.0 - (-x / (20.0 + 9.0 * f64::from(k))).exp())
@@ -229,23 +243,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .collect();
     let panels = [
-        panel("Loss", "cross-entropy (nats)", true, loss),
-        panel("Accuracy", "share correct", false, accuracy),
-        panel("Selected samples", "samples", false, many),
-        panel("Not run yet", "samples", false, Vec::new()),
+        panel("Loss", "cross-entropy (nats)", AxisScale::Log, loss),
+        panel("Accuracy", "share correct", AxisScale::Linear, accuracy),
+        panel("Selected samples", "samples", AxisScale::Linear, many),
+        panel("Not run yet", "samples", AxisScale::Linear, Vec::new()),
     ];
-    save("curves", picture::curves("Training of the student on synthetic data", &panels)?)?;
-    save("curves1", picture::curves("One panel", &panels[1..2])?)?;
-
-    let selected: Vec<f64> = (0..10).map(|class| (40.0 + 300.0 * spread(class + 3)).floor()).collect();
-    let wanted: Vec<f64> = selected.iter().map(|count| count * 4.0 + 17.0).collect();
-    let one = [("selected".to_owned(), selected.clone())];
-    save("bars", picture::bars("Samples of each class", "class", "samples", &digits, &one)?)?;
-    let two = [("confident".to_owned(), wanted.clone()), ("selected".to_owned(), selected.clone())];
-    save("bars2", picture::bars("Samples of each class", "class", "samples", &fashion, &two)?)?;
-    let changes: Vec<f64> = (0..47).map(normal).collect();
-    let one = [("change".to_owned(), changes)];
-    save("bars47", picture::bars("Change of recall", "class", "percentage points", &letters, &one)?)?;
+    let title = "Training of the student on synthetic data".to_owned();
+    let one = Chart { title: "One panel".to_owned(), panels: panels[1..2].to_vec() };
+    save("curves1", one.png()?)?;
+    let all = Chart { title, panels: panels.to_vec() };
+    save("curves", all.png()?)?;
+    std::fs::write(folder.join("curves.svg"), all.svg()?)?;
 
     let mut distances: Vec<f64> = (0..1_500).map(|k| 6.0 + 1.3 * normal(k)).collect();
     distances.push(f64::NAN);
@@ -256,8 +264,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("near the right end".to_owned(), 11.0),
     ];
     let title = "Distance of each candidate to the nearest training image";
-    save("histogram", picture::histogram(title, "Euclidean distance", &distances, 40, &marks)?)?;
-    save("histogram0", picture::histogram("Nothing passed", "distance", &[], 40, &marks)?)?;
+    save_both("histogram", picture::histogram(title, "Euclidean distance", &distances, 40, &marks)?)?;
+    save_both("histogram0", picture::histogram("Nothing passed", "distance", &[], 40, &marks)?)?;
     for (name, plot) in plots() {
         save(name, plot.png()?)?;
         std::fs::write(folder.join(name).with_extension("svg"), plot.svg()?)?;

@@ -1,15 +1,14 @@
 //! The confusion matrix as a heat map.
 
-use plotters::style::RGBColor;
+use plotters::prelude::*;
+use plotters::style::text_anchor::HPos;
 
 use crate::Error;
-use crate::axes::thousands;
-use crate::canvas::{
-    AXIS, Anchor, BLACK, Canvas, LABEL_SIZE, MUTED, RULE, Rect, SMALL_SIZE, Sheet, TICK_SIZE, Title, Type,
-    WHITE, fit, widest,
-};
+use crate::page::{AXIS, Area, Drawing, Figure, Kind, MUTED, Page, RULE, Title, Type, checked_size};
+use crate::text::{LABEL_SIZE, SLACK, SMALL_SIZE, TICK_SIZE, fit, thousands, widest};
 
-/// Shares from 0 to 1 in five even steps: `ColorBrewer`'s blues, light to dark for every kind of eye and in grey print.
+/// Shares from 0 to 1 in five even steps: `ColorBrewer`'s blues, light to dark for every kind of
+/// eye and in grey print.
 const SHADES: [RGBColor; 5] = [
     RGBColor(255, 255, 255),
     RGBColor(198, 219, 239),
@@ -21,87 +20,51 @@ const SHADES: [RGBColor; 5] = [
 /// The frame of a correct prediction's cell.
 const CORRECT: RGBColor = RGBColor(213, 94, 0);
 
-/// Class names are cut at this width, in pixels.
-const MAX_NAME: f64 = 170.0;
+const MARGIN: f64 = 18.0;
 
 /// A heat map of predictions: `counts[truth][prediction]`, one row and one column for each class.
 ///
-/// The number in a cell is its count, the colour its share of the row, so that rare classes read like common ones;
-/// a zero is left blank.
-/// Correct predictions, on the diagonal, are framed. A row without records stays white.
+/// The number in a cell is its count, the colour its fraction of the row, so that rare classes read
+/// like common ones; a zero is left blank. Correct predictions, on the diagonal, are framed. A row
+/// without records stays white.
 ///
 /// # Errors
-/// No classes, `counts` that are not square with one row for each name, or more than [`MAX_PIXELS`](crate::MAX_PIXELS)
-/// (above some 250 classes).
-pub fn confusion(title: &str, class_names: &[String], counts: &[Vec<u64>]) -> Result<Vec<u8>, Error> {
-    const MARGIN: f64 = 18.0;
+/// No classes, `counts` that are not square with one row for each name, or more than
+/// [`MAX_PIXELS`](crate::MAX_PIXELS) (above some 250 classes).
+pub fn confusion(title: &str, class_names: &[String], counts: &[Vec<u64>]) -> Result<Drawing, Error> {
+    /// Class names are cut at this width, in pixels.
+    const MAX_NAME: f64 = 170.0;
 
-    let n_classes = class_names.len();
     check(class_names, counts)?;
-    let size = if n_classes <= 12 { TICK_SIZE } else { SMALL_SIZE };
-    let texts: Vec<Vec<String>> = counts
+    let n_classes = class_names.len() as f64;
+    let size = if n_classes <= 12.0 { TICK_SIZE } else { SMALL_SIZE };
+    let cell = |total: f64, count: u64| {
+        let share = if total > 0.0 { count as f64 / total } else { 0.0 };
+        (share, if count == 0 { String::new() } else { thousands(count) })
+    };
+    let cells: Vec<Vec<(f64, String)>> = counts
         .iter()
         .map(|row| {
-            row.iter().map(|&count| if count == 0 { String::new() } else { thousands(count) }).collect()
+            let total = row.iter().map(|&count| count as f64).sum();
+            row.iter().map(|&count| cell(total, count)).collect()
         })
         .collect();
     // Cells are square unless the counts are long.
-    let side = (520.0 / n_classes as f64).clamp(26.0, 90.0);
-    let cell_width = side.max(widest(texts.iter().flatten().map(String::as_str), size)? + 10.0).round();
-    let cell_height = side.round();
+    let side = (520.0 / n_classes).clamp(26.0, 90.0);
+    let count_width = SLACK * widest(cells.iter().flatten().map(|(_, text)| text.as_str()), size)?;
+    let (cell_width, cell_height) = (side.max(count_width + 6.0).round(), side.round());
 
-    let name_width = widest(class_names.iter().map(String::as_str), size)?.min(MAX_NAME);
+    let name_width = (SLACK * widest(class_names.iter().map(String::as_str), size)?).min(MAX_NAME);
+    let names =
+        class_names.iter().map(|name| fit(name, size, name_width / SLACK)).collect::<Result<_, _>>()?;
     let turned = name_width > cell_width - 6.0;
-    let left = MARGIN + 30.0 + name_width + 10.0;
-    let extent = n_classes as f64;
-    let (map_width, map_height) = (cell_width * extent, cell_height * extent);
-    let width = left + map_width + 112.0 + MARGIN;
-    let title = Title::new(title, width)?;
-    let top = title.height();
     let below = if turned { name_width + 14.0 } else { 26.0 };
-    let mut canvas = Canvas::new(width, top + map_height + below + 30.0 + MARGIN)?;
-    title.draw(&mut canvas)?;
-
-    let map = Rect { x: left.round(), y: top, width: map_width, height: map_height };
-    let cell = |row_idx: usize, column_idx: usize| Rect {
-        x: map.x + column_idx as f64 * cell_width,
-        y: map.y + row_idx as f64 * cell_height,
-        width: cell_width,
-        height: cell_height,
-    };
-    for (row_idx, (row, row_texts)) in counts.iter().zip(&texts).enumerate() {
-        let total: f64 = row.iter().map(|&count| count as f64).sum();
-        for (column_idx, (&count, text)) in row.iter().zip(row_texts).enumerate() {
-            let share = if total > 0.0 { count as f64 / total } else { 0.0 };
-            let rect = cell(row_idx, column_idx);
-            canvas.fill(rect, shade(share));
-            canvas.outline(Rect { width: rect.width + 1.0, height: rect.height + 1.0, ..rect }, RULE, 1.0);
-            let color = if share > 0.7 { WHITE } else { BLACK };
-            canvas.text(text, rect.center(), Type::new(size, Anchor::Middle).color(color))?;
-        }
-    }
-    // After all cells, so that no grid line runs over a frame.
-    for class_idx in 0..n_classes {
-        let rect = cell(class_idx, class_idx);
-        canvas.outline(Rect { width: rect.width + 1.0, height: rect.height + 1.0, ..rect }, CORRECT, 2.0);
-    }
-
-    for (class_idx, name) in class_names.iter().enumerate() {
-        let name = fit(name, size, name_width)?;
-        let (x, y) = cell(class_idx, class_idx).center();
-        canvas.text(&name, (map.x - 10.0, y), Type::new(size, Anchor::End))?;
-        if turned {
-            canvas.text(&name, (x, map.bottom() + 10.0), Type::new(size, Anchor::End).upward())?;
-        } else {
-            canvas.text(&name, (x, map.bottom() + 16.0), Type::new(size, Anchor::Middle))?;
-        }
-    }
-    let (middle_x, middle_y) = map.center();
-    let axis = Type::new(LABEL_SIZE, Anchor::Middle);
-    canvas.text("true class", (MARGIN + 8.0, middle_y), axis.upward())?;
-    canvas.text("predicted class", (middle_x, map.bottom() + below + 18.0), axis)?;
-    scale(&mut canvas, Rect { x: map.right() + 24.0, y: map.y, width: 16.0, height: map.height })?;
-    canvas.finish()
+    let x = (MARGIN + 40.0 + name_width).round();
+    let (width, height) = (cell_width * n_classes, cell_height * n_classes);
+    let title = Title::new(title, (x + width + 112.0 + MARGIN) / SLACK)?;
+    let map = Area { x, y: title.height(), width, height };
+    let picture = checked_size(map.right() + 112.0 + MARGIN, map.bottom() + below + 30.0 + MARGIN)?;
+    Ok(Drawing(Kind::Matrix(Matrix { picture, title, cells, names, size, turned, below, map })))
 }
 
 /// Refuses counts that are not one square row for each class.
@@ -123,34 +86,94 @@ fn check(class_names: &[String], counts: &[Vec<u64>]) -> Result<(), Error> {
     }
 }
 
-/// What the colours mean, beside the map.
-fn scale(canvas: &mut Canvas, bar: Rect) -> Result<(), Error> {
-    let n_steps = bar.height.round() as usize;
-    for step in 0..n_steps {
-        let share = 1.0 - (step as f64 + 0.5) / n_steps as f64;
-        canvas.fill(Rect { y: bar.y + step as f64, height: 1.0, ..bar }, shade(share));
+/// A matrix's parts and where they go.
+pub(crate) struct Matrix {
+    picture: (u32, u32),
+    title: Title,
+    /// Share of the row, and the count as text.
+    cells: Vec<Vec<(f64, String)>>,
+    names: Vec<String>,
+    /// Size of names and counts.
+    size: f64,
+    /// Whether the names below the map read upwards.
+    turned: bool,
+    /// Height of those names.
+    below: f64,
+    map: Area,
+}
+
+impl Figure for Matrix {
+    fn size(&self) -> (u32, u32) {
+        self.picture
     }
-    canvas.outline(bar, AXIS, 1.0);
+
+    fn draw<DB: DrawingBackend>(&self, page: &Page<DB>) -> Result<(), Error> {
+        self.title.draw(page)?;
+        for (row_idx, row) in self.cells.iter().enumerate() {
+            for (column_idx, (share, text)) in row.iter().enumerate() {
+                let cell = self.cell(row_idx, column_idx);
+                page.fill(cell, shade(*share))?;
+                page.outline(cell, RULE, 1.0)?;
+                let color = if *share > 0.7 { WHITE } else { BLACK };
+                page.text(text, cell.center(), Type::new(self.size, HPos::Center).color(color))?;
+            }
+        }
+        // After all cells, so that no grid line runs over a frame.
+        for class_idx in 0..self.names.len() {
+            page.outline(self.cell(class_idx, class_idx), CORRECT, 2.0)?;
+        }
+
+        let map = self.map;
+        for (class_idx, name) in self.names.iter().enumerate() {
+            let (x, y) = self.cell(class_idx, class_idx).center();
+            let beside = Type::new(self.size, HPos::Right);
+            page.text(name, (map.x - 10.0, y), beside)?;
+            if self.turned {
+                page.text(name, (x, map.bottom() + 10.0), beside.upward())?;
+            } else {
+                page.text(name, (x, map.bottom() + 16.0), Type::new(self.size, HPos::Center))?;
+            }
+        }
+        let (middle_x, middle_y) = map.center();
+        let axis = Type::new(LABEL_SIZE, HPos::Center);
+        page.text("true class", (MARGIN + 8.0, middle_y), axis.upward())?;
+        page.text("predicted class", (middle_x, map.bottom() + self.below + 18.0), axis)?;
+        scale(page, Area { x: map.right() + 24.0, width: 16.0, ..map })
+    }
+}
+
+impl Matrix {
+    fn cell(&self, row_idx: usize, column_idx: usize) -> Area {
+        let n_classes = self.names.len() as f64;
+        let (width, height) = (self.map.width / n_classes, self.map.height / n_classes);
+        let (x, y) = (column_idx as f64 * width, row_idx as f64 * height);
+        Area { x: self.map.x + x, y: self.map.y + y, width, height }
+    }
+}
+
+/// What the colours mean, beside the map.
+fn scale<DB: DrawingBackend>(page: &Page<DB>, bar: Area) -> Result<(), Error> {
+    let n_steps = bar.height.round();
+    for step in 0..n_steps as usize {
+        let share = 1.0 - (step as f64 + 0.5) / n_steps;
+        page.fill(Area { y: bar.y + step as f64, height: 1.0, ..bar }, shade(share))?;
+    }
+    page.outline(bar, AXIS, 1.0)?;
+    let small = Type::new(SMALL_SIZE, HPos::Left).color(MUTED);
     for (share, text) in [(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")] {
         let y = bar.bottom() - share * bar.height + (share - 0.5) * 12.0;
-        canvas.text(text, (bar.right() + 8.0, y), Type::new(SMALL_SIZE, Anchor::Start).color(MUTED))?;
+        page.text(text, (bar.right() + 8.0, y), small)?;
     }
-    let (_, y) = bar.center();
     if bar.height > 130.0 {
-        let style = Type::new(SMALL_SIZE, Anchor::Middle).color(MUTED).upward();
-        canvas.text("share of the row", (bar.right() + 62.0, y), style)?;
+        let upward = Type { anchor: HPos::Center, ..small.upward() };
+        page.text("fraction of the row", (bar.right() + 62.0, bar.center().1), upward)?;
     }
     Ok(())
 }
 
 /// The colour of a share, from 0 to 1.
 fn shade(share: f64) -> RGBColor {
-    let position = share.clamp(0.0, 1.0) * (SHADES.len() - 1) as f64;
-    let step = (position as usize).min(SHADES.len() - 2);
-    let part = position - step as f64;
-    let mix = |from: u8, to: u8| (f64::from(from) + (f64::from(to) - f64::from(from)) * part).round() as u8;
-    let (from, to) = (SHADES[step], SHADES[step + 1]);
-    RGBColor(mix(from.0, to.0), mix(from.1, to.1), mix(from.2, to.2))
+    DerivedColorMap::new(&SHADES).get_color(share)
 }
 
 #[cfg(test)]

@@ -122,3 +122,10 @@ pub enum Error {
         source: image::ImageError,
     },
 }
+
+impl Error {
+    /// A failure of the drawing library.
+    pub(crate) fn draw(reason: impl std::fmt::Display) -> Error {
+        Error::Draw { reason: reason.to_string() }
+    }
+}

@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use picture::{Curve, Error, Images, Panel, Sample, bars, class_sheet, confusion, curves, grid, histogram};
+use picture::{
+    AxisScale, Chart, Error, Images, Line, MAX_LINES, Panel, Sample, class_sheet, confusion, grid, histogram,
+};
 
 /// Pixels of a PNG, always as RGB.
 fn decode(png: &[u8]) -> image::RgbImage {
@@ -169,15 +171,17 @@ mod the_confusion_matrix {
 
     #[test]
     fn colours_by_share_of_the_row() {
-        // ColorBrewer's darkest blue is a share of 1; both rows have one, though their counts differ a thousandfold.
+        // ColorBrewer's darkest blue is a share of 1; both rows have one, though their counts
+        // differ a thousandfold.
         let counts = [vec![5_000, 0, 0], vec![0, 5, 0], vec![0, 0, 0]];
-        let picture = decode(&confusion("", &names(3), &counts).unwrap());
+        let picture = decode(&confusion("", &names(3), &counts).unwrap().png().unwrap());
         let dark = |x: u32, y: u32| picture.get_pixel(x, y).0 == [8, 48, 107];
         let columns: Vec<u32> =
             (0..picture.width()).filter(|&x| (0..picture.height()).any(|y| dark(x, y))).collect();
         let rows: Vec<u32> =
             (0..picture.height()).filter(|&y| (0..picture.width()).any(|x| dark(x, y))).collect();
-        // Cells of 90 pixels, less the frame of 2 on either side: two of them, diagonal to each other.
+        // Cells of 90 pixels, less the frame of 2 on either side: two of them, diagonal to each
+        // other.
         assert!((160..=190).contains(&columns.len()), "{} dark columns", columns.len());
         assert!((160..=190).contains(&rows.len()), "{} dark rows", rows.len());
         let n_dark = picture.pixels().filter(|pixel| pixel.0 == [8, 48, 107]).count();
@@ -186,14 +190,15 @@ mod the_confusion_matrix {
 
     #[test]
     fn frames_the_diagonal() {
-        let png = confusion("", &names(2), &[vec![0, 3], vec![4, 0]]).unwrap();
-        assert!(has_color(&png, [213, 94, 0]));
+        let drawing = confusion("", &names(2), &[vec![0, 3], vec![4, 0]]).unwrap();
+        assert!(has_color(&drawing.png().unwrap(), [213, 94, 0]));
     }
 
     #[test]
     fn holds_one_class_47_and_huge_counts() {
         for n in [1, 2, 10, 47] {
-            let picture = decode(&confusion("a title", &names(n), &vec![vec![u64::MAX; n]; n]).unwrap());
+            let drawing = confusion("a title", &names(n), &vec![vec![u64::MAX; n]; n]).unwrap();
+            let picture = decode(&drawing.png().unwrap());
             assert!(
                 picture.width() > 300 && picture.height() > 150,
                 "{n} classes: {:?}",
@@ -204,19 +209,33 @@ mod the_confusion_matrix {
 
     #[test]
     fn refuses_what_is_not_square() {
-        assert!(matches!(confusion("", &[], &[]), Err(Error::Empty { what: "classes" })));
-        let error = confusion("", &names(2), &[vec![1, 2]]).unwrap_err();
+        let refused = |names: &[String], counts: &[Vec<u64>]| confusion("", names, counts).err().unwrap();
+        assert!(matches!(refused(&[], &[]), Error::Empty { what: "classes" }));
+        let error = refused(&names(2), &[vec![1, 2]]);
         assert_eq!(
             error.to_string(),
             "the confusion matrix has 1 entries; it needs 2, one for each class name"
         );
-        let error = confusion("", &names(2), &[vec![1, 2], vec![1, 2, 3]]).unwrap_err();
+        let error = refused(&names(2), &[vec![1, 2], vec![1, 2, 3]]);
         assert_eq!(
             error.to_string(),
             "row 1 of the confusion matrix has 3 entries; it needs 2, one for each class name"
         );
         let n = 400;
-        assert!(matches!(confusion("", &names(n), &vec![vec![1; n]; n]), Err(Error::TooLarge { .. })));
+        assert!(matches!(refused(&names(n), &vec![vec![1; n]; n]), Error::TooLarge { .. }));
+    }
+
+    #[test]
+    fn is_an_svg_of_the_same_size() {
+        let names = ["<a> & \"b\"\u{0}".to_owned(), "'c'\u{fffe}".to_owned()];
+        let drawing = confusion("a <title>", &names, &[vec![1_234, 1], vec![0, 0]]).unwrap();
+        let (svg, picture) = (drawing.svg().unwrap(), decode(&drawing.png().unwrap()));
+        let start = format!("<svg width=\"{}\" height=\"{}\" ", picture.width(), picture.height());
+        assert!(svg.starts_with(&start), "{svg}");
+        for text in ["a &lt;title&gt;", "&lt;a&gt; &amp; &quot;b&quot; ", "&apos;c&apos;\u{fffd}", "1,234"] {
+            assert!(svg.contains(&format!(">\n{text}\n</text>")), "{text} in {svg}");
+        }
+        assert!(!svg.chars().any(|c| c.is_control() && c != '\n'));
     }
 }
 
@@ -226,53 +245,70 @@ mod the_charts {
     const BLUE: [u8; 3] = [0, 114, 178];
     const ORANGE: [u8; 3] = [213, 94, 0];
 
-    fn panel(log_y: bool, curves: &[&[(f64, f64)]]) -> Panel {
-        let name = |idx| format!("curve {idx}");
-        let curves = curves
-            .iter()
-            .enumerate()
-            .map(|(idx, points)| Curve { name: name(idx), points: points.to_vec() })
-            .collect();
-        Panel { title: "title".into(), x_label: "epoch".into(), y_label: "loss".into(), log_y, curves }
+    fn panel(lines: &[&[(f64, f64)]]) -> Panel {
+        let name = |idx| format!("line {idx}");
+        let lines =
+            lines.iter().enumerate().map(|(idx, points)| Line { name: name(idx), points: points.to_vec() });
+        Panel {
+            title: "title".into(),
+            x_label: "epoch".into(),
+            y_label: "loss".into(),
+            lines: lines.collect(),
+            ..Panel::default()
+        }
+    }
+
+    fn draw(panel: Panel) -> Vec<u8> {
+        Chart { title: String::new(), panels: vec![panel] }.png().expect("a picture")
+    }
+
+    fn bins(values: &[f64], bins: usize, marks: &[(String, f64)]) -> Vec<u8> {
+        histogram("", "distance", values, bins, marks).and_then(|drawing| drawing.png()).expect("a picture")
     }
 
     #[test]
-    fn curves_skip_what_cannot_be_drawn() {
+    fn lines_skip_what_cannot_be_drawn() {
         let clean = [(1.0, 2.0), (2.0, 1.0)];
         let dirty = [(f64::NAN, 1.0), (1.0, 2.0), (2.0, 1.0), (3.0, f64::INFINITY), (f64::NEG_INFINITY, 0.0)];
-        assert_eq!(
-            curves("", &[panel(false, &[&clean])]).unwrap(),
-            curves("", &[panel(false, &[&dirty])]).unwrap()
-        );
-        let negative = [(1.0, 2.0), (2.0, 1.0), (3.0, 0.0), (4.0, -1.0)];
-        assert_eq!(
-            curves("", &[panel(true, &[&clean])]).unwrap(),
-            curves("", &[panel(true, &[&negative])]).unwrap()
-        );
-        assert_ne!(
-            curves("", &[panel(true, &[&clean])]).unwrap(),
-            curves("", &[panel(false, &[&clean])]).unwrap()
-        );
+        assert_eq!(draw(panel(&[&clean])), draw(panel(&[&dirty])));
+        let log = |points| draw(Panel { y_scale: AxisScale::Log, ..panel(&[points]) });
+        assert_eq!(log(&clean), log(&dirty));
+        assert_ne!(log(&clean), draw(panel(&[&clean])));
     }
 
     #[test]
     fn a_gap_is_no_line() {
-        let nan = f64::NAN;
-        let through = curves("", &[panel(false, &[&[(1.0, 1.0), (2.0, 2.0), (3.0, 1.0)]])]).unwrap();
-        let gap = curves("", &[panel(false, &[&[(1.0, 1.0), (1.5, nan), (2.0, 2.0), (3.0, 1.0)]])]).unwrap();
+        let through = draw(panel(&[&[(1.0, 1.0), (2.0, 2.0), (3.0, 1.0)]]));
+        let gap = draw(panel(&[&[(1.0, 1.0), (1.5, f64::NAN), (2.0, 2.0), (3.0, 1.0)]]));
         let n_blue = |png: &[u8]| decode(png).pixels().filter(|pixel| pixel.0 == BLUE).count();
         assert!(n_blue(&gap) < n_blue(&through) * 3 / 4, "{} of {}", n_blue(&gap), n_blue(&through));
     }
 
     #[test]
+    fn jagged_lines_have_no_holes() {
+        // Up and down within a few pixels: the middle rows are covered from end to end.
+        let points: Vec<(f64, f64)> = (0..2_000).map(|x| (f64::from(x), f64::from(x % 2))).collect();
+        let picture = decode(&draw(panel(&[&points])));
+        let row = picture.height() / 3;
+        let blue: Vec<u32> = (0..picture.width()).filter(|&x| picture.get_pixel(x, row).0 == BLUE).collect();
+        assert!(blue.len() > 500, "{} blue pixels", blue.len());
+        assert_eq!(blue.len() as u32, blue[blue.len() - 1] - blue[0] + 1);
+    }
+
+    #[test]
     fn panels_without_points_say_so() {
         let nothing: [&[(f64, f64)]; 4] = [&[], &[(f64::NAN, 1.0)], &[(1.0, f64::INFINITY)], &[(1.0, 1e299)]];
-        let empty = curves("", &[panel(false, &nothing[..1])]).unwrap();
+        let empty = draw(panel(&nothing[..1]));
         for points in nothing {
-            assert_eq!(curves("", &[panel(false, &[points])]).unwrap(), empty, "{points:?}");
+            let chart = Chart { title: String::new(), panels: vec![panel(&[points])] };
+            assert!(chart.svg().unwrap().contains("no data"));
+            assert_eq!(chart.png().unwrap(), empty, "{points:?}");
         }
-        assert_eq!(curves("", &[panel(true, &[&[(1.0, 0.0), (2.0, -1.0)]])]).unwrap(), empty);
-        assert!(matches!(curves("", &[]), Err(Error::Empty { what: "panels" })));
+        let none = Chart::default();
+        assert!(matches!(none.png(), Err(Error::Empty { what: "panels" })));
+        assert!(matches!(none.svg(), Err(Error::Empty { what: "panels" })));
+        let endless = Chart { title: String::new(), panels: vec![Panel::default(); 1_000] };
+        assert!(matches!(endless.svg(), Err(Error::TooLarge { .. })));
     }
 
     #[test]
@@ -282,79 +318,49 @@ mod the_charts {
             [0.0, -0.0, 1e-320, 1e-200, 1e200, -1e249, 1e250, f64::MAX, f64::MIN, f64::NAN, f64::INFINITY];
         for a in numbers {
             for b in numbers {
-                for log_y in [false, true] {
-                    curves(&name, &[panel(log_y, &[&[(a, b), (b, a)]])]).unwrap();
-                }
+                let panels = vec![panel(&[&[(a, b), (b, a)]]), panel(&[&[(a, 1.0), (1.0, b)]])];
+                Chart { title: name.clone(), panels }.png().unwrap();
             }
         }
         for a in numbers {
-            let groups = [name.clone(), String::new()];
-            bars(&name, &name, &name, &groups, &[(name.clone(), vec![a, 1.0]), (String::new(), vec![a, a])])
-                .unwrap();
-            histogram(&name, &name, &[a, 1.0], 3, &[(name.clone(), a), (name.clone(), a)]).unwrap();
-            histogram("", "", &[a], 1, &[(String::new(), 0.0)]).unwrap();
+            let marks = [(name.clone(), a), (name.clone(), a)];
+            histogram(&name, &name, &[a, 1.0], 3, &marks).unwrap().png().unwrap();
+            bins(&[a], 1, &[(String::new(), 0.0)]);
         }
-    }
-
-    #[test]
-    fn bars_are_as_long_as_their_values() {
-        let groups = names(2);
-        let png = bars("", "class", "samples", &groups, &[("a".to_owned(), vec![30.0, 10.0])]).unwrap();
-        let picture = decode(&png);
-        let mut heights: Vec<usize> = (0..picture.width())
-            .map(|x| (0..picture.height()).filter(|&y| picture.get_pixel(x, y).0 == BLUE).count())
-            .filter(|&height| height > 0)
-            .collect();
-        heights.dedup();
-        let [high, low] = *heights.as_slice() else { panic!("columns of heights {heights:?}") };
-        assert!((high as f64 / low as f64 - 3.0).abs() < 0.06, "{high} and {low} pixels for 30 and 10");
-    }
-
-    #[test]
-    fn bars_without_a_value_are_not_zero() {
-        let groups = names(2);
-        let one = |value| bars("", "", "", &groups, &[("a".to_owned(), vec![value, 1.0])]).unwrap();
-        assert_ne!(one(f64::NAN), one(0.0), "a missing value reads n/a");
-        let two = [("a".to_owned(), vec![1.0, 2.0]), ("b".to_owned(), vec![2.0, 1.0])];
-        assert!(
-            has_color(&bars("", "", "", &groups, &two).unwrap(), ORANGE),
-            "a second series has its own colour"
-        );
-    }
-
-    #[test]
-    fn bars_refuse_lists_that_do_not_match() {
-        assert!(matches!(bars("", "", "", &[], &[]), Err(Error::Empty { what: "groups" })));
-        assert!(matches!(bars("", "", "", &names(1), &[]), Err(Error::Empty { what: "series" })));
-        let error = bars("", "", "", &names(2), &[("kept".to_owned(), vec![1.0])]).unwrap_err();
-        assert_eq!(error.to_string(), "series 'kept' has 1 entries; it needs 2, one for each group");
-        let many = names(100_000);
-        let series = [("a".to_owned(), vec![1.0; 100_000])];
-        assert!(matches!(bars("", "", "", &many, &series), Err(Error::TooLarge { .. })));
     }
 
     #[test]
     fn histograms_count_and_mark() {
         // 3 values in the first bin, 1 in the last: bars of heights 3 and 1.
-        let picture = decode(&histogram("", "distance", &[0.0, 0.1, 0.2, 4.0], 2, &[]).unwrap());
+        let picture = decode(&bins(&[0.0, 0.1, 0.2, 4.0], 2, &[]));
         let sky = |x| (0..picture.height()).filter(|&y| picture.get_pixel(x, y).0 == [86, 180, 233]).count();
         let (first, last) = (sky(picture.width() * 3 / 10), sky(picture.width() * 8 / 10));
         assert!((first as f64 / last as f64 - 3.0).abs() < 0.06, "{first} and {last} pixels for 3 and 1");
-        let marked = histogram("", "distance", &[0.0, 4.0], 2, &[("threshold".to_owned(), 2.0)]).unwrap();
-        assert!(has_color(&marked, ORANGE));
-        let left_out = histogram("", "distance", &[0.0, 4.0, f64::NAN], 2, &[]).unwrap();
-        assert_ne!(left_out, histogram("", "distance", &[0.0, 4.0], 2, &[]).unwrap(), "the note counts it");
-        for bins in [0, picture::MAX_BINS + 1] {
-            assert!(matches!(histogram("", "", &[1.0], bins, &[]), Err(Error::Bins { .. })));
+        assert!(has_color(&bins(&[0.0, 4.0], 2, &[("threshold".to_owned(), 2.0)]), ORANGE));
+        assert_ne!(bins(&[0.0, 4.0, f64::NAN], 2, &[]), bins(&[0.0, 4.0], 2, &[]), "the note counts it");
+        for n_bins in [0, picture::MAX_BINS + 1] {
+            assert!(matches!(histogram("", "", &[1.0], n_bins, &[]), Err(Error::Bins { .. })));
         }
-        histogram("", "", &[], 1, &[("alone".to_owned(), 1.0)]).unwrap();
+        let marks = vec![(String::new(), 1.0); MAX_LINES + 1];
+        assert!(matches!(histogram("", "", &[1.0], 1, &marks), Err(Error::TooMany { what: "marks", .. })));
+        let alone = histogram("", "", &[], 1, &[("alone".to_owned(), 1.0)]).unwrap();
+        assert!(alone.svg().unwrap().contains("no data"));
     }
 
     #[test]
-    fn a_million_points_are_no_trouble() {
-        let points: Vec<(f64, f64)> = (0..1_000_000).map(|x| (f64::from(x), f64::from(x % 977))).collect();
+    fn histograms_name_their_marks_below_the_axis() {
+        let marks = [("target".to_owned(), 1.5), ("median".to_owned(), 2.0)];
+        let svg = histogram("", "distance", &[1.0, 2.0, 3.0], 4, &marks).unwrap().svg().unwrap();
+        for text in ["distance", "count", "n = 3", "target", "median"] {
+            assert!(svg.contains(&format!(">\n{text}\n</text>")), "{text} in {svg}");
+        }
+    }
+
+    #[test]
+    fn a_million_values_are_no_trouble() {
+        let values: Vec<f64> = (0..1_000_000).map(|x| f64::from(x % 977)).collect();
         let started = std::time::Instant::now();
-        curves("", &[panel(false, &[&points])]).unwrap();
+        bins(&values, picture::MAX_BINS, &[]);
         assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     }
 }
@@ -365,21 +371,27 @@ fn the_same_input_gives_the_same_bytes() {
     let draw = || {
         let images = gray(&pixels);
         let rows = [("0".to_owned(), vec![Sample { image_idx: 3, caption: "0.98".to_owned() }])];
-        let curve = Curve { name: "a".into(), points: vec![(0.0, 1.0), (1.0, 0.5)] };
         let panel = Panel {
             title: "b".into(),
             x_label: "x".into(),
             y_label: "y".into(),
-            log_y: true,
-            curves: vec![curve],
+            y_scale: AxisScale::Log,
+            lines: vec![Line { name: "a".into(), points: vec![(0.0, 1.0), (1.0, 0.5)] }],
+            ..Panel::default()
         };
+        let matrix = confusion("matrix", &names(3), &[vec![1, 2, 3], vec![4, 5, 6], vec![7, 8, 9]]).unwrap();
+        let chart = Chart { title: "chart".into(), panels: vec![panel.clone(), panel] };
+        let marks = [("mark".to_owned(), 1.5)];
+        let histogram = histogram("histogram", "x", &[1.0, 2.0, 2.0], 4, &marks).unwrap();
         [
             grid(&images, 2, 2).unwrap(),
             class_sheet("sheet", &images, &rows).unwrap(),
-            confusion("matrix", &names(3), &[vec![1, 2, 3], vec![4, 5, 6], vec![7, 8, 9]]).unwrap(),
-            curves("curves", &[panel]).unwrap(),
-            bars("bars", "x", "y", &names(3), &[("a".to_owned(), vec![1.0, 2.0, 3.0])]).unwrap(),
-            histogram("histogram", "x", &[1.0, 2.0, 2.0], 4, &[("mark".to_owned(), 1.5)]).unwrap(),
+            matrix.png().unwrap(),
+            matrix.svg().unwrap().into_bytes(),
+            chart.png().unwrap(),
+            chart.svg().unwrap().into_bytes(),
+            histogram.png().unwrap(),
+            histogram.svg().unwrap().into_bytes(),
         ]
     };
     let first = draw();

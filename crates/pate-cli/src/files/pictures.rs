@@ -8,7 +8,7 @@ use pate_core::data::Images;
 use pate_core::evaluate::ClassifierScore;
 use pate_core::train::classifier::EpochScore;
 use pate_core::train::vae::VaeEpoch;
-use picture::{Curve, Panel, Sample};
+use picture::{Chart, Line, Panel, Sample};
 
 /// Candidates in a grid.
 const GRID: i64 = 64;
@@ -104,7 +104,7 @@ pub fn confusion(
 ) -> Result<FileRecord> {
     let name = |class: usize| class_names.get(class).cloned().unwrap_or_else(|| class.to_string());
     let names: Vec<String> = (0..score.confusion_matrix.len()).map(name).collect();
-    write(&picture::confusion(title, &names, &score.confusion_matrix)?, path, access)
+    write(&picture::confusion(title, &names, &score.confusion_matrix)?.png()?, path, access)
 }
 
 /// Loss and accuracy by epoch.
@@ -117,26 +117,26 @@ pub fn classifier_curves(
     path: &Path,
     access: Access,
 ) -> Result<FileRecord> {
-    let curve = |name: &str, value: &dyn Fn(&EpochScore) -> Option<f64>| Curve {
+    let line = |name: &str, value: &dyn Fn(&EpochScore) -> Option<f64>| Line {
         name: name.to_owned(),
         points: history.iter().filter_map(|e| Some((e.epoch as f64, value(e)?))).collect(),
     };
-    let panels = [
+    let panels = vec![
         panel(
             "Loss",
             "negative log-likelihood",
-            vec![curve("training", &|e| Some(e.train_loss)), curve("validation", &|e| e.validation_loss)],
+            vec![line("training", &|e| Some(e.train_loss)), line("validation", &|e| e.validation_loss)],
         ),
         panel(
             "Accuracy",
             "per cent",
             vec![
-                curve("training", &|e| Some(e.train_accuracy)),
-                curve("validation", &|e| e.validation_accuracy),
+                line("training", &|e| Some(e.train_accuracy)),
+                line("validation", &|e| e.validation_accuracy),
             ],
         ),
     ];
-    write(&picture::curves(title, &panels)?, path, access)
+    write(&Chart { title: title.to_owned(), panels }.png()?, path, access)
 }
 
 /// The VAE's losses by epoch.
@@ -144,15 +144,15 @@ pub fn classifier_curves(
 /// # Errors
 /// Where the file cannot be written.
 pub fn vae_curves(title: &str, history: &[VaeEpoch], path: &Path, access: Access) -> Result<FileRecord> {
-    let curve = |name: &str, value: &dyn Fn(&VaeEpoch) -> f64| Curve {
+    let line = |name: &str, value: &dyn Fn(&VaeEpoch) -> f64| Line {
         name: name.to_owned(),
         points: history.iter().map(|e| (e.epoch as f64, value(e))).collect(),
     };
-    let panels = [
-        panel("Reconstruction", "nats per image", vec![curve("binary cross-entropy", &|e| e.recon_loss)]),
-        panel("KL divergence", "nats per image", vec![curve("KL", &|e| e.kl_loss)]),
+    let panels = vec![
+        panel("Reconstruction", "nats per image", vec![line("binary cross-entropy", &|e| e.recon_loss)]),
+        panel("KL divergence", "nats per image", vec![line("KL", &|e| e.kl_loss)]),
     ];
-    write(&picture::curves(title, &panels)?, path, access)
+    write(&Chart { title: title.to_owned(), panels }.png()?, path, access)
 }
 
 /// Distances to the nearest private image.
@@ -174,16 +174,16 @@ pub fn distances(
         40,
         marks,
     )?;
-    write(&picture, path, access)
+    write(&picture.png()?, path, access)
 }
 
-fn panel(title: &str, y_label: &str, curves: Vec<Curve>) -> Panel {
+fn panel(title: &str, y_label: &str, lines: Vec<Line>) -> Panel {
     Panel {
         title: title.to_owned(),
         x_label: "epoch".to_owned(),
         y_label: y_label.to_owned(),
-        log_y: false,
-        curves: curves.into_iter().filter(|curve| !curve.points.is_empty()).collect(),
+        lines: lines.into_iter().filter(|line| !line.points.is_empty()).collect(),
+        ..Panel::default()
     }
 }
 

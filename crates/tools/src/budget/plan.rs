@@ -4,7 +4,7 @@ use anyhow::{Context as _, ensure};
 use dp_accounting::calibrate::{Accountant, DpSgd};
 use dp_accounting::filter::{Cap, epsilon_of_caps};
 use dp_accounting::{Error, Mechanism, gdp};
-use picture::{AxisScale, Line, Plot};
+use picture::{AxisScale, Chart, Line, Panel};
 use serde_json::{Value, json};
 
 use super::args::{Calibrate, PlotArgs, TableArgs};
@@ -195,21 +195,22 @@ pub(crate) fn plot(args: &PlotArgs) -> anyhow::Result<Value> {
     let values =
         json!(lines.iter().map(|line| json!({"name": line.name, "points": line.points})).collect::<Vec<_>>());
     let what = if of_sigma { "epsilon" } else { "sigma" };
-    let plot = Plot {
-        title: format!("DP-SGD: {what} by number of steps (q = {}, delta = {})", args.q, args.delta),
+    let panel = Panel {
         x_label: "steps".to_owned(),
         y_label: what.to_owned(),
         x_scale: AxisScale::Log,
         y_scale: AxisScale::Log,
         lines,
-        reference: None,
+        ..Panel::default()
     };
+    let title = format!("DP-SGD: {what} by number of steps (q = {}, delta = {})", args.q, args.delta);
+    let chart = Chart { title, panels: vec![panel] };
     let is =
         |extension: &str| args.out.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));
     let bytes = if is("svg") {
-        plot.svg()?.into_bytes()
+        chart.svg()?.into_bytes()
     } else if is("png") {
-        plot.png()?
+        chart.png()?
     } else {
         anyhow::bail!("--out is {}; its name must end in .png or .svg", args.out.display());
     };
