@@ -166,3 +166,16 @@ fn defaults_are_those_of_the_step() {
         assert!(entry.text.contains(default), "{binary} {flag}: {}", entry.text);
     }
 }
+
+#[test]
+fn every_binary_is_a_step_of_the_list() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()
+    };
+    let mut binaries: Vec<String> = std::fs::read_dir(folder).unwrap().map(name).collect();
+    binaries.sort();
+    let mut listed: Vec<&str> = steps().to_vec();
+    listed.sort_unstable();
+    assert_eq!(binaries, listed);
+}

@@ -41,7 +41,7 @@ pub(crate) fn check(ctx: &Context) -> anyhow::Result<()> {
             );
         }
         breaches.extend(rooms::breaches(&name, &text));
-        if name.ends_with(".rs") {
+        if path.extension().is_some_and(|ending| ending == "rs") {
             breaches.extend(wide_comments(&name, &text));
         }
     }

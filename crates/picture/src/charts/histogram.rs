@@ -89,7 +89,8 @@ fn fill(
     Ok(())
 }
 
-/// Counts of values in equal bins, and the ends of all bins; the greatest value belongs to the last.
+/// Counts of values in equal bins, and the ends of all bins; the greatest value belongs to the
+/// last.
 fn count(values: &[f64], (low, high): (f64, f64), bins: usize) -> (f64, f64, Vec<u64>) {
     let is_wide = high - low > low.abs().max(high.abs()) * 1e-12;
     let half = if low == 0.0 { 0.5 } else { low.abs() * 0.05 };
