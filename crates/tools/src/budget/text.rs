@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use program::{Align, Table};
 use serde_json::Value;
 
 /// A line for each figure of each case.
@@ -85,18 +86,12 @@ pub(crate) fn table(value: &Value) -> String {
         plain(&value["adjacency"]),
         value["delta"]
     );
-    let _ = write!(out, "{:>14}", format!("{row} \\ {column}"));
-    for name in &columns {
-        let _ = write!(out, " {name:>12}");
-    }
-    out.push('\n');
+    let header = std::iter::once(format!("{row} \\ {column}")).chain(columns);
+    let mut table = Table::new(header.map(|name| (name, Align::Right)));
     for (name, values) in rows {
-        let _ = write!(out, "{name:>14}");
-        for value in values {
-            let _ = write!(out, " {value:>12}");
-        }
-        out.push('\n');
+        table.row(std::iter::once(name).chain(values));
     }
+    let _ = writeln!(out, "{}", table.text());
     for note in notes {
         let _ = writeln!(out, "- {note}");
     }
