@@ -88,6 +88,7 @@ fn check_section(path: &Path, section: &str, entries: Map<String, Value>) -> Res
                 format!("`{section}` has {}", names.join(", ")),
             ));
         };
+        // A name that stands twice is refused by the strict reader, so this is the other dialect's.
         if checked.contains_key(key.name) {
             return Err(Error::content(
                 path,
@@ -95,6 +96,7 @@ fn check_section(path: &Path, section: &str, entries: Map<String, Value>) -> Res
                 "they are two spellings of one key; keep one",
             ));
         }
+        // The value as it is used: 0 becomes null where both mean that there is no limit.
         let value = key.kind.check(&value).ok_or_else(|| {
             Error::content(path, format!("`{section}.{name}` is {value}"), format!("allowed: {}", key.kind))
         })?;

@@ -51,6 +51,7 @@ impl PublicDataArgs {
                 "--data-root does not go with --dataset digits, which is inside the program; leave one out"
             );
         }
+        // A flag that would change nothing is refused: who gave it expects an effect.
         let size = self.image_size;
         if dataset != Dataset::Folders {
             refuse_size(size)?;
@@ -74,6 +75,7 @@ impl PublicDataArgs {
             let root = self.data_root.clone().unwrap_or_else(|| PathBuf::from(default));
             dataset.load(&root, Split::Train, orientation, self.scale.scale, wanted)?
         };
+        // One way only: no flag makes private data public.
         if self.private_data {
             records.privacy = Privacy::Private;
         }

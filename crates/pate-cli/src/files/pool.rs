@@ -56,9 +56,12 @@ pub fn save(
     ctx: &Context,
 ) -> Result<FileRecord> {
     let mut report = Report::new();
+    // What the user declares is joined with what the decoder's own report says, and the worse
+    // counts.
     for path in std::iter::once(origin.decoder_path).chain(origin.latents_path) {
         report.input(Input::declared(path, origin.declared.clone())?);
     }
+    // Before the pool is saved: its access follows from the label.
     if let Some(reason) = &origin.private_reason {
         report.reads_private(reason);
     }
@@ -81,6 +84,7 @@ pub fn save(
         report.field("teacher_id", id)?.field("approach", "per_teacher_vae")?;
     }
     if *report.guarantee() == Guarantee::Public {
+        // A public label rests on the user's word here, and the report says so.
         let basis = "the decoder is taken to have seen public data only; its weights do not tell (--private-decoder says otherwise)";
         report.field("formal_guarantee_basis", basis)?;
     }

@@ -90,6 +90,7 @@ impl Provenance {
             self.filters.push(filters.clone());
         }
         let model = report.fields.get("teacher_model_path").and_then(Value::as_str);
+        // A hostile report may name one file many times, and each would be hashed again.
         let mut known = BTreeSet::new();
         for input in report.inputs.iter().take(MAX_INPUTS) {
             if !known.insert((&input.path, &input.sha256))
@@ -97,6 +98,7 @@ impl Provenance {
             {
                 continue;
             }
+            // The fields of its own report tell a decoder from a pool, not its file name.
             let Some(about) = self.report_of(input) else { continue };
             if about.fields.contains_key("decoder_hash") {
                 self.decoder(input, &about);

@@ -40,6 +40,8 @@ pub fn find_teachers(dir: &Path, start_id: u64, limit: Option<usize>) -> Result<
             continue;
         }
         let found = InPlace::of(&folder, layout::MODEL);
+        // On a system that ignores case this would be the model, so results would differ between
+        // the two.
         if matches!(found, InPlace::OtherCase(_)) {
             let problem = format!("there is no model.pth in it: {found}");
             return Err(pate_core::Error::content(&folder, problem, "give the model that name").into());

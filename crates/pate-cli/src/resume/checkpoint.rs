@@ -166,6 +166,8 @@ impl ResumeArgs {
                 let epochs = state.text(EPOCHS).unwrap_or("?");
                 ctx.say(&format!("goes on after epoch {epochs}: {path}"));
             }
+            // Without --resume these start anew; with it, silence would lose what the user counts
+            // on.
             Found::OtherWork if self.resume => bail!(
                 "{path} is that of a training with other inputs, settings, --threads or --device; give the same ones, or leave \
                  --resume out to start anew"

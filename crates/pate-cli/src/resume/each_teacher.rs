@@ -121,6 +121,7 @@ pub fn each_teacher<W: Send, T: Send, D: Details>(
             for (teacher_id, made) in made {
                 let line = match made.and_then(|made| finish(teacher_id, made)) {
                     Ok(line) => line,
+                    // A stop is no failure of the teacher that it met.
                     Err(error) if on_failure == OnFailure::End || is_stop(&error) => return Err(error),
                     Err(error) => TeacherLine::failed(teacher_id, &error),
                 };

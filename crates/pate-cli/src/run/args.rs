@@ -48,6 +48,7 @@ impl RunArgs {
             return Ok(Device::Cpu);
         }
         let gpus = if Cuda::is_available() { Cuda::device_count().max(0) as usize } else { 0 };
+        // A device that is asked for by name is never replaced in silence.
         let gpu = |n: usize| {
             if n < gpus {
                 return Ok(Device::Cuda(n));

@@ -40,6 +40,7 @@ impl Context {
         tch::set_num_threads(threads as i32);
         let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
         let tool = env!("CARGO_PKG_NAME");
+        // The steps are binaries of one package, whose name would be the same for all.
         let program = std::env::current_exe()
             .ok()
             .and_then(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))

@@ -42,12 +42,14 @@ pub trait Step: Parser {
 /// gives the exit code.
 pub fn run<S: Step>() -> ExitCode {
     program::start();
+    // Before anything is read: from here on no output takes the place of an input.
     artifact::keep_inputs();
     let mut command = command::<S>();
     let matches = match program::matches(&mut command) {
         Ok(matches) => matches,
         Err(done) => return done,
     };
+    // Before the step's code, whose first lock holds its outputs against these.
     name_inputs(&command, &matches);
     let args = S::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
     let verbose = args.run_args().verbose;

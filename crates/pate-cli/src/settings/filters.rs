@@ -28,6 +28,8 @@ impl FilterArgs {
         if !(0.0..=1.0).contains(&general) {
             bail!("--confidence is {general}; it is a probability from 0 to 1");
         }
+        // A flag of 0 switches off what the configuration asks for; a flag that is not given leaves
+        // it.
         let distance = |flag: &str, given: Option<f64>, configured: Option<f64>| match given {
             None => Ok(configured),
             Some(d) if d >= 0.0 && d.is_finite() => Ok(Some(d).filter(|d| *d > 0.0)),
@@ -46,6 +48,8 @@ impl FilterArgs {
         let mut min_per_class = limit(self.min_per_class, filtering.min_per_class);
         let max_per_class = limit(self.max_per_class, filtering.max_per_class);
         let mut lowered_min_per_class = None;
+        // The default configuration has a minimum, so a lower maximum on the command line would be
+        // an error each time; it wins, and the report says so.
         if self.max_per_class.is_some()
             && self.min_per_class.is_none()
             && let (Some(min), Some(max)) = (min_per_class, max_per_class)

@@ -68,7 +68,7 @@ pub fn batches<W: Send, T: Send>(
         return Ok(());
     }
     let (next, stop) = (AtomicI64::new(0), AtomicBool::new(false));
-    // Finished batches that wait for an earlier one are at most as many as this.
+    // Finished batches that the calling thread has not taken up yet are at most as many as this.
     let room = workers.len() * 2;
     let (sender, receiver) = mpsc::sync_channel::<(i64, Result<T>)>(room);
     std::thread::scope(|scope| {
@@ -89,6 +89,8 @@ pub fn batches<W: Send, T: Send>(
             });
         }
         drop(sender);
+        // Workers finish in any order, and results are taken in that of the rows: what a step
+        // writes does not depend on the number of threads.
         let mut early = std::collections::BTreeMap::new();
         let mut wanted = 0;
         let mut run = || -> Result<()> {

@@ -89,6 +89,7 @@ impl Kind {
                 let mut classes = classes?;
                 classes.sort_unstable();
                 let once = classes.windows(2).all(|pair| pair[0] < pair[1]);
+                // Labels end at 9999, since no step takes more than 10,000 classes.
                 (once && classes.iter().all(|n| *n < 10_000)).then(|| value.clone())
             }
             Self::Numbers => {

@@ -73,6 +73,8 @@ pub fn folders(root: &Path, split: Split, size: Option<ImageSize>, privacy: Priv
                     "give --image-size to resize all, or make them one size",
                 ));
             }
+            // Three channels are counted for every image, since one colour image gives all of them
+            // three.
             values += 3 * u64::from(picture.height) * u64::from(picture.width);
             if values > MAX_VALUES {
                 return Err(Error::content(
@@ -82,12 +84,14 @@ pub fn folders(root: &Path, split: Split, size: Option<ImageSize>, privacy: Priv
                 ));
             }
             bytes += length;
+            // A line as `sha256sum` prints it: anybody can compute the report's hash of the folder.
             let _ = writeln!(list, "{hash}  {name}/{file}");
             first.get_or_insert(path);
             labels.push(class as i64);
             all.push(picture);
         }
     }
+    // Over all images: a single one may well be black.
     check_values(&folder, &all)?;
     Ok(Records {
         images: stack(&all)?,
@@ -230,6 +234,7 @@ fn pictures_in(folder: &Path) -> Result<Vec<String>> {
         let ending = Path::new(&name).extension().map(|e| e.to_string_lossy().to_lowercase());
         let ending = ending.as_deref().unwrap_or_default();
         let path = folder.join(&name);
+        // Passed over in silence, its images would be missed.
         if metadata.is_dir() {
             return Err(Error::content(
                 &path,
@@ -314,6 +319,7 @@ fn check_values(folder: &Path, all: &[Picture]) -> Result<()> {
 impl Picture {
     /// The image with the SHA-256 and the size of its file.
     fn read(path: &Path, size: Option<ImageSize>) -> Result<(Self, String, u64)> {
+        // Read once: what is hashed is what is decoded.
         let file = input_file::read(path, input_file::PICTURE)
             .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
         let mut limits = Limits::default();
@@ -330,6 +336,7 @@ impl Picture {
                 "write it again, or take it out of the folder",
             )
         })?;
+        // Before the conversion, which drops transparency.
         if has_transparency(&image) {
             return Err(Error::content(
                 path,

@@ -205,6 +205,7 @@ impl Images {
         }
         let dtype = array.dtype();
         let mut values = array.into_f32();
+        // Before the scale is told: NaN takes part in no minimum and no maximum.
         if let Some(at) = values.iter().position(|x| !x.is_finite()) {
             return Err(Error::content(
                 path,
@@ -346,6 +347,8 @@ fn scale_of(
 ) -> Result<Scale> {
     let first = values.first().copied().unwrap_or_default();
     let (low, high) = values.iter().fold((first, first), |(lo, hi), &x| (lo.min(x), hi.max(x)));
+    // Nothing is guessed: without a declaration the scale is one that nobody can mistake, since a
+    // wrong one would hide copies of private images.
     let Some(scale) = declared else {
         return unmistakable(dtype, low, high).ok_or_else(|| {
             let problem = if low.total_cmp(&high).is_eq() {
@@ -379,6 +382,7 @@ fn scale_of(
             format!("{flag} is {scale}; give the right one"),
         ));
     }
+    // Images in [0, 1] that are called signed would lose their black: it would become grey.
     if scale.low < 0.0 && low >= 0.0 {
         return Err(Error::content(
             path,
@@ -386,6 +390,7 @@ fn scale_of(
             format!("{flag} is {scale}; give the right one"),
         ));
     }
+    // Images in [0, 1] that are called bytes would be black all over.
     if high - low < range * Scale::LEAST_USE {
         return Err(Error::content(
             path,

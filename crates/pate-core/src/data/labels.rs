@@ -200,6 +200,7 @@ fn parse_label_csv(path: &Path, text: &[u8], classes: i64, columns: LabelColumn)
         return Err(Error::content(path, format!("its header is `{}`", input_file::shown(&line, 80)), hint));
     };
     let confidence_at = column("confidence")?.filter(|_| columns == LabelColumn::Confidence);
+    // Any column but those of known meaning may number the rows, whatever its name.
     let mut numberings: Vec<Numbering> = (0..names.len())
         .filter(|at| !OTHER_COLUMNS.contains(&names[*at].as_str()))
         .map(Numbering::of)
@@ -209,6 +210,8 @@ fn parse_label_csv(path: &Path, text: &[u8], classes: i64, columns: LabelColumn)
         let record = record.map_err(|e| broken(&e))?;
         let start = record.position().map_or(0, csv::Position::byte);
         let field = |at: usize| record.get(at).unwrap_or_default();
+        // Messages are made for a row that is wrong alone, since a file may have a hundred thousand
+        // right ones.
         let wrong = |what: &str, value: &str, allowed: String| {
             let value = input_file::shown(value, 80);
             Error::content(path, format!("line {}: {what} is `{value}`", line_of(text, start)), allowed)
@@ -216,6 +219,7 @@ fn parse_label_csv(path: &Path, text: &[u8], classes: i64, columns: LabelColumn)
         let label = field(label_at);
         let label = whole_number(label).filter(|v| (0..classes).contains(v)).ok_or_else(|| {
             let mut allowed = format!("labels are 0..{}", classes - 1);
+            // The number of classes as a label, and no 0 so far: the labels probably count from 1.
             if whole_number(label) == Some(classes) && rows.iter().all(|row: &LabelRow| row.label > 0) {
                 allowed.push_str("; if these count from 1, take 1 from each");
             }
@@ -234,6 +238,7 @@ fn parse_label_csv(path: &Path, text: &[u8], classes: i64, columns: LabelColumn)
         };
         rows.push(LabelRow { label, confidence });
     }
+    // After the last row, since only a whole column tells whether it numbers the rows.
     for numbering in &numberings {
         let name = &names[numbering.column];
         let Some(row) = numbering.out_of_order(INDEX_COLUMNS.contains(&name.as_str())) else { continue };

@@ -95,6 +95,7 @@ impl Dataset {
         if self == Self::Folders {
             return folders(root, split, None, Privacy::Public);
         }
+        // Images first: a step that needs no labels must not fail where they are missing.
         let (images, images_path) = self.array(root, split, "images-idx3")?;
         let images = Images::from_array(&images_path, images, RangeRule::of_user("--scale", scale))?;
         if images.is_empty() {
@@ -129,6 +130,7 @@ impl Dataset {
             labels,
             images,
             name: self.name().to_owned(),
+            // MNIST plays the private data here, so nothing that is made from it is public.
             privacy: if self == Self::Mnist { Privacy::Private } else { Privacy::Public },
             class_names: Vec::new(),
             files,

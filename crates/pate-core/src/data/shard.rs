@@ -94,6 +94,7 @@ impl ShardMetadata {
                 ));
             }
         }
+        // Checked, since the counts come out of a file and their sum need not fit.
         let total = counts.values().try_fold(0, |sum: u64, &n| sum.checked_add(n));
         if total.is_none_or(|total| total > MAX_RECORDS) {
             return Err(Error::content(
@@ -102,6 +103,7 @@ impl ShardMetadata {
                 "give the shard's counts",
             ));
         }
+        // Proportions of no records are not defined, and the quota divides by the total.
         if counts.values().all(|&n| n == 0) {
             return Err(Error::content(
                 path,
@@ -198,6 +200,8 @@ impl ShardIndices {
                         n_records / n_teachers
                     )));
                 }
+                // One order of all records, cut into pieces: shards are disjoint, and no record's
+                // teacher depends on what any record holds.
                 let order = Stream::new(seed, Purpose::Assignment, 0).permutation(n_records);
                 for teacher in 0..n_teachers {
                     let last = teacher + 1 == n_teachers && shard_size.is_none();
@@ -212,6 +216,7 @@ impl ShardIndices {
                     ));
                 }
                 for record in 0..n_records {
+                    // The text is a part of the result: another spelling assigns every record anew.
                     let name = format!("pate-synth/assignment/1\n{seed}\n{record}");
                     let hash = artifact::sha256_raw(name.as_bytes());
                     let mut first = [0; 8];
@@ -254,6 +259,8 @@ impl ShardIndices {
             if rows.is_empty() {
                 return Err(wrong(format!("teacher {teacher} has no rows")));
             }
+            // One record must move one teacher's answers alone: the sensitivity of a vote rests on
+            // it.
             for &row in &rows {
                 if row < 0 {
                     return Err(wrong(format!("teacher {teacher} has row {row}")));
@@ -264,6 +271,8 @@ impl ShardIndices {
                     )));
                 }
             }
+            // The strict reader refuses a name that stands twice; this is one number under two
+            // spellings.
             if by_teacher.insert(teacher, rows).is_some() {
                 return Err(wrong(format!("teacher {teacher} stands twice (`{name}` is the second name)")));
             }
@@ -319,6 +328,7 @@ impl Shard {
         assignment: &str,
     ) -> Result<Vec<FileRecord>> {
         let shard_path = dir.join(layout::SHARD);
+        // All three files are private: the class counts are a function of the shard, too.
         let shard = records.images.save(&shard_path, Access::Private)?;
         let labels_path = dir.join(layout::SHARD_LABELS);
         let labels = Array::from_i64(vec![records.len()], records.labels.values().to_vec())?;

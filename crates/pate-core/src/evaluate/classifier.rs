@@ -115,6 +115,7 @@ fn score(confusion: Vec<Vec<u64>>, loss: f64) -> ClassifierScore {
     let mut per_class_accuracy = BTreeMap::new();
     for (class, row) in confusion.iter().enumerate() {
         let n: u64 = row.iter().sum();
+        // A class without images has no accuracy; 0 would say that all were wrong.
         if n > 0 {
             per_class_total.insert(class as i64, n);
             per_class_correct.insert(class as i64, row[class]);

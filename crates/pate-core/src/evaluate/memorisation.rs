@@ -50,6 +50,7 @@ impl Memorisation {
             )));
         }
         let flat = samples.flat();
+        // All shards are cut to the smallest: among more images the nearest is nearer by chance.
         let to = |shard: &Images| distances::nearest(&flat, &shard.flat().f_narrow(0, 0, size as i64)?);
         let to_own = to(own)?;
         let to_others = others.iter().map(|shard| to(shard)).collect::<Result<Vec<_>>>()?;

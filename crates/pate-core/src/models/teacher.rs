@@ -125,6 +125,7 @@ impl Teacher {
         normalisation.check_channels(shape.channels)?;
         let document = tensorfile::read(path)?;
         let (format, code) = (document.format, document.code);
+        // Parameters first, even of a program that is trusted: what can be read need not be run.
         let read = document
             .into_state_dict(&UcStub::PARAMETERS)
             .map_err(Error::from)
@@ -140,6 +141,7 @@ impl Teacher {
                     Error::content(path, problem, "save it again with torch.jit.save")
                 };
                 let mut module = CModule::load_on_device(path, device).map_err(failed)?;
+                // Before anything runs: dropout would make its answers random.
                 module.set_eval();
                 let (scores, classes) = probe(path, &module, shape, &normalisation, program.scores, device)?;
                 (TeacherNetwork::Script(module, scores), classes)
@@ -234,6 +236,8 @@ impl Teacher {
                     // Log-softmax leaves log-probabilities as they are, but for their rounding.
                     Scores::Logits | Scores::LogProbabilities => scores.f_log_softmax(-1, Kind::Float)?,
                     Scores::Probabilities => {
+                        // The logarithm of what are no probabilities would be wrong in silence, so
+                        // each batch is looked at.
                         let found = Scores::of(&scores, tolerance(&scores))?;
                         if found != Ok(Scores::Probabilities) {
                             return Err(Error::content(
@@ -242,6 +246,8 @@ impl Teacher {
                                 "a teacher gives one kind of scores",
                             ));
                         }
+                        // A probability of 0 has no finite logarithm, and steering follows its
+                        // gradient.
                         scores.f_to_kind(Kind::Float)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?.f_log()?
                     }
                 }
@@ -281,6 +287,7 @@ fn run(path: &Path, module: &CModule, x: &Tensor, classes: Option<i64>) -> Resul
     let scores = module
         .forward_ts(&[x])
         .map_err(|e| wrong(format!("its program fails on {n} images ({})", last_line(&e))))?;
+    // A transposed result, or one row for all images, would be read as other scores.
     let fits = matches!(scores.size()[..], [m, k] if m == n && classes.is_none_or(|classes| k == classes));
     if !fits || !scores.is_floating_point() {
         let (kind, shape) = (scores.kind(), scores.size());
@@ -308,6 +315,7 @@ fn probe(
     device: Device,
 ) -> Result<(Scores, i64)> {
     let shape = shape.batch(PROBES);
+    // A fixed seed: what a file gives must not depend on the run that looks at it.
     let mut images =
         Stream::new(0, Purpose::Probe, 0).uniform(shape.iter().product::<i64>() as usize, 0.0, 1.0);
     let black = images.len() / PROBES as usize;
@@ -315,6 +323,7 @@ fn probe(
     let images = tensor::from_f32(&images, &shape)?.f_to_device(device)?;
     let scores = run(path, module, &normalisation.apply(&images), None)?;
     let classes = scores.size()[1];
+    // One number per image tells no kind; such a teacher is refused with a message of its own.
     if classes < 2 {
         return Ok((Scores::Logits, classes));
     }

@@ -83,6 +83,8 @@ impl<'a> Source<'a> {
         let numel = shape.iter().product::<i64>() as usize;
         let values = match &mut self.kind {
             SourceKind::Fresh(stream) => {
+                // Uniform in ±1/sqrt(fan-in) is what PyTorch's defaults come to, for weights and
+                // biases alike.
                 let bound = 1.0 / (fan_in as f32).sqrt();
                 stream.uniform(numel, -bound, bound)
             }

@@ -86,6 +86,7 @@ pub fn choose(labels: &[i64], percentage: f64, stratified: bool, seed: u64) -> R
             by_class.entry(label).or_default().push(row);
         }
         for members in by_class.into_values() {
+            // Rounded down, so that the classes together never take more than the target.
             let wanted = (target as f64 * members.len() as f64 / n as f64).floor() as usize;
             let mut members = shuffled(members);
             left.extend(members.split_off(wanted));
@@ -167,6 +168,7 @@ pub fn merge(
         )));
     }
     let k = classes as usize;
+    // By hash, so that pixels are held once; only images that are the same to the bit are one.
     let mut index: HashMap<[u8; 32], usize> = HashMap::new();
     let mut pixels: Vec<f32> = Vec::new();
     let mut shape: Option<[i64; 3]> = None;
@@ -199,6 +201,8 @@ pub fn merge(
                 sums.push(vec![0.0; k]);
                 owners.len() - 1
             });
+            // Votes are counted with soft labels, too: agreement and the minimum of votes are about
+            // labels.
             votes[at][label as usize] += 1;
             match &soft {
                 Some(soft) => {
@@ -307,6 +311,8 @@ pub fn gather(
         start += set.labels.len();
     }
     for (position, &row) in chosen.iter().enumerate() {
+        // A set without samples starts where the next one does; the last start not above the row
+        // belongs to the set that has it.
         let set = starts.partition_point(|&first| first <= row) - 1;
         place[set].push((row - starts[set], position));
     }

@@ -69,6 +69,8 @@ fn latents(
         Some(bank) => bank.draw(n, draw),
         None => draw.normal(&[n, latent_dim]),
     };
+    // The order of the draws is the original program's, whose generator is replayed with
+    // `LatentRng::Torch`: fresh latents for all rows, then the two that are mixed.
     let mut z = fresh(n, draw)?;
     let m = (n as f64 * plan.mixing_ratio).floor() as i64;
     if plan.mixing_ratio > 0.0 && batch_idx > 0 && m > 0 {
@@ -78,6 +80,8 @@ fn latents(
         let mixed = &a * z1 + (1.0 - &a) * z2;
         z.f_narrow(0, 0, m)?.f_copy_(&mixed)?;
     }
+    // Without noise nothing is drawn, since a draw would move all that follow it in the original's
+    // one stream.
     if plan.noise_scale > 0.0 {
         z += draw.normal(&[n, latent_dim])? * plan.noise_scale;
     }
@@ -235,6 +239,8 @@ pub fn pool(
             plan.mixing_ratio, plan.noise_scale
         )));
     }
+    // The replayed stream has no place to begin at: it would give the first round's candidates
+    // again.
     if rng == LatentRng::Torch && first_batch > 0 {
         return Err(Error::invalid("a pool that goes on in several rounds needs --rng chacha"));
     }
@@ -244,6 +250,8 @@ pub fn pool(
         torch.seed_raw(seed as i64);
     }
     let batch_idx = |first: i64| first_batch + (first / BATCH) as u64;
+    // All latents before any decoding: the generator and its order belong to one thread, and the
+    // decoder's batches then run on all threads without waits.
     let all = Tensor::f_empty([pool_size as i64, decoder.latent_dim()], (Kind::Float, Device::Cpu))?;
     // Drawing gains nothing from a second thread, and libgomp's turns in a loop after every
     // operation that it helped with.
@@ -259,8 +267,10 @@ pub fn pool(
         let z = latents(from, decoder.latent_dim(), n, batch_idx(first), draw)?;
         Ok(all.f_narrow(0, first, n)?.f_copy_(&z)?)
     })?;
+    // Decoding takes as many workers as libtorch has threads, so the guard must be gone.
     drop(threads);
     let images = decode(decoder, &all, progress)?;
+    // In batches of latents and not of the decoder's rows, since the streams are numbered by them.
     if let Some(augmentation) = &plan.augmentation {
         let workers = (0..parallel::workers(Device::Cpu)).map(|_| images.shallow_clone()).collect();
         parallel::batches(

@@ -65,6 +65,8 @@ pub fn label(
 ) -> Result<Labelled> {
     let mut all = Labelled::default();
     let whole = |teacher| (teacher, images.tensor().shallow_clone());
+    // A worker has aliases of network and images, since tensors cannot be shared between threads; a
+    // teacher that runs a program has none.
     let workers: Option<Vec<_>> =
         (0..parallel::workers(teacher.device())).map(|_| teacher.alias().map(whole)).collect();
     let rows = images.len() as i64;

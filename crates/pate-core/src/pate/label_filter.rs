@@ -84,21 +84,28 @@ pub fn filter(
     let mut pixels = Pixels::new(pool.flat());
     let mut selection = Selection::all(pool.len());
 
+    // In the original's order; distances to the shard are then computed for confident candidates
+    // alone.
     confidence::filter(&mut selection, &labelled, &plan.thresholds);
     drop_near_copies(&mut selection, &pixels, inputs, plan)?;
+    // Targets are fractions of what is left here, so that the quota divides what exists.
     let targets = match inputs.shard_counts {
         Some(counts) if plan.quota => quota::targets(counts, selection.kept().len(), &plan.limits),
         _ => BTreeMap::new(),
     };
+    // Limits by class hold without a quota, too.
     quota::filter(&mut selection, &labelled, classes, &targets, &plan.limits);
 
     // Before diversity and target: what they take away is not made up for, as in the original.
     let missing = missing_by_class(&selection, &labelled, classes, &plan.limits);
     let mut steering =
+        // Every class that is short is recorded, so that the report says so where steering cannot
+        // run, too.
         SteeringRecord { ran: false, passed: missing.keys().map(|&class| (class, 0)).collect() };
     if let Some((steering_plan, decoder)) = plan.steering.zip(inputs.decoder).filter(|_| !missing.is_empty())
     {
         progress.start("steering", missing.values().sum());
+        // Only these lack confidence; what other filters rejected has it already.
         let unsure: Vec<usize> =
             (0..pool.len()).filter(|&row| selection.is(row, Verdict::LowConfidence)).collect();
         let starts = inputs.latents.map(|latents| PoolStarts {
@@ -109,6 +116,8 @@ pub fn filter(
         let (teacher, seed) = (inputs.teacher, plan.seed);
         let made = make_missing(decoder, teacher, &missing, steering_plan, starts.as_ref(), seed, progress)?;
         progress.finish();
+        // Labelled like any candidate: that a latent was steered to a class does not say that the
+        // image shows it.
         let answers = label(inputs.teacher, &made.images, plan.batch_size, &Silent)?;
         let steered = judge_steered(&made.images, &answers, inputs, plan)?;
         steering.ran = true;

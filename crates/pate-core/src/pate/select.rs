@@ -142,6 +142,8 @@ impl Pixels {
                 .filter(|&(_, row)| (first..first + n).contains(row))
                 .map(|(position, row)| (position, (row - first) as i64))
                 .unzip();
+            // The first part is always taken, so that no rows at all still give a matrix of the
+            // right width.
             if !own.is_empty() || found.is_empty() {
                 found.push(part.f_index_select(0, &tensor::from_i64(&own).f_to_device(part.device())?)?);
                 places.extend(positions);

@@ -71,12 +71,15 @@ pub fn steer(
 ) -> Result<Steered> {
     let device = decoder.device();
     let classes = classes.f_to_device(device)?.f_unsqueeze(1)?;
+    // A copy, since steps write over the latents in place.
     let z = z0.f_to_device(device)?.f_detach()?.copy();
     let mut latents = [z];
     let mut adam = Adam::new(plan.learning_rate, 0.0);
     let mut best = latents[0].copy();
     let mut best_log_p = Tensor::f_full([latents[0].size()[0]], f64::NEG_INFINITY, (Kind::Float, device))?;
     let mut measured = Vec::with_capacity(plan.steps + 1);
+    // One turn more than steps: where the last step ended is measured, too, as every latent is that
+    // may be kept.
     for step in 0..=plan.steps {
         let z = latents[0].f_detach()?.f_set_requires_grad(step < plan.steps)?;
         let log_p = {
@@ -96,10 +99,12 @@ pub fn steer(
         if step == plan.steps {
             break;
         }
+        // Rows do not touch each other, so the gradient of the sum is each row's own.
         let loss = -log_p.f_sum(Kind::Float)?;
         let gradient = tensor::gradients(&loss, &[&z])?;
         adam.step(&mut latents, &gradient);
         let _guard = tch::no_grad_guard();
+        // Noise before the clamp, or latents could leave the box by it.
         if let Some(noise) = noise(step)? {
             let _ = latents[0].f_add_(&noise.f_to_device(device)?)?;
         }
@@ -156,9 +161,13 @@ fn steer_until(
     let device = decoder.device();
     let (n, latent_dim) = (from.z0.size()[0], from.z0.size()[1]);
     let (z0, classes) = (from.z0.f_to_device(device)?, from.classes.f_to_device(device)?);
+    // Row after row and, within a row, step after step: one index finds a row's noise, however far
+    // each row of the group has come.
     let noises =
         from.noises.as_ref().map(|noises| noises.f_flatten(0, 1)?.f_to_device(device)).transpose()?;
     let found = z0.copy();
+    // On the host, as the decision who leaves the group is: one row of probabilities is all that a
+    // step copies from the device.
     let mut best = vec![f32::NEG_INFINITY; n as usize];
     let enough = stop.ln() as f32;
     let mut waiting = 0..n;
@@ -204,11 +213,13 @@ fn steer_until(
                 left.push(at as i64);
             }
         }
+        // Where all rows leave, nobody needs gradients, which cost more than the pass before them.
         let gradient = if left.is_empty() {
             None
         } else {
             Some(tensor::gradients(&-log_p.f_sum(Kind::Float)?, &[&z])?.remove(0))
         };
+        // Held until the turn ends; the next turn's pass must record again.
         let _guard = tch::no_grad_guard();
         if !better.is_empty() {
             let better = tensor::from_i64(&better).f_to_device(device)?;
@@ -221,6 +232,8 @@ fn steer_until(
         state = [take(&state[0])?, take(&state[1])?, take(&state[2])?];
         let Some(gradient) = gradient else { continue };
         let gradient = take(&gradient)?;
+        // Adam's bias correction follows a row's own number of steps, and rows of a group joined at
+        // different times.
         let steps: Vec<i32> = group.iter().map(|&(_, step)| step as i32 + 1).collect();
         let [z, mean, square] = &mut state;
         Adam::step_rows(z, mean, square, &gradient, plan.learning_rate, &steps)?;
@@ -288,15 +301,21 @@ pub fn make_missing(
     for (&class, &n) in missing {
         let n = n as i64;
         wanted.extend(std::iter::repeat_n(class, n as usize));
+        // Drawn for all rows, also where the pool fills some: which numbers the others get does not
+        // depend on how many candidates were rejected.
         let random =
             Stream::new(seed, Purpose::SteeringStart, class as u64).normal_tensor(&[n, latent_dim])?;
         if let (StartKind::Pool, Some(pool)) = (plan.starts, pool) {
             let best = tensor::from_i64(&pool.best(class, teacher.classes() as usize, n as usize));
+            // Latents of a pool may lie outside the box, and a first step would throw them back
+            // into it.
             let best = pool.latents.f_index_select(0, &best)?.f_clamp(-LATENT_LIMIT, LATENT_LIMIT)?;
             random.f_narrow(0, 0, best.size()[0])?.f_copy_(&best)?;
         }
         starts.push(random);
         if plan.noise_scale > 0.0 && plan.steps > 0 {
+            // All noise is drawn here, on one thread and by class: groups of rows cut across
+            // classes, and threads take them in any order.
             let mut stream = Stream::new(seed, Purpose::SteeringNoise, class as u64);
             let steps = (0..plan.steps)
                 .map(|_| Ok(stream.normal_tensor(&[n, latent_dim])? * plan.noise_scale))

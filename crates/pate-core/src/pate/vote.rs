@@ -130,6 +130,8 @@ impl Ballot {
     /// Another number of answers or classes, or an image that does not exist.
     pub fn add(&mut self, rows: &[i64], answers: &Labelled) -> Result<()> {
         let images = (self.votes.len() / self.classes) as i64;
+        // All is checked before anything is counted: half a teacher's votes could not be taken
+        // back.
         if answers.labels.len() != rows.len()
             || answers.probabilities.len() != rows.len() * self.classes
             || rows.iter().any(|row| !(0..images).contains(row))
@@ -146,6 +148,8 @@ impl Ballot {
         for (&row, (&label, probabilities)) in rows.iter().zip(answers) {
             let first = row as usize * self.classes;
             self.votes[first + label as usize] += 1.0;
+            // Both counts are kept whatever decides in the end, so that a vote which goes on may be
+            // counted the other way.
             for (sum, p) in self.probabilities[first..].iter_mut().zip(probabilities) {
                 *sum += p;
             }

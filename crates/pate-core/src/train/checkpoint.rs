@@ -114,6 +114,8 @@ impl Checkpoint {
     ) -> Result<Option<Resumed<H>>> {
         let _guard = tch::no_grad_guard();
         let parameters = nn::parameters(network);
+        // Nothing is written into the network before all parts are found whole: a state that is no
+        // use must leave the fresh weights alone.
         let Some(weights) = self.like(&parameters, WEIGHTS, 0)? else { return Ok(None) };
         let history: Option<Vec<H>> = serde_json::from_str(&self.history).ok();
         let Some(history) = history.filter(|h| h.len() == self.epochs && self.is_of(epochs)) else {

@@ -187,6 +187,7 @@ pub fn train<N: Classifier + Clone>(
     };
     let fitted = fit::fit(&task, &mut Descent(optimizer), &fit_plan, progress, store)?;
     let network = task.network;
+    // Without validation no epoch is better than another, and the last one stands for the best.
     let (best_epoch, best_weights) = match fitted.best {
         Some((epoch, weights)) => (Some(epoch), weights),
         None => (None, nn::snapshot(&network)),
@@ -301,6 +302,7 @@ impl<N: Classifier + Clone> Task for ClassifierTask<'_, N> {
 
     fn score(&self, epoch: usize, learning_rate: f64, sums: &[f64]) -> Result<EpochScore> {
         let n = self.records() as f64;
+        // A loss that is not finite stays so in the sum, so one look per epoch finds it.
         let (train_loss, hits) = (sums[0] / n, sums[1]);
         if !train_loss.is_finite() {
             return Err(Error::invalid(format!(

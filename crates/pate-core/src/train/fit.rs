@@ -188,6 +188,7 @@ pub(super) fn fit<T: Task, S: Stepper>(
         }
         progress.advance(1, &task.note(&score));
         fitted.history.push(score);
+        // After the last epoch the caller writes the result itself.
         if epoch + 1 < plan.epochs {
             let (tensors, steps) = stepper.optimizer().state();
             let best = fitted.best.as_ref().map(|(epoch, weights)| (*epoch, &weights[..]));
@@ -231,6 +232,8 @@ pub(super) fn batches<'a, T: Task>(
     let order = Stream::new(plan.seed, Purpose::Shuffle, epoch as u64).permutation(task.records() as usize);
     let order = tensor::from_i64(&order).f_to_device(task.device())?;
     let mut geometry = Stream::new(plan.seed, Purpose::Augmentation, epoch as u64);
+    // One stream orders the records and one moves the images; what else a batch draws comes from
+    // libtorch's generator, which nobody else may seed until the last batch is made.
     let mut generator = TorchGenerator::hold();
     generator.seed_stream(plan.seed, epoch as u64);
     Prefetch::new(task.records(), plan.batch_size as i64, generator, move |first, rows| {
@@ -249,11 +252,15 @@ fn run_epoch<T: Task, S: Stepper>(
 ) -> Result<Vec<f64>> {
     let (n, device) = (task.records(), task.device());
     let mut batches = batches(task, plan, epoch)?;
+    // No more threads than parts; the parts follow from the batch alone, so weights do not depend
+    // on this number.
     let n_workers =
         workers::parts((plan.batch_size as i64).min(n), device).len().min(parallel::workers(device));
     stepper.optimizer().set_threads(n_workers);
     let learners = (0..n_workers)
         .map(|_| {
+            // Made anew for each epoch, since a loss may change with it, as the weight of the KL
+            // term does; the weights are the same memory.
             let learner = task.learner(epoch);
             let parameters = nn::trainable(learner.network());
             (learner, parameters)
@@ -276,6 +283,8 @@ fn run_epoch<T: Task, S: Stepper>(
                 batches.make_next()?;
                 let _guard = tch::no_grad_guard();
                 let mut parts = Vec::new();
+                // In the order of the parts: a sum of floats depends on it, and so would the
+                // weights.
                 for (tensors, figures) in pool.finish()? {
                     let figures = figures.f_to_kind(Kind::Double)?;
                     sums = Some(match sums.take() {
@@ -284,6 +293,7 @@ fn run_epoch<T: Task, S: Stepper>(
                     });
                     parts.push(tensors);
                 }
+                // The cosine falls from step to step, not from epoch to epoch.
                 let done = epoch as f64 + batch.first as f64 / n as f64;
                 stepper.step(parameters, parts, plan.schedule.rate(plan.learning_rate, done, plan.epochs))?;
             }

@@ -173,6 +173,7 @@ pub fn train_group(
     let networks: Vec<Vae> = tasks.iter().map(|task| task.network.clone()).collect();
     let grouped = GroupedVae::new(&networks)?;
     let mut parameters = grouped.trainable();
+    // One optimiser for all: Adam works value by value, so no network's state meets another's.
     let mut adam = plan.adam();
     let mut ended: Vec<Result<Vec<VaeEpoch>>> = jobs.iter().map(|_| Ok(Vec::new())).collect();
     for epoch in 0..plan.epochs {
@@ -180,6 +181,8 @@ pub fn train_group(
         let weight = plan.weight(epoch);
         let mut batches = tasks
             .iter()
+            // One task after the other: `all` draws every batch and gives libtorch's generator back
+            // before the next task takes it.
             .map(|task| fit::batches(task, &task.plan.fit(), epoch)?.all())
             .collect::<Result<Vec<_>>>()?;
         let mut sums = Tensor::f_zeros([2, jobs.len() as i64], (Kind::Double, device))?;
@@ -202,6 +205,8 @@ pub fn train_group(
                 Reduction::None,
             )?);
             let kl = by_network(mu.square() + logvar.exp() - 1.0 - &logvar) * 0.5;
+            // Networks share no weights, so the gradient of the sum is each one's own, and a loss
+            // that is not finite spoils no other.
             let gradients = tensor::gradients(&(&recon + &kl * weight).sum(Kind::Float), &parameters)?;
             let _guard = tch::no_grad_guard();
             let _ = sums.f_add_(&Tensor::f_stack(&[recon, kl], 0)?.to_kind(Kind::Double))?;

@@ -94,6 +94,7 @@ pub(super) fn with_pool<W: Send, J: Send, P: Send, R>(
             queues.push(queue);
             let (sender, compute) = (sender.clone(), &compute);
             scope.spawn(move || {
+                // libtorch's number of threads is set for each thread anew.
                 tch::set_num_threads(1);
                 for (part, job) in jobs {
                     if sender.send((part, compute(&mut worker, job))).is_err() {
@@ -102,6 +103,7 @@ pub(super) fn with_pool<W: Send, J: Send, P: Send, R>(
                 }
             });
         }
+        // With only the threads' own senders left, waiting for results ends when all threads have.
         drop(sender);
         // Dropped at the end, which ends the threads.
         let mut pool = Pool::Threads { queues, results, waiting: 0 };

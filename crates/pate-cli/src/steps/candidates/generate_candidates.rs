@@ -112,6 +112,8 @@ impl Step for GenerateCandidates {
         let dir = self.out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let hint = "give a smaller --pool-size, or --out on another disk";
         check_space(dir, min_growth(files), free_bytes(dir), hint)?;
+        // Named before the first pool is written, or a pool might take the place of a decoder that
+        // is read later.
         for id in ids.clone().take(10_000).filter(|_| has_id(&self.decoder_path)) {
             artifact::name_input("--decoder-path", &for_teacher(&self.decoder_path, id));
         }
@@ -153,6 +155,7 @@ fn make(
     let pool = generate::candidates(&decoder, pool_size, seed, &draw, 0, progress)?;
     progress.finish();
 
+    // Many pools of one decoder are not the teachers' own: the id is in the seed alone.
     let own = teacher_id.filter(|_| args.teacher_id.is_some() || has_id(&args.decoder_path));
     let run_id = args.run_id.clone().unwrap_or_else(|| match teacher_id {
         Some(id) => layout::teacher(id),

@@ -78,6 +78,8 @@ impl Step for PretrainDecoder {
         let records = self.data.load_images()?;
         models::Vae::check_images(records.source(), records.shape())?;
         let mut report = Report::new();
+        // Before training: the checkpoint, too, may be read by all only where the images are
+        // public.
         data_sets::describe(&mut report, &records)?;
         let access = report.access();
         let work = json!({ "plan": plan, "data": records.name, "listing": records.listing, "scale": self.data.scale().scale });
@@ -87,6 +89,7 @@ impl Step for PretrainDecoder {
         let start = Instant::now();
         let trained = vae::train(&records.images, &plan, ctx.device, progress, &checkpoint)?;
         progress.finish();
+        // Here, so that pictures and posteriors do not count as training.
         let seconds = checkpoint.seconds_since(start);
 
         let decoder_path = self.out_dir.join(layout::DECODER);

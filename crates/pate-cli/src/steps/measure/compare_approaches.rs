@@ -96,6 +96,8 @@ impl Step for CompareApproaches {
             bail!("two --approach have the same name; the table would not tell them apart");
         }
         for approach in &self.approach {
+            // The flag's value is a name and a folder, which the command line's own search for
+            // paths does not see.
             artifact::name_input("--approach", &approach.dir);
         }
         let _lock = ctx.lock("--output-dir", &self.output_dir, &OUTPUTS)?;
@@ -104,6 +106,7 @@ impl Step for CompareApproaches {
             .iter()
             .map(|approach| approach.teachers(self.classes))
             .collect::<Result<Vec<_>>>()?;
+        // Means over other teachers, and so other shards, could not be compared.
         let ids: Vec<u64> =
             sets[0].keys().copied().filter(|id| sets.iter().all(|set| set.contains_key(id))).collect();
         for (approach, set) in self.approach.iter().zip(&sets) {
@@ -126,6 +129,8 @@ impl Step for CompareApproaches {
 
         let reason = "every figure is a function of the private shards, without a privacy mechanism";
         let mut report = Report::new();
+        // Every file of the comparison is private: figures follow from the shards, and the picture
+        // shows them.
         report.reads_private(reason);
         let access = report.access();
         let mut all: Vec<Measured> = Vec::new();
@@ -139,6 +144,7 @@ impl Step for CompareApproaches {
             }
         }
         let table = table::table(&all, &real);
+        // The feature space may name a path of the user's, which is foreign text to Markdown.
         let page = page(&table, &ids, &markdown::text(&features));
         report.output(write_bytes(&self.output_dir.join("comparison.md"), access, page.as_bytes())?);
         let (images, rows) = sheet::sheet(&shown)?;
@@ -204,6 +210,8 @@ fn feature_network(
         schedule: Schedule::Constant,
         augmentation: Some(Augmentation::Basic(Geometry::teachers(own.width))),
         label_smoothing: 0.0,
+        // The same as for the images that are measured, or the features would be of other
+        // brightness.
         normalisation: normalisation.clone(),
         seed: ctx.seed,
     };

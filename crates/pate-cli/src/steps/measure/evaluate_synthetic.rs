@@ -110,6 +110,8 @@ impl Step for EvaluateSynthetic {
         if let Some(shard) = &shard {
             shard.images.expect_shape(&shard.source, images.shape())?;
         }
+        // After the inputs are read: a default --out lies beside them, and a refused step leaves
+        // nothing there.
         let _lock = ctx.lock_file("--out", &out, &[pictures::beside(&out)])?;
         let score = evaluate::synthetic(&SyntheticInputs {
             samples: &images,
@@ -127,6 +129,7 @@ impl Step for EvaluateSynthetic {
             report.input(Input::private(FileRecord::of(path)?, data_sets::READ));
         }
         let access = report.access();
+        // Not before all inputs are named: the summary ends with the label.
         ctx.print(&summary(&score, &verdict, images.len(), report.guarantee()))?;
         let metadata = json!({
             "synthetic_samples_path": self.samples,
@@ -235,6 +238,8 @@ fn sections(score: &SyntheticScore, n: usize) -> Vec<(&'static str, Value)> {
             }),
         ),
     ];
+    // Sections stay where nothing was measured, null: readers of the original's reports look them
+    // up by name.
     let (Some(forward), Some(backward)) = (&score.nearest, &score.nearest_reverse) else {
         all.extend([("memorization", Value::Null), ("resemblance_to_shard", Value::Null)]);
         all.push(("similarity_score", json!(score.similarity_score)));
@@ -252,6 +257,8 @@ fn sections(score: &SyntheticScore, n: usize) -> Vec<(&'static str, Value)> {
     all.push((
         "resemblance_to_shard",
         json!({
+            // The mean over all pairs is the same in both directions; the original's report has
+            // three fields for it.
             "average_cross_set_distance_synthetic_to_shard": score.cross_set_distance,
             "average_cross_set_distance_shard_to_synthetic": score.cross_set_distance,
             "average_cross_set_distance_bidirectional": score.cross_set_distance,

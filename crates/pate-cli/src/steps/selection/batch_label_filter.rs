@@ -159,10 +159,12 @@ impl Step for BatchLabelFilter {
         };
         batch.check(ctx.seed)?;
         teachers.say_what_is_left_out(ctx);
+        // Before the lock, which would already be a file written.
         if self.dry_run {
             return dry_run(&batch, &ids, ctx);
         }
         batch.check_files(ctx.seed)?;
+        // Before the first teacher, since pools are gigabytes and the disk may fill up after hours.
         batch.check_room(&ids, ctx)?;
         let _lock = batch.lock(&ids, ctx)?;
         let lines = batch.run(&ids, ctx)?;

@@ -124,7 +124,10 @@ impl Step for Combine {
         for (folder, reason) in &sets.skipped {
             ctx.say(&format!("skipped: {folder} ({reason})"));
         }
+        // Chosen before the lock: a choice that cannot be made leaves nothing behind.
         let choice = self.choose(&sets.complete, ctx)?;
+        // Noted before the lock, since these files were found in a folder and are read only after
+        // it.
         for set in &sets.complete {
             input_file::note(&set.samples_path);
             input_file::note(&set.labels_path);
@@ -134,6 +137,7 @@ impl Step for Combine {
         let _lock = ctx.lock("--output", &self.output, &self.outputs(&formats))?;
         let combined = self.gather(&sets.complete, &choice, ctx)?;
 
+        // Named before anything is written: their labels together say who may read the results.
         let inputs = sets.complete.iter().map(|set| FileRecord::of(&set.samples_path));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let provenance = Provenance::of(&sets.complete, &inputs);
@@ -166,6 +170,7 @@ impl Step for Combine {
             guarantee: report.guarantee(),
             files: &files,
         };
+        // After the files whose hashes it lists, and before the report, which lists the card.
         let card = write_bytes(&self.path("card.md"), report.access(), card.markdown()?.as_bytes())?;
         report
             .field("total_samples", combined.images.len())?

@@ -83,6 +83,7 @@ impl Step for LabelFilter {
         let loaded = self.config.load(ctx)?;
         let filters = self.filters.resolve(&loaded.config, ctx.seed)?;
         let _lock = ctx.lock("--out-dir", &self.out_dir, &one_teacher::OUTPUTS)?;
+        // After the lock: a second run on the folder is refused before anything large is read.
         let (pool, records) = pools(self)?;
         let files = TeacherFiles {
             model: self.teacher_model.clone(),

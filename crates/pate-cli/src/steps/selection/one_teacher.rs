@@ -109,6 +109,8 @@ impl LoadedTeacher {
             None => None,
         };
         let decoder = match &files.decoder {
+            // Only where steering may need it: a decoder that is not used must not fail the
+            // teacher, nor stand among its inputs.
             Some(path) if plan.steering.is_some() => {
                 let decoder = Decoder::load(path, shape, ctx.device).context("cannot use the decoder")?;
                 if let Some(configured) = config.latent_steering.latent_dim
@@ -206,6 +208,7 @@ pub(super) fn save(
     ctx: &Context,
 ) -> Result<FileRecord> {
     let mut report = Report::new();
+    // Before the first file: its access follows from the label.
     report.reads_private(REASON);
     let access = report.access();
     let samples_path = dir.join(SAMPLES);
@@ -217,6 +220,7 @@ pub(super) fn save(
         access,
         &["index", "label", "confidence"],
         rows.map(|(i, (label, confidence))| {
+            // Through double precision, as Python writes a float32 in the original's files.
             vec![i.to_string(), label.to_string(), f64::from(*confidence).to_string()]
         }),
     )?;

@@ -118,6 +118,7 @@ impl Step for VoteLabel {
         let ids: Vec<u64> = teachers.models.keys().copied().collect();
         teachers.say_what_is_left_out(ctx);
         let path = |what: &str| self.output.join(format!("{}_{what}", self.name));
+        // Noted before the lock, since the folder is on the command line and its models are not.
         for model in teachers.models.values() {
             input_file::note(model);
         }
@@ -142,6 +143,7 @@ impl Step for VoteLabel {
             teachers.models.values().map(|path| FileRecord::of(path)).collect::<Result<Vec<_>, _>>()?;
         let voting =
             Vote { args: self, images: &images, normalisation, models: &models, samples: &samples, panel };
+        // The labels so far are checked against the teachers' classes, and before hours of voting.
         let classes = voting.load(0, ctx)?.classes();
         let before = match &self.labels {
             Some(path) => {
@@ -193,6 +195,8 @@ impl Step for VoteLabel {
             report.input(Input::of(model));
         }
         report.output(labels).output(soft_labels);
+        // After labels and soft labels, and before the checkpoint goes: a stop in between loses
+        // nothing.
         ctx.write_report(&report, &path("report.json"))?;
         let _ = std::fs::remove_file(path(layout::CHECKPOINT));
         let change = changed.map_or_else(String::new, |n| format!(", {n} labels changed"));
@@ -239,10 +243,14 @@ impl Vote<'_> {
     /// Asks every teacher; state is kept after each.
     fn collect(&self, state: &std::path::Path, classes: i64, ctx: &Context) -> Result<Ballot> {
         let hashes: Vec<&str> = self.models.iter().map(|model| model.sha256.as_str()).collect();
+        // What is counted in the end is not among these: both counts are kept, so that another
+        // --aggregate goes on from the same votes.
         let settings = json!({
             "normalisation": self.normalisation, "program": self.args.program.program(), "scale": self.args.scale.scale,
             "panel": self.panel,
         });
+        // In the order of the ids: a checkpoint says how many teachers have voted, and these are
+        // the first.
         let inputs = std::iter::once(self.samples.sha256.as_str()).chain(hashes);
         let work = WorkId::new(&settings, inputs)?;
         let checkpoint = Checkpoint::new(state.to_path_buf(), work, Access::Private);
@@ -261,6 +269,7 @@ impl Vote<'_> {
         progress.advance(ballot.teachers() as u64, "");
         for index in ballot.teachers()..self.models.len() {
             let teacher = self.load(index, ctx)?;
+            // Votes of teachers with other classes would be counted under wrong names.
             if teacher.classes() != classes {
                 return Err(pate_core::Error::content(
                     &self.models[index].path,
@@ -274,6 +283,7 @@ impl Vote<'_> {
             let images = asked.as_ref().unwrap_or(self.images);
             ballot.add(&rows, &label(&teacher, images, BATCH, &ctx.watch())?)?;
             let counts = ballot.counts();
+            // After every teacher, which takes far longer than writing the counts.
             checkpoint.save(
                 &[("counts", View::f32(&[counts.len()], &counts)?)],
                 &[("teachers", ballot.teachers().to_string())],

@@ -95,6 +95,7 @@ impl Step for EvaluateStudent {
         let Some(path) = &self.output else { return Ok(Outcome::Done) };
 
         let mut report = Report::new();
+        // The label is that of the networks; the result on the test records is meant to be known.
         report.input(Input::open(&self.model)?);
         for control in &controls {
             report.input(Input::open(&control.model_path)?);

@@ -109,6 +109,7 @@ impl Step for TrainStudent {
 
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let loaded = self.config.load(ctx)?;
+        // Before the samples are read: a second run on the folder is refused at once.
         let _lock = ctx.lock("--output-dir", &self.output_dir, &OUTPUTS)?;
         let mut records = records(self)?;
         models::UcStub::check_images(records.source(), records.shape())?;
@@ -120,12 +121,15 @@ impl Step for TrainStudent {
         if let Some(smoothing) = self.label_smoothing {
             plan.label_smoothing = smoothing;
         }
+        // Before the split: new labels must go with the rows of both parts.
         let soft_labels = self.soft_labels(&mut records, &plan.normalisation, ctx)?;
         let train_split = self.train_split.unwrap_or(loaded.config.student.train_split);
         let (train_rows, validation_rows) = classifier::split(records.len(), train_split, ctx.seed)?;
         let (train, validation) = (records.select(&train_rows)?, records.select(&validation_rows)?);
         let others: Vec<PathBuf> = self.soft_labels.iter().chain(&self.relabel_with).cloned().collect();
         let files: Vec<PathBuf> = records.files.iter().chain(&others).cloned().collect();
+        // All inputs are named before training, which writes a checkpoint: who may read that
+        // follows from them, too.
         let mut report = Report::new();
         if self.public_control {
             data_sets::describe(&mut report, &records)?;
@@ -138,6 +142,8 @@ impl Step for TrainStudent {
             report.input(Input::open(path)?);
         }
         let access = report.access();
+        // Everything that decides the weights and is in no file; the files' content is hashed
+        // beside it.
         let work = json!({
             "plan": plan, "data": records.name, "listing": records.listing, "train_split": train_split,
             "scale": self.public.scale().scale, "soft_labels": soft_labels.is_some(), "relabel": self.relabel_with.is_some(),
@@ -145,6 +151,7 @@ impl Step for TrainStudent {
         let checkpoint = self.resume.checkpoint(&self.output_dir, &work, &files, access, ctx)?;
         let progress = ctx.progress();
         progress.start("epoch", plan.epochs as u64);
+        // Of the training rows alone: validation is against labels.
         let soft = soft_labels
             .map(|soft| soft.select(train_rows.iter().map(|&row| row as usize)).tensor())
             .transpose()?;
@@ -156,6 +163,7 @@ impl Step for TrainStudent {
 
         let (best_path, final_path) =
             (self.output_dir.join(layout::STUDENT_BEST), self.output_dir.join(layout::STUDENT_FINAL));
+        // The last epoch first: restoring the best weights writes over it in the same network.
         let last = models::save(&trained.network, &final_path, access)?;
         nn::restore(&trained.network, &trained.best_weights)?;
         let best = models::save(&trained.network, &best_path, access)?;
@@ -193,6 +201,7 @@ impl Step for TrainStudent {
         loaded.describe(&mut report)?;
         report.output(best).output(last).output(curves);
         ctx.write_report(&report, &self.output_dir.join(layout::TRAINING_REPORT))?;
+        // After the report: a run that ends before it goes on from the checkpoint.
         checkpoint.remove();
         if let Some(e) = best_epoch {
             ctx.say(&format!(
@@ -227,6 +236,7 @@ impl TrainStudent {
             let network =
                 UcStub::load(path, records.shape(), ctx.device).context("cannot use the labels' network")?;
             let (labels, soft) = classifier::relabel(&network, normalisation, records, ctx.device)?;
+            // Hard labels, too: validation must not see what the teachers said.
             records.labels = labels;
             return Ok(self.relabel_soft.then_some(soft));
         }

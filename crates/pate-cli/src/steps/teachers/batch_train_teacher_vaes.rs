@@ -94,7 +94,9 @@ impl Step for BatchTrainTeacherVaes {
             force: self.force,
             config: &loaded,
         };
+        // Named after its range, so that ranges which run on several machines share a folder.
         let report_path = self.out_dir.join(format!("batch_report_{}-{}.json", self.start_id, end - 1));
+        // On the report alone: each teacher's folder is held while that teacher is worked on.
         let _lock = batch.lock(&report_path, ctx)?;
         let lines = batch.run(ctx)?;
         let mut report = Report::new();

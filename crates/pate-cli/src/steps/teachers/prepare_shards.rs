@@ -77,6 +77,7 @@ impl Step for PrepareShards {
             );
         }
         let made = self.shard_indices.is_none().then_some(layout::SHARD_INDICES);
+        // A pattern, since the ids are known only once the indices are.
         let shards =
             [layout::SHARD, layout::SHARD_LABELS, layout::METADATA].map(|name| format!("teacher_*/{name}"));
         let names = shards.iter().map(String::as_str).chain([layout::SHARDS_REPORT]).chain(made);

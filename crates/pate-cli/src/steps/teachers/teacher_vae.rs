@@ -63,6 +63,7 @@ impl TeacherVae<'_> {
     /// Where a file cannot be written.
     pub(super) fn save(&self, dir: &Path, config: &LoadedConfig, ctx: &Context) -> Result<FileRecord> {
         let mut report = Report::new();
+        // Before the first file: weights and pictures of a private shard are for the owner alone.
         report.reads_private(REASON);
         let access = report.access();
         let (decoder_path, full_path) = (dir.join(layout::DECODER), dir.join(layout::VAE));
@@ -95,6 +96,7 @@ impl TeacherVae<'_> {
         for picture in self.pictures(dir, access)? {
             report.output(picture);
         }
+        // Last: its fingerprint is what a later run takes for a finished teacher.
         ctx.write_report(&report, &dir.join(REPORT))
     }
 

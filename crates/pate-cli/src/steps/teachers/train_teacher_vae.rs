@@ -83,6 +83,8 @@ impl Step for TrainTeacherVae {
         }
         let files: Vec<PathBuf> = shard.files.iter().map(|file| file.path.clone()).collect();
         let work = teacher_vae::settings(self.teacher_id, &plan, self.indices.scale());
+        // The report begins only with the results; weights of a private shard are private whatever
+        // it says.
         let access = artifact::Access::Private;
         let checkpoint = self.resume.checkpoint(&dir, &work, &files, access, ctx)?;
         let progress = ctx.progress();

@@ -123,6 +123,7 @@ impl Step for TrainTeachers {
                 u64::MAX - n_models
             );
         };
+        // This file may lie outside the output folder, whose lock does not cover it.
         if let Some(path) = Some(&self.save_shards).filter(|_| self.shard_indices.is_none()) {
             let (dir, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
             artifact::claim("--save-shards", dir, &[name.to_string_lossy()])?;
@@ -134,6 +135,7 @@ impl Step for TrainTeachers {
         let models = |folder: &String| [format!("{folder}/model.pth"), format!("{folder}/{}", job::REPORT)];
         let names: Vec<String> = folders.iter().flat_map(models).chain([REPORT.to_owned()]).collect();
         let _lock = ctx.lock("--output-dir", &self.output_dir, &names)?;
+        // Both at once, so that shapes which differ are an error before hours of training.
         let (train, test) = if self.skip_test {
             (self.data.load(&self.data_dir, Split::Train)?, None)
         } else {
@@ -153,6 +155,8 @@ impl Step for TrainTeachers {
 
         let mut report = Report::new();
         report.reads_private(job::REASON);
+        // Made once here: threads write the teachers' reports, and the run's context stays on this
+        // one.
         let envelope = ctx.envelope_of(report.guarantee());
         let ids: Vec<u64> = (self.start_id..end_id).collect();
         let lines = self.train(&ids, (&train, test.as_ref()), &indices, &plan, &envelope, ctx)?;

@@ -62,6 +62,7 @@ pub(in crate::nn) fn pooled(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tenso
     let out = Tensor::empty([n, tiles * 2, columns / 2, n_out], float);
 
     let most = IMAGES.min(n);
+    // One group's buffers serve all groups, so that they stay in the core's cache.
     let rows = Tensor::empty([6, most, tiles, w, n_in], float);
     let scratch = Tensor::empty([2, most, tiles, w, n_in], float);
     let higher = Tensor::empty([most, tiles, 2, columns, n_out], float);
@@ -81,6 +82,8 @@ pub(in crate::nn) fn pooled(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tenso
         let out = out.narrow(0, first, n);
         let _ = pairs.select(3, 0).maximum_out(&out, &pairs.select(3, 1));
     }
+    // All pixels of a channel have the same bias, so it can follow the maximum, which leaves a
+    // quarter of the values.
     let _ = out.add_out(&out, bias);
     out.permute([0, 3, 1, 2])
 }

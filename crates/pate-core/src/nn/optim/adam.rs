@@ -71,6 +71,7 @@ impl Optimizer for Adam {
         }
         self.step += 1;
         let correction_1 = 1.0 - Self::BETA_1.powi(self.step);
+        // Epsilon is added after the correction, as in `torch.optim.Adam`.
         let correction_2 = (1.0 - Self::BETA_2.powi(self.step)).sqrt();
         let (rate, decay) = (self.learning_rate, self.weight_decay);
         for ((parameter, gradient), (mean, square)) in parameters.iter().zip(gradients).zip(&self.moments) {

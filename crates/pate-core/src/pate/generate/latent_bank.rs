@@ -50,6 +50,8 @@ impl LatentBank {
         let _guard = tch::no_grad_guard();
         let (mut means, mut log_variances) = (Vec::new(), Vec::new());
         for copy in 0..copies {
+            // Each copy of the images has a stream of its own, so that more copies leave the first
+            // ones as they are.
             let mut stream = Stream::new(seed, Purpose::LatentBank, copy as u64);
             tensor::batches(images.len() as i64, ROWS, |first, n| {
                 let mut x = images.tensor().f_narrow(0, first, n)?.f_to_device(device)?;

@@ -199,12 +199,14 @@ impl Reference {
         let memorisation = Memorisation::total(&sums.memorised);
         let student = approach.student();
         files.extend(student.iter().map(|(_, record)| record.clone()));
+        // Of several decoders one unknown time makes the sum unknown; a partial one would flatter.
         let seconds: Option<f64> = provenance.decoders.values().map(|decoder| decoder.core_seconds).sum();
         let measured = Measured {
             name: approach.name.clone(),
             dir: approach.dir.clone(),
             training_data: training_data(&provenance),
             num_models: provenance.decoders.len(),
+            // The sum over no decoders is 0 and means that nothing is known.
             training_core_seconds: seconds.filter(|_| !provenance.decoders.is_empty()),
             num_teachers: ids.len() - sums.num_empty,
             num_empty: sums.num_empty,
@@ -268,6 +270,7 @@ impl Reference {
         }
         sums.confidences.extend(rows.iter().filter_map(|row| row.confidence).map(f64::from));
         sums.num_samples += images.len();
+        // An equal part from each teacher, so that one with many samples does not stand for all.
         let most = MOMENTS.div_ceil(n_shards);
         let some = images.select(&some_rows(images.len(), most, self.seed, 2 + set.teacher_id))?;
         sums.features.push(evaluate::features(

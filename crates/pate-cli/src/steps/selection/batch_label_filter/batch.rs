@@ -256,6 +256,8 @@ impl Batch<'_> {
             (None, None) => self.drawn(&files)?,
         };
         let teacher = LoadedTeacher::load(&files, config, &filters.plan, shape, ctx)?;
+        // A pool that is made here is named by what decides it, so that a finished teacher is found
+        // without making its pool.
         let identity = match (&shared.pool, &own_pool) {
             (Some((.., record)), _) | (None, Some((_, record))) => json!(record.sha256),
             (None, None) => self.made_pool_identity(self.pool_seed(teacher_id, ctx), &files, shape)?,
@@ -271,6 +273,7 @@ impl Batch<'_> {
         if !self.force
             && let Some(result) = finished_here(teacher_id, &dir, &work, self.pictures)
         {
+            // The samples do not need their pool any more, so its loss is said and is no error.
             if let Some(path) = self.made_pool(teacher_id).filter(|path| !path.is_file()) {
                 ctx.say(&format!(
                     "teacher {teacher_id}: its samples are there, but their pool {} is gone; --force makes both again",
@@ -400,8 +403,11 @@ impl Batch<'_> {
             Decoder::load(decoder_path, self.drawn(files)?, ctx.device).context("cannot use the decoder")?;
         self.latent_args.check_latent_dim(generation.latent_dim, decoder.latent_dim())?;
         let path = self.made_pool(teacher_id);
+        // Pools lie in a folder of their own, which the batch's lock does not hold.
         let lock = |path: &PathBuf| ctx.lock_file(CANDIDATES_DIR, path, &[pool::report_of(path)]);
         let _lock = path.as_ref().map(lock).transpose()?;
+        // A fixed number of batches a round: each round goes on in the streams where the one before
+        // ended, and no candidate comes twice.
         let rounds = self.rounds();
         let batches = self.pool_size.div_ceil(generate::BATCH as usize) as u64;
         let mut pools = Vec::new();
@@ -410,12 +416,16 @@ impl Batch<'_> {
         for round in 0..rounds {
             let first = round as u64 * batches;
             let key = (seed, round);
+            // Taken out in any case, so that the pool of another group does not stay in memory
+            // beside the one that is made.
             let known =
                 shared.last_pool.take().filter(|(last, _)| *last == key && generation.teachers_per_pool > 1);
             let pool = match known {
                 Some((_, pool)) => pool,
                 None => generate::pool(&decoder, self.pool_size, seed, &draw, first, watch)?,
             };
+            // One pool is remembered, so of several rounds the first would be gone when the next
+            // teacher asks for it.
             if generation.teachers_per_pool > 1 && rounds == 1 {
                 shared.last_pool.replace(Some((key, pool.clone())));
             }
@@ -437,6 +447,7 @@ impl Batch<'_> {
             let records = made_from.map(FileRecord::of).collect::<Result<_, _>>()?;
             return Ok(Pool { images, latents, labelled: Some(labelled), records, path });
         };
+        // A decoder of the teacher's own has seen its shard; one for all is what the user declares.
         let own = self.decoder.as_ref().is_some_and(|path| has_id(path)).then_some(teacher_id);
         // Not whether it took several: that one was enough says what the teacher found, too.
         let private_reason = (self.rounds() > 1)

@@ -178,6 +178,7 @@ impl Batch<'_> {
         if !absent.is_empty() {
             return Ok(Planned::Missing(absent));
         }
+        // Before anything is hashed: with --force nothing that is there decides.
         if self.force {
             return Ok(Planned::Make);
         }
@@ -186,6 +187,8 @@ impl Batch<'_> {
             (None, Some(path)) => json!(artifact::FileRecord::of(path)?.sha256),
             (None, None) => self.made_pool_identity(self.pool_seed(id, ctx), &files, self.drawn(&files)?)?,
         };
+        // The same files in the same order as a loaded teacher names them, or the hash would never
+        // be that of a run.
         let inputs = files.records(&plan)?;
         let work = one_teacher::work(
             &plan,

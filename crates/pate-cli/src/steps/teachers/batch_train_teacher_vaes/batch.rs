@@ -103,6 +103,7 @@ impl VaeBatch<'_> {
     /// A folder of shards that is not there, indices that cannot be used where a shard needs them,
     /// or a stop.
     pub(super) fn run(&self, ctx: &Context) -> Result<Vec<TeacherLine<Fitted>>> {
+        // One wrong folder is one error, not one for every teacher.
         if let Some(base) = self.shard_base.as_ref().filter(|base| !base.is_dir()) {
             return Err(pate_core::Error::content(
                 base,
@@ -123,9 +124,12 @@ impl VaeBatch<'_> {
             ));
         }
         let indexed = if absent > 0 { Some(self.indices.load()?) } else { None };
+        // Once the inputs are known: where a teacher's failure leaves the others alone, the run
+        // itself must be refused here.
         artifact::check_claims()?;
         let ids: Vec<u64> = self.ids.clone().collect();
         let groups: Vec<&[u64]> = ids.chunks(self.group_size).collect();
+        // A core trains another teacher: the parts of one small batch would wait for each other.
         let n_workers = parallel::workers(ctx.device).min(groups.len());
         let workers = (0..n_workers).map(|_| indexed.clone()).collect();
         let threads = if n_workers > 1 { 1 } else { parallel::workers(ctx.device) };
@@ -169,6 +173,7 @@ impl VaeBatch<'_> {
                 Err(error) => done.push((teacher_id, Err(error))),
             }
         }
+        // Shards of other sizes cannot be stacked, so a group falls into those that fit each other.
         while let Some(first) = left.first() {
             let fits: Vec<bool> = left.iter().map(|ready| ready.job().fits(&first.job())).collect();
             let (together, others): (Vec<_>, Vec<_>) =
@@ -176,6 +181,7 @@ impl VaeBatch<'_> {
             let together: Vec<Box<Ready>> = together.into_iter().map(|(ready, _)| ready).collect();
             left = others.into_iter().map(|(ready, _)| ready).collect();
             let start = Instant::now();
+            // Without a checkpoint: a teacher is the unit that is kept or done again.
             let trained = if let [one] = &together[..] {
                 vec![vae::train(&one.shard.images, &one.plan, device, watch, &NoCheckpoint)]
             } else {
@@ -191,6 +197,7 @@ impl VaeBatch<'_> {
                     Ok(trained) => {
                         (teacher_id, Ok(Work::Trained { ready, trained: Box::new(trained), seconds, group }))
                     }
+                    // A stop is no failure of a teacher.
                     Err(pate_core::Error::Stopped) => return Err(pate_core::Error::Stopped),
                     Err(error) => (teacher_id, Err(error.into())),
                 });
@@ -213,10 +220,12 @@ impl VaeBatch<'_> {
             (None, Some(indexed)) => indexed.shard(teacher_id)?,
             (None, None) => anyhow::bail!("its shard has gone since the start"),
         };
+        // Here and not in the group, where one shard's fault would end all.
         shard.check()?;
         let (config, n) = (&self.config.config, shard.images.len());
         let plan = settings::teacher_vae_plan(&self.training, config, seed.wrapping_add(teacher_id), n);
         let asked = settings::teacher_vae_batch(&self.training, config);
+        // Held before looking whether the result is there, so that no other run makes it meanwhile.
         let lock = OutputLock::acquire(&dir, program)?;
         let work = teacher_vae::work(teacher_id, &shard, &plan)?;
         if !self.force
@@ -249,6 +258,7 @@ impl VaeBatch<'_> {
             }
         };
         let n = ready.shard.images.len();
+        // Said here, since threads that train say nothing.
         if let Some(asked) = ready.lowered_from {
             let used = ready.plan.batch_size;
             ctx.say(&format!(

@@ -82,8 +82,10 @@ impl TeacherJob<'_> {
         let shard = train.select(self.rows)?;
         let work = self.work(&shard)?;
         let report_path = self.path.with_file_name(REPORT);
+        // The report beside the weights decides, and it is written after them.
         let kept = !self.force && work.finished(&report_path).is_some();
         let network = if kept {
+            // What an earlier run wrote is no input, or it could not be written again.
             let _own = input_file::own();
             UcStub::load(self.path, shard.shape(), device)?
         } else {
@@ -110,6 +112,7 @@ impl TeacherJob<'_> {
             trained.network
         };
         let test = |test| evaluate::classifier(&network, normalisation, test, device, TEST_BATCH, &Silent);
+        // Kept teachers are tested, too: their report was written before any test.
         let score = test_set.map(test).transpose()?;
         let trained = Trained {
             shard_size: self.rows.len(),
