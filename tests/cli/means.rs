@@ -84,6 +84,10 @@ fn teachers_of_one_pool_are_merged_by_vote() {
         .ends_with(2)
         .says(&["error: cannot merge the samples", "3 votes", "--min-votes"]);
     work.run("combine", "--teachers-dir teachers --output set --min-votes 3").ends_with(2);
+    // A decoder per teacher draws for that teacher alone.
+    let own = line.replace("--decoder-path decoder.pth", "--decoder-path vaes/{id}/decoder.pth");
+    let words = ["generation.teachers_per_pool is 2", "{id}"];
+    work.run_quiet("batch-label-filter", &own).check(2, "error: ", &words).unwrap();
 }
 
 #[test]

@@ -103,6 +103,11 @@ fn finished_teachers_are_kept() {
     work.run("train-teachers", &alone).ok();
     assert_eq!(work.sha256("alone/1/model.pth"), before["nets/1/model.pth"]);
     assert!(!work.path("alone/0").exists());
+    // A range alone does not say where the shards are cut; two of them would overlap.
+    let range = line.replace("--num-models 2", "--num-models 1 --start-id 1").replace("nets", "range");
+    let words = ["--start-id is 1", "--shard-indices"];
+    work.run_quiet("train-teachers", &range).check(2, "error: ", &words).unwrap();
+    assert!(!work.path("range").exists());
 }
 
 #[test]

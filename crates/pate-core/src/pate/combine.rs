@@ -1,6 +1,6 @@
 //! The data sets of all teachers in one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use artifact::layout;
@@ -192,6 +192,7 @@ pub fn merge(
         }
         let numel = own.iter().product::<i64>() as usize;
         let values = images.to_vec()?;
+        let mut own_images = HashSet::new();
         for (row, (image, &label)) in values.chunks_exact(numel).zip(&set.labels).enumerate() {
             let bytes: Vec<u8> = image.iter().flat_map(|x| x.to_le_bytes()).collect();
             let at = *index.entry(artifact::sha256_raw(&bytes)).or_insert_with(|| {
@@ -201,6 +202,10 @@ pub fn merge(
                 sums.push(vec![0.0; k]);
                 owners.len() - 1
             });
+            // A teacher has one vote on an image, however often the image stands in its set.
+            if !own_images.insert(at) {
+                continue;
+            }
             // Votes are counted with soft labels, too: agreement and the minimum of votes are about
             // labels.
             votes[at][label as usize] += 1;
@@ -451,5 +456,17 @@ mod tests {
         assert_eq!(run(false, 0.9, 1).unwrap().labels, [0, 1]);
         assert_eq!(run(false, 0.0, 2).unwrap().labels, [0, 0]);
         assert!(run(false, 1.0, 4).is_err_and(|e| e.to_string().contains("--min-votes")));
+    }
+
+    #[test]
+    fn a_teacher_has_one_vote_on_an_image_that_stands_twice_in_its_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let sets = [
+            teacher(dir.path(), 0, &[(0.5, [0.9, 0.1]), (0.5, [0.9, 0.1])]),
+            teacher(dir.path(), 1, &[(0.5, [0.8, 0.2]), (0.25, [0.1, 0.9]), (0.25, [0.1, 0.9])]),
+        ];
+        let plan = MergePlan { soft: false, min_agreement: 0.0, min_votes: 2 };
+        let merged = merge(&sets, 2, plan, &crate::base::progress::Silent).unwrap();
+        assert_eq!((merged.labels.len(), merged.summary.votes), (1, 3));
     }
 }

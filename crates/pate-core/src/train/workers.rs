@@ -5,6 +5,7 @@
 //! are.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tch::{Device, Tensor};
@@ -66,7 +67,7 @@ impl<J, P> Pool<'_, J, P> {
 }
 
 fn gone() -> Error {
-    Error::invalid("a thread of the training has ended; there should be a message of it above")
+    Error::invalid("a thread of the training failed; there should be a message of it above")
 }
 
 /// Runs `lead` with a pool of `workers`, one thread for each where there are two or more; each
@@ -97,7 +98,9 @@ pub(super) fn with_pool<W: Send, J: Send, P: Send, R>(
                 // libtorch's number of threads is set for each thread anew.
                 tch::set_num_threads(1);
                 for (part, job) in jobs {
-                    if sender.send((part, compute(&mut worker, job))).is_err() {
+                    // A panic is a bug, and the other threads would be waited for in vain.
+                    let computed = catch_unwind(AssertUnwindSafe(|| compute(&mut worker, job)));
+                    if sender.send((part, computed.unwrap_or_else(|_| Err(gone())))).is_err() {
                         break;
                     }
                 }
@@ -143,6 +146,16 @@ mod tests {
         assert!(sizes(0).is_empty());
         let whole = parts(500, Device::Cuda(0));
         assert_eq!((whole.len(), whole[0].end), (1, 500));
+    }
+
+    #[test]
+    fn a_panic_of_one_worker_is_an_error_and_no_endless_wait() {
+        let compute = |(): &mut (), job: i64| if job == 13 { panic!("thirteen") } else { Ok(job) };
+        let found = with_pool(vec![(); 3], compute, |pool| {
+            pool.start(vec![1, 13, 2])?;
+            pool.finish()
+        });
+        assert!(found.is_err_and(|error| error.to_string().contains("a thread of the training failed")));
     }
 
     #[test]

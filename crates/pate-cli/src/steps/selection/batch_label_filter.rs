@@ -182,7 +182,7 @@ impl Step for BatchLabelFilter {
             .field("total_samples", lines.iter().map(|line| line.details.num_selected).sum::<usize>())?
             .field("teachers", &lines)?;
         loaded.describe(&mut report)?;
-        for line in &lines {
+        for line in lines.iter().filter(|line| line.status != Status::Failed) {
             let dir = self.output_dir.join(layout::teacher(line.teacher_id));
             for path in [dir.join(layout::SAMPLES), dir.join(layout::LABELS)] {
                 if path.is_file() {

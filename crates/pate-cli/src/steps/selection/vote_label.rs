@@ -159,6 +159,12 @@ impl Step for VoteLabel {
 
         let mut report = Report::new();
         report.reads_private(REASON).input(Input::of(samples.clone()));
+        if let Some(path) = &self.labels {
+            report.input(Input::open(path)?);
+        }
+        for model in models {
+            report.input(Input::of(model));
+        }
         let access = report.access();
         let rows = tally.labels.iter().zip(&tally.agreement).enumerate();
         let labels = write_csv(
@@ -188,12 +194,6 @@ impl Step for VoteLabel {
             .field("unanimous_samples", tally.unanimous())?
             .field("changed_labels", changed)?;
         loaded.describe(&mut report)?;
-        if let Some(path) = &self.labels {
-            report.input(Input::open(path)?);
-        }
-        for model in models {
-            report.input(Input::of(model));
-        }
         report.output(labels).output(soft_labels);
         // After labels and soft labels, and before the checkpoint goes: a stop in between loses
         // nothing.

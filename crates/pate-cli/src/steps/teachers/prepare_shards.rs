@@ -87,7 +87,7 @@ impl Step for PrepareShards {
         report.reads_private("shards are copies of private data");
         let (indices, assignment) = if let Some(path) = &self.shard_indices {
             let indices = shard_indices(path, records.len())?;
-            report.input(Input::public(FileRecord::of(path)?));
+            report.input(Input::private(FileRecord::of(path)?, data_sets::READ));
             (indices, "as given")
         } else {
             let assignment = match self.assignment.unwrap_or(AssignmentArg::Index) {

@@ -200,7 +200,7 @@ impl Step for TrainTeachers {
             .field("mean_test_accuracy", mean)?
             .field("teachers", entries)?;
         loaded.describe(&mut report)?;
-        report.input(Input::public(indices_record));
+        report.input(Input::private(indices_record, data_sets::READ));
         data_sets::describe(&mut report, &train)?;
         if let Some(test) = &test {
             data_sets::describe(&mut report, test)?;
@@ -269,6 +269,14 @@ fn indices(
     if let Some(path) = &args.shard_indices {
         let indices = shard_indices(path, n_records)?;
         return Ok((indices, FileRecord::of(path)?));
+    }
+    if args.start_id > 0 {
+        // How many shards there are decides where each is cut: two ranges would overlap.
+        bail!(
+            "--start-id is {}, and the number of all teachers is not known; give --shard-indices with the shards of all of \
+             them, which a run over all teachers writes (--save-shards)",
+            args.start_id
+        );
     }
     if end_id > n_records as u64 {
         bail!(

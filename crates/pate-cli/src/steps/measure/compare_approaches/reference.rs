@@ -272,7 +272,8 @@ impl Reference {
         sums.num_samples += images.len();
         // An equal part from each teacher, so that one with many samples does not stand for all.
         let most = MOMENTS.div_ceil(n_shards);
-        let some = images.select(&some_rows(images.len(), most, self.seed, 2 + set.teacher_id))?;
+        let some =
+            images.select(&some_rows(images.len(), most, self.seed, set.teacher_id.wrapping_add(3)))?;
         sums.features.push(evaluate::features(
             &*self.network,
             &self.normalisation,
@@ -294,7 +295,7 @@ impl Reference {
         if n <= K as usize || self.features.size()[0] <= K {
             return Ok(None);
         }
-        let all = select(&all, &some_rows(n, MOMENTS, self.seed, 1));
+        let all = select(&all, &some_rows(n, MOMENTS, self.seed, 2));
         let distance = evaluate::frechet_distance(&self.features, &all)?;
         let pair = evaluate::precision_recall(&first_rows(&self.features), &first_rows(&all), K)?;
         Ok(Some((distance, pair)))

@@ -132,6 +132,15 @@ impl Batch<'_> {
     /// Values out of range.
     pub(super) fn check(&self, seed: u64) -> Result<()> {
         self.filters.resolve(&self.config.config, seed)?;
+        let (generation, per_teacher) =
+            (&self.config.config.generation, self.decoder.as_deref().is_some_and(has_id));
+        if self.candidates.is_none() && per_teacher && generation.teachers_per_pool > 1 {
+            bail!(
+                "generation.teachers_per_pool is {}, and --decoder-path has {{id}}: teachers with decoders of their own have no \
+                 pool in common; set it to 1, or give one decoder",
+                generation.teachers_per_pool
+            );
+        }
         if self.rng == LatentRng::Torch && self.config.config.generation.generate_until_target_per_class {
             bail!("--rng torch makes one pool; set generation.generate_until_target_per_class to false");
         }
