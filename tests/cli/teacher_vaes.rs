@@ -160,9 +160,10 @@ fn a_decoder_that_returns_shard_images_is_seen() {
     assert_eq!((number(&public["num_teachers"]), number(&public["num_samples"])), (10, 120));
     assert!(leak["student"].is_null() && leak["teacher_confidence"].as_f64().unwrap() > 0.5);
     let table = work.text("out/comparison.md");
-    assert!(run.stdout.starts_with("# Comparison") && table.contains("| public | leak |"), "{table}");
+    assert!(run.stdout.starts_with("# Comparison") && table.contains("| public "), "{table}");
     let row = table.lines().find(|line| line.starts_with("| Memorisation")).unwrap();
-    assert_eq!(row, "| Memorisation | not seen | **SUSPECTED** |  |");
+    let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+    assert_eq!(cells, ["", "Memorisation", "not seen", "**SUSPECTED**", "", ""]);
     assert!(table.contains("No formal privacy guarantee") && table.contains("10.0% by chance"), "{table}");
     assert!(work.bytes("out/comparison.png").starts_with(b"\x89PNG"));
 }

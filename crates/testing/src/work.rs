@@ -57,8 +57,7 @@ impl Work {
             line: format!("{binary} {line}"),
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
-            // Windows joins paths with backslashes.
-            stderr: String::from_utf8(output.stderr).unwrap().replace('\\', "/"),
+            stderr: with_slashes(String::from_utf8(output.stderr).unwrap()),
         }
     }
 
@@ -212,6 +211,11 @@ impl Work {
             self.put(&format!("{folder}/{split}-labels-idx1-ubyte"), idx(&[n], &labels));
         }
     }
+}
+
+/// Windows joins paths with backslashes.
+fn with_slashes(text: String) -> String {
+    if cfg!(windows) { text.replace('\\', "/") } else { text }
 }
 
 fn is_lock(name: &std::ffi::OsStr) -> bool {
