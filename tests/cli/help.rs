@@ -68,7 +68,7 @@ fn entries(help: &str) -> Vec<Entry> {
 
 #[test]
 fn every_text_keeps_the_rules() {
-    for entry in &pate_cli::STEPS {
+    for entry in pate_cli::STEPS {
         let command = (entry.command)();
         let binary = command.get_name();
         let help = help(binary);

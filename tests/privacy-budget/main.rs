@@ -248,10 +248,7 @@ fn a_cell_that_cannot_be_computed_leaves_the_others() {
     );
     assert!(value(&rows[0]["epsilon_rdp"]) > 1e10 && rows[1].get("error").is_none(), "{json}");
     let text = work.run(line).ends_with(0).stdout;
-    assert!(
-        words(&text).contains(" 1e-6 - 1.0 ") && text.contains("- sigma 1e-6, steps 100: "),
-        "{text}"
-    );
+    assert!(words(&text).contains(" 1e-6 - 1.0 ") && text.contains("- sigma 1e-6, steps 100: "), "{text}");
     assert!(text.contains("by Renyi divergences epsilon is at most"), "{text}");
     // A plot leaves the point out, and says which.
     let plot = "plot --q 0.01 --delta 1e-5 --sigma 1e-6 --sigma 1 --steps 10 --points 2 --out a.svg";

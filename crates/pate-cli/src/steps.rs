@@ -33,7 +33,7 @@ impl Entry {
 }
 
 /// Every step, in the order of the pipeline.
-pub const STEPS: [Entry; 14] = [
+pub const STEPS: &[Entry] = &[
     Entry::of::<teachers::PrepareShards>("teachers"),
     Entry::of::<teachers::TrainTeachers>("teachers"),
     Entry::of::<candidates::PretrainDecoder>("candidates"),
