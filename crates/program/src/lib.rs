@@ -65,7 +65,7 @@ pub fn fail(error: &anyhow::Error, own: impl Fn(Cause<'_>) -> Option<Exit>) -> E
     code(error, own).into()
 }
 
-/// The flag by which every program prints its completions; see [`matches`].
+/// The flag by which every program prints its completions; see [`matches()`].
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Run")]
 pub struct CompletionsArgs {
