@@ -183,7 +183,7 @@ impl Work {
         self.rows(name).iter().map(|row| row[1].parse().unwrap()).collect()
     }
 
-    /// A teacher that sees the class of [`image`] with [`confidence`].
+    /// A teacher that sees the class of [`image`] with [`confidence`](crate::confidence).
     pub fn teacher(&self, name: &str) {
         self.put(name, region_teacher());
     }
