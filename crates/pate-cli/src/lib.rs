@@ -2,7 +2,8 @@
 //!
 //! Rooms, and a room uses only those above it in this list (`cargo xtask tidy` holds them to it):
 //!
-//! - [`mod@run`]: from a command line to an exit code: the context of a run, its progress, its help;
+//! - [`mod@run`]: from a command line to an exit code: the context of a run, its progress, its
+//!   help;
 //! - [`args`]: groups of flags, one per theme, so that a flag means the same in every step;
 //! - [`settings`]: flags and configuration joined into the plans of `pate-core`;
 //! - [`files`]: what lies on disk: pools, data sets, teachers' folders, pictures, exports, the data
