@@ -184,12 +184,10 @@ fn reports_can_be_checked(work: &Work) {
     assert!(unlisted.is_empty(), "no report lists {unlisted:?}");
 }
 
-/// The README's table "Files": patterns of names, and what it says about their readers.
+/// The table of the book's page "Files": patterns of names, and what it says about their readers.
 fn table_of_files() -> Vec<(Vec<String>, String)> {
-    let readme = include_str!("../../README.md");
-    let (_, section) = readme.split_once("\n## Files\n").unwrap();
-    let (section, _) = section.split_once("\n## ").unwrap();
-    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let page = include_str!("../../docs/src/files.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let mut names: Vec<String> = Vec::new();
@@ -233,9 +231,9 @@ fn private_files_are_the_owners(work: &Work) {
             .filter(|(patterns, _)| patterns.iter().any(|pattern| matches(pattern, file)))
             .map(|(_, who)| who.as_str())
             .collect();
-        assert!(!rows.is_empty(), "the README's table has no row for {name}");
+        assert!(!rows.is_empty(), "the table of files has no row for {name}");
         if rows.iter().all(|who| *who == "private") {
-            assert_eq!(mode, 0o600, "{name} is private in the README's table, and {mode:o}");
+            assert_eq!(mode, 0o600, "{name} is private in the table of files, and {mode:o}");
         } else if PUBLIC.iter().any(|prefix| name.starts_with(prefix)) {
             assert_eq!(mode, given, "{name} is public: its mode is the umask's");
         }

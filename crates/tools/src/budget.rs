@@ -19,10 +19,15 @@ use serde_json::{Value, json};
 
 use self::args::{Cli, Command, Format};
 
+/// Its command line.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// The program.
 pub fn run() -> ExitCode {
     program::start();
-    let mut command = Cli::command();
+    let mut command = command();
     let cli = match program::matches(&mut command) {
         Ok(matches) => Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()),
         Err(done) => return done,

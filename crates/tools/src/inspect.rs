@@ -58,10 +58,15 @@ struct Args {
     completions: program::CompletionsArgs,
 }
 
+/// Its command line.
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
 /// The program.
 pub fn run() -> ExitCode {
     program::start();
-    let mut command = Args::command();
+    let mut command = command();
     let args = match program::matches(&mut command) {
         Ok(matches) => Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()),
         Err(done) => return done,

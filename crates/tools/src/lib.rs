@@ -2,3 +2,8 @@
 
 pub mod budget;
 pub mod inspect;
+
+/// The command lines of all tools, for documents.
+pub fn commands() -> [clap::Command; 2] {
+    [inspect::command(), budget::command()]
+}

@@ -12,6 +12,7 @@ mod data;
 mod demo;
 mod doctor;
 mod fetch;
+mod generate;
 mod interop;
 mod libtorch;
 mod pyenv;
@@ -59,6 +60,12 @@ enum Command {
     Ci,
     /// Check the rules of this repository that no compiler knows.
     Tidy,
+    /// Write what is generated: pages of the programs, tables of the book and the README.
+    Generate {
+        /// Write nothing; fail where a file is not as generated.
+        #[arg(long)]
+        check: bool,
+    },
     /// Compare with what the original Python pipeline gave for the same inputs.
     Conformance {
         /// Folder with the recorded cases. [default: ../shared/conformance, where it exists]
@@ -123,6 +130,7 @@ fn dispatch(command: Command, ctx: &Context) -> anyhow::Result<ExitCode> {
         Command::Test => check::test(ctx).map(|report| report.exit_code()),
         Command::Ci => check::ci(ctx),
         Command::Tidy => tidy::check(ctx).map(|()| ExitCode::SUCCESS),
+        Command::Generate { check } => generate::run(ctx, check).map(|()| ExitCode::SUCCESS),
         Command::Conformance { dir } => {
             check::conformance(ctx, dir.as_deref()).map(|report| report.exit_code())
         }
