@@ -8,6 +8,7 @@
 
 mod arguments;
 mod batch;
+mod book;
 mod chain;
 mod combining;
 mod emnist;

@@ -61,6 +61,14 @@ fn help_is_that_of_the_snapshots() {
     });
 }
 
+/// Consoles in the README and in the book: what a page shows is what the program prints.
+#[test]
+fn pages_show_what_is_printed() {
+    let pages = trycmd::TestCases::new();
+    pages.register_bin("privacy-budget", testing::program("privacy-budget").as_path());
+    pages.case("../../README.md").case("../../docs/src/budgets.md");
+}
+
 /// The words of a table, whatever stands between its columns.
 fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")

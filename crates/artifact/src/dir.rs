@@ -1,3 +1,5 @@
+//! A folder that is complete under its final name, or not there.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! Whether a disk has room for what a step will write.
+
 use std::path::{Path, PathBuf, absolute};
 
 use crate::Error;

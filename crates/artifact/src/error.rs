@@ -1,3 +1,5 @@
+//! What can go wrong with files, with the path and the hint.
+
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! A file that is complete under its final name, or not there; its hash, and who may read it.
+
 use std::fs;
 use std::io::{self, BufWriter, Read as _, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! Which privacy guarantee an artefact carries, and how labels join.
+
 use serde_json::{Value, json};
 
 use crate::Access;

@@ -1,3 +1,5 @@
+//! A file that a step read, with the privacy label of what is in it.
+
 use std::path::Path;
 
 use crate::{Error, FileRecord, Guarantee, StoredReport};

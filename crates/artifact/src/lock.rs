@@ -1,3 +1,5 @@
+//! One run at a time in an output folder.
+
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};

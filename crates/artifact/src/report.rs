@@ -1,3 +1,5 @@
+//! The JSON report that every step writes beside its outputs.
+
 use std::path::Path;
 
 use serde::Serialize;

@@ -1,3 +1,5 @@
+//! A report that an earlier step left, and whether its files are still the same.
+
 use std::collections::HashSet;
 use std::fs;
 use std::ops::Deref;

@@ -1,3 +1,5 @@
+//! Everything that decides a result, as one hash: the answer to "is it done already?".
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! What can go wrong with figures and ledgers.
+
 use std::path::PathBuf;
 
 /// Why a cost could not be computed, or a mechanism may not run. Every message names the value,

@@ -32,6 +32,21 @@
 //! There is no interval arithmetic here. Every formula is arranged so that nothing cancels, a
 //! first-order bound on what rounding can do is added in the unsafe direction's opposite, and tests
 //! compare with 40 and 50 digit values. Each module says what its bound is.
+//!
+//! # Example
+//! The smallest noise with which DP-SGD at a sampling rate of 256 in 60,000 spends at most epsilon
+//! 1 in 15 epochs, and what it then spends:
+//! ```
+//! # fn main() -> Result<(), dp_accounting::Error> {
+//! use dp_accounting::calibrate::{Accountant, DpSgd};
+//!
+//! let run = DpSgd { q: 256.0 / 60_000.0, steps: 15 * 234, delta: 1e-5 };
+//! let found = run.sigma(1.0, Accountant::Pld, 1e-3)?;
+//! assert!((1.18..1.19).contains(&found.sigma) && found.epsilon <= 1.0);
+//! assert!(run.epsilon(2.0 * found.sigma, Accountant::Pld)? < 0.5);
+//! # Ok(())
+//! # }
+//! ```
 
 #![cfg_attr(test, expect(clippy::float_cmp, reason = "0 and infinity are meant exactly"))]
 

@@ -1,3 +1,5 @@
+//! Exact biased coins, and the Poisson sampling that is made of them.
+
 use crate::NoiseSource;
 
 /// True with probability `q`, exactly: the number that `q` is, to its last bit, not one that is

@@ -1,3 +1,5 @@
+//! Parameters that no sampler takes.
+
 /// Why there is no noise. Every message names the value, what is allowed, and the hint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -1,3 +1,5 @@
+//! The discrete Gaussian, exactly.
+
 use std::num::NonZero;
 
 use crate::{Error, NoiseSource};

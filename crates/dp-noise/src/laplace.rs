@@ -1,3 +1,5 @@
+//! The discrete Laplace distribution, exactly.
+
 use std::num::NonZero;
 
 use crate::gaussian::discrete_laplace;

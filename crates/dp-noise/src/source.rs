@@ -1,3 +1,5 @@
+//! Where samplers draw their bits from.
+
 use std::num::NonZero;
 
 /// A stream of uniform, independent bits that noise is made of.

@@ -1,3 +1,5 @@
+//! Secret bits, keyed by the operating system.
+
 use std::fmt;
 
 use chacha20::ChaCha20Rng;

@@ -1,3 +1,5 @@
+//! Noisy votes: the winner, and whether it is far enough ahead.
+
 use crate::{DiscreteGaussian, DiscreteLaplace, Error, NoiseSource};
 
 /// The class with the most votes after noise: each count gets a draw of its own, and the largest

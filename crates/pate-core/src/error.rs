@@ -1,3 +1,5 @@
+//! What can go wrong, in one line with the hint.
+
 use std::path::{Path, PathBuf};
 
 use tch::TchError;

@@ -1,3 +1,5 @@
+//! Exit codes, and errors of one line.
+
 use std::process::ExitCode;
 
 /// How a program ended.

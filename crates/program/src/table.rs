@@ -1,3 +1,5 @@
+//! Tables, as plain text or as Markdown.
+
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{Cell, CellAlignment};
 

@@ -1,3 +1,5 @@
+//! Networks and images made by hand, whose outputs can be worked out on paper.
+
 use tensorfile::View;
 
 /// Side of an image.

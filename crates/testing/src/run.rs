@@ -1,3 +1,5 @@
+//! One run of a program, and what it must have said.
+
 use serde_json::Value;
 
 /// What a run left on its standard streams, and its exit code.

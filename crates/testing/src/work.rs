@@ -1,3 +1,5 @@
+//! A temporary folder in which programs run.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

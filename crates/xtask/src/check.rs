@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 
 use crate::context::{Context, ask, run, run_watched};
 use crate::fetch::remove_dir;
+use crate::generate;
 use crate::libtorch::Install;
 use crate::setup;
 use crate::tests_report::Report;
@@ -117,6 +118,7 @@ fn all_stages(ctx: &Context, stages: &mut Stages, report: &mut Report) -> anyhow
         let arguments = ["doc", "--release", "--workspace", "--no-deps", "--locked"];
         run(ctx.cargo(&arguments).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
+    stages.time("generated", || generate::run(ctx, true))?;
     let tests = stages.time("tests", || test(ctx))?;
     let tests_failed = tests.failed;
     report.add(tests);

@@ -93,6 +93,7 @@ impl Demo<'_> {
     fn run(&self) -> Result<Run> {
         let (start, core_before) = (Instant::now(), core_seconds_of_children());
         self.steps()?;
+        self.overview()?;
         let (wall, core) = (start.elapsed().as_secs_f64(), core_seconds_of_children());
         let core = core.zip(core_before).map(|(after, before)| after - before);
         let dir = self.ctx.root().join(&self.dir);
@@ -121,6 +122,24 @@ impl Demo<'_> {
         context::run(self.ctx.program(program).args(words).args(["--seed", &self.seed.to_string()]))?;
         println!("   {:.0} s", start.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// The picture of the README.
+    fn overview(&self) -> Result<()> {
+        println!("\n== One picture of it all");
+        let out = format!("{}/overview.png", self.dir);
+        let example = [
+            "run",
+            "--release",
+            "--quiet",
+            "--locked",
+            "--package",
+            "pate-cli",
+            "--example",
+            "overview",
+            "--",
+        ];
+        context::run(self.ctx.cargo(&example).args([&self.dir, &out]))
     }
 
     fn steps(&self) -> Result<()> {
@@ -440,6 +459,7 @@ fn average(values: &[f64]) -> f64 {
 fn pictures(dir: &str) -> String {
     let mut text = String::from("Pictures:");
     for (what, path) in [
+        ("public digits, candidates, samples", "overview.png"),
         ("candidates", "decoder_check/candidates.png"),
         ("selected samples by class, teacher 0", "teachers/teacher_0/selected_samples.png"),
         ("combined samples", "combined/combined_synthetic_samples.png"),

@@ -15,6 +15,7 @@ mod fetch;
 mod generate;
 mod interop;
 mod libtorch;
+mod links;
 mod pyenv;
 mod python;
 mod results;
@@ -51,8 +52,8 @@ enum Command {
     Doctor,
     /// Set up libtorch if need be, then build all binaries.
     Build,
-    /// Build, then run the whole pipeline on embedded data into `runs/demo/`: about six minutes on
-    /// 2 cores.
+    /// Build, then run the whole pipeline on embedded data into `runs/demo/`: about twelve minutes
+    /// on 2 cores.
     Demo(demo::Options),
     /// Build, then run all tests and the examples in the documentation.
     Test,
@@ -66,6 +67,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Write what is generated, then build the book into `target/book` with mdBook.
+    Docs,
     /// Compare with what the original Python pipeline gave for the same inputs.
     Conformance {
         /// Folder with the recorded cases. [default: ../shared/conformance, where it exists]
@@ -131,6 +134,7 @@ fn dispatch(command: Command, ctx: &Context) -> anyhow::Result<ExitCode> {
         Command::Ci => check::ci(ctx),
         Command::Tidy => tidy::check(ctx).map(|()| ExitCode::SUCCESS),
         Command::Generate { check } => generate::run(ctx, check).map(|()| ExitCode::SUCCESS),
+        Command::Docs => generate::docs(ctx).map(|()| ExitCode::SUCCESS),
         Command::Conformance { dir } => {
             check::conformance(ctx, dir.as_deref()).map(|report| report.exit_code())
         }
@@ -151,6 +155,39 @@ mod tests {
     #[test]
     fn arguments_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    /// The README and the book call this program by command lines that it understands.
+    #[test]
+    fn pages_name_chores_that_are_there() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut found = 0;
+        let mut left = vec![root.join("README.md"), root.join("CONTRIBUTING.md"), root.join("docs/src")];
+        while let Some(path) = left.pop() {
+            if path.is_dir() {
+                left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            for (at, _) in text.match_indices("cargo xtask ") {
+                // Words as they may stand in prose; arguments follow only in a block of code.
+                let in_block = text[..at].ends_with('\n') || text[..at].ends_with("&& ");
+                let ends: &[char] =
+                    if in_block { &['\n', '&', '#'] } else { &['`', '\n', '|', ';', ':', '.', ','] };
+                let line = text[at + "cargo ".len()..].split(ends).next().unwrap_or_default();
+                let n_words = if in_block { usize::MAX } else { 2 };
+                let line: Vec<&str> = line.split_whitespace().take(n_words).collect();
+                let line = line.join(" ");
+                let parsed = Args::try_parse_from(line.split_whitespace());
+                let understood = parsed
+                    .as_ref()
+                    .err()
+                    .is_none_or(|error| error.kind() == clap::error::ErrorKind::MissingRequiredArgument);
+                assert!(understood, "{}: cargo {line}", path.display());
+                found += 1;
+            }
+        }
+        assert!(found > 20, "{found}");
     }
 
     #[test]

@@ -8,10 +8,15 @@ const CORE: [&str; 9] = ["error", "base", "config", "data", "nn", "models", "eva
 const METHODS: [&str; 5] = ["pate", "imgsyn", "dpmi", "feta", "audit"];
 
 /// The rooms of `pate-cli`, from the ground up.
-const CLI: [&str; 6] = ["run", "args", "settings", "files", "resume", "steps"];
+pub(crate) const CLI: [&str; 6] = ["run", "args", "settings", "files", "resume", "steps"];
 
 /// Rooms of `pate-cli` that know the command line.
 const CLAP: [&str; 3] = ["run", "args", "steps"];
+
+/// The rooms of `pate-core`, from the ground up.
+pub(crate) fn core() -> Vec<&'static str> {
+    CORE.into_iter().chain(METHODS).collect()
+}
 
 /// What a source file of these two crates, or of `tools`, imports against the order.
 pub(crate) fn breaches(name: &str, text: &str) -> Vec<String> {

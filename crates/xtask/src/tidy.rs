@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::context::{Context, ask};
-use crate::{rooms, sums};
+use crate::{links, rooms, sums};
 
 /// Larger files belong into one of [`DATA`], or not into the repository.
 const MAX_BYTES: u64 = 1_500_000;
@@ -46,6 +46,7 @@ pub(crate) fn check(ctx: &Context) -> anyhow::Result<()> {
         }
     }
     breaches.extend(unnamed_bins(root));
+    breaches.extend(links::breaches(root, &files)?);
     let (wrong, n_data) = sums::check_list(&root.join("data"))?;
     breaches.extend(
         wrong.iter().map(|path| format!("{}: is missing or differs from SHA256SUMS", path.display())),

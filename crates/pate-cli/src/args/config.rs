@@ -1,3 +1,5 @@
+//! The flag of the configuration file, and the configuration in force.
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;

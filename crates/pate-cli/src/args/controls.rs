@@ -1,3 +1,5 @@
+//! Flags of the controls that stand beside an accuracy.
+
 use std::path::PathBuf;
 
 use clap::Args;

@@ -1,3 +1,5 @@
+//! Flags that say which data set is read, and from where.
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};

@@ -1,3 +1,5 @@
+//! The flag that says whether a decoder has seen private data.
+
 use artifact::Guarantee;
 use clap::Args;
 

@@ -1,3 +1,5 @@
+//! Flags of the filters.
+
 use clap::Args;
 
 use super::parse_bool;

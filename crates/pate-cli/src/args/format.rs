@@ -1,3 +1,5 @@
+//! Names of export formats on command lines.
+
 use clap::ValueEnum;
 
 /// Names of formats on command lines.

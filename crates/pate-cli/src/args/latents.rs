@@ -1,3 +1,5 @@
+//! Flags of the latents that candidates are drawn from.
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};

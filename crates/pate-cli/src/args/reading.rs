@@ -1,3 +1,5 @@
+//! Flags that declare the scale of images in files.
+
 use clap::Args;
 use pate_core::data::{RangeRule, Scale};
 use pate_core::models::{Program, Scores};

@@ -1,3 +1,5 @@
+//! The flag that says whether unfinished work goes on.
+
 use clap::Args;
 
 /// Whether a training must go on.

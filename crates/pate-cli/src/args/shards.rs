@@ -1,3 +1,5 @@
+//! Flags of the assignment of records to teachers.
+
 use std::path::PathBuf;
 
 use clap::Args;

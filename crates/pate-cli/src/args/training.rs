@@ -1,3 +1,5 @@
+//! Flags of trainings, of VAEs and of classifiers.
+
 use clap::Args;
 use pate_core::config::{AugmentationKind, ScheduleKind};
 

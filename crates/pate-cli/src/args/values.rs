@@ -1,3 +1,5 @@
+//! Values of flags: paths in either notation, yes and no, ranges.
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};

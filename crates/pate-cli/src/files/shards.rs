@@ -1,3 +1,5 @@
+//! Teachers' shards, from folders or from row numbers.
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};

@@ -1,3 +1,5 @@
+//! The teachers of a folder, found by their numbers.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

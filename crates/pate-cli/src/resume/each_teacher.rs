@@ -1,3 +1,5 @@
+//! The one loop over teachers: done, skipped or failed, with its lines and its table.
+
 use anyhow::Result;
 use pate_core::Error;
 use pate_core::base::parallel;

@@ -1,3 +1,5 @@
+//! The flags that all steps have.
+
 use std::thread::available_parallelism;
 
 use anyhow::{Result, bail};

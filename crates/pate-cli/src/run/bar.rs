@@ -1,3 +1,5 @@
+//! Progress on a terminal, and the request to stop.
+
 use std::cell::RefCell;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! What a running step knows about itself: seed, device, notes, locks, its report.
+
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! A step's help, with its defaults in place.
+
 use std::fmt::Write as _;
 
 use clap::{Arg, Command};

@@ -1,3 +1,5 @@
+//! How a step ended, and its exit code.
+
 use pate_core::Error;
 use program::{Cause, Exit, of_a_file};
 

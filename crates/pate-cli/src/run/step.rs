@@ -1,3 +1,5 @@
+//! The interface of a step, and its life from arguments to exit code.
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

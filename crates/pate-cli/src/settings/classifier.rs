@@ -1,3 +1,5 @@
+//! The plans of teachers' and students' trainings.
+
 use anyhow::Result;
 use pate_core::config::{AugmentationKind, Config, OptimizerKind, ScheduleKind};
 use pate_core::data::augment::{Augmentation, Geometry};

@@ -1,3 +1,5 @@
+//! The plan of the filters.
+
 use anyhow::{Result, bail};
 use pate_core::config::Config;
 use pate_core::pate::label_filter::FilterPlan;

@@ -1,3 +1,5 @@
+//! The plan of the latents.
+
 use anyhow::{Result, bail};
 use pate_core::config::GenerationConfig;
 use pate_core::data::augment::{Augmentation, Geometry};

@@ -1,3 +1,5 @@
+//! The plan of a VAE's training, and how reports tell it.
+
 use anyhow::Result;
 use artifact::Report;
 use pate_core::config::{AugmentationKind, Config};

@@ -1,3 +1,5 @@
+//! The optical digits that are inside the program.
+
 use std::path::Path;
 
 use tch::Tensor;

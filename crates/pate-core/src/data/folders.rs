@@ -1,3 +1,5 @@
+//! Image folders in torchvision's layout.
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Cursor;

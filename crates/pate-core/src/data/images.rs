@@ -1,3 +1,5 @@
+//! Images in [0, 1], and the scale of those in files.
+
 use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::str::FromStr;

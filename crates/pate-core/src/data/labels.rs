@@ -1,3 +1,5 @@
+//! Class labels, and the CSV files that hold them.
+
 use std::path::Path;
 
 use artifact::{Access, AtomicFile, FileRecord};

@@ -1,3 +1,5 @@
+//! Mean and standard deviation by channel.
+
 use serde::Serialize;
 use tch::Tensor;
 

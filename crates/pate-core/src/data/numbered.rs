@@ -1,3 +1,5 @@
+//! Folders named by a number, such as those of teachers.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;

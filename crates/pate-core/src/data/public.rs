@@ -1,3 +1,5 @@
+//! The public data sets that steps know, and how each is read.
+
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

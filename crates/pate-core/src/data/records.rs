@@ -1,3 +1,5 @@
+//! Images with their labels, where they came from, and whether they are private.
+
 use std::path::{Path, PathBuf};
 
 use artifact::FileRecord;

@@ -1,3 +1,5 @@
+//! Channels, height, width and classes.
+
 use std::fmt;
 use std::str::FromStr;
 

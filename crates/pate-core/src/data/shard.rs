@@ -1,3 +1,5 @@
+//! The private images of one teacher, and the assignment of records to teachers.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! A probability of every class for every record.
+
 use std::path::Path;
 
 use artifact::{Access, AtomicFile, FileRecord};

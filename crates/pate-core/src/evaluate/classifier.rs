@@ -1,3 +1,5 @@
+//! A classifier's accuracies, with intervals, by class.
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;

@@ -1,3 +1,5 @@
+//! Features of images: what the layer below the logits gives.
+
 use tch::{Device, Tensor};
 
 use crate::base::parallel;

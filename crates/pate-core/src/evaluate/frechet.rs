@@ -1,3 +1,5 @@
+//! The Frechet distance between two sets of features.
+
 use tch::{Kind, Tensor};
 
 use crate::base::parallel::OneThread;

@@ -1,3 +1,5 @@
+//! How near samples lie to private images, compared with images that nobody trained on.
+
 use serde::Serialize;
 use tch::{Kind, Tensor};
 

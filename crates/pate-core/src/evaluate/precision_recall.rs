@@ -1,3 +1,5 @@
+//! Precision and recall of generated features by nearest neighbours.
+
 use tch::{Kind, Tensor};
 
 use super::distances;

@@ -1,3 +1,5 @@
+//! Class proportions, diversity and nearest neighbours of a synthetic data set.
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;

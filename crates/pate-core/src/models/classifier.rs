@@ -1,3 +1,5 @@
+//! What evaluation, votes and trainings need of a classifier.
+
 use tch::{Device, Tensor};
 
 use crate::Result;

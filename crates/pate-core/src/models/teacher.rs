@@ -1,3 +1,5 @@
+//! A teacher out of any file that is known, and what its outputs mean.
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 

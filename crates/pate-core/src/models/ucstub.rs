@@ -1,3 +1,5 @@
+//! UCStub, the classifier of the PATE repository.
+
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor};

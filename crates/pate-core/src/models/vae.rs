@@ -1,3 +1,5 @@
+//! The convolutional VAE: encoder, decoder, loss.
+
 use std::path::Path;
 
 use tch::{Device, Tensor};

@@ -1,3 +1,5 @@
+//! Layers with weights.
+
 mod conv;
 mod conv_transpose;
 mod linear;

@@ -1,3 +1,5 @@
+//! A named weight, and the modules that own weights.
+
 use std::fmt;
 use std::sync::Arc;
 

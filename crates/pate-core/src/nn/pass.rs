@@ -1,3 +1,5 @@
+//! What a forward pass is for: results, gradients, or a record of every layer.
+
 use tch::Tensor;
 
 use super::Layer;

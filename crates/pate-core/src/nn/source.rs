@@ -1,3 +1,5 @@
+//! Where the weights of a network come from while it is built.
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

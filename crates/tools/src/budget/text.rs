@@ -86,7 +86,7 @@ pub(crate) fn table(value: &Value) -> String {
         plain(&value["adjacency"]),
         value["delta"]
     );
-    let header = std::iter::once(format!("{row} \\ {column}")).chain(columns);
+    let header = std::iter::once(format!("{row} / {column}")).chain(columns);
     let mut table = Table::new(header.map(|name| (name, Align::Right)));
     for (name, values) in rows {
         table.row(std::iter::once(name).chain(values));
@@ -138,6 +138,9 @@ pub(crate) fn ledger(value: &Value) -> String {
     out
 }
 
+/// Fields that are results: more noise than they say is as good, a larger epsilon as true.
+const COMPUTED: [&str; 5] = ["sigma", "sigma2", "sigma_exact", "sigma2_exact", "epsilon"];
+
 /// A field per line; nested ones are left to JSON.
 pub(crate) fn fields(value: &Value) -> String {
     let mut out = String::new();
@@ -157,6 +160,8 @@ pub(crate) fn fields(value: &Value) -> String {
                 Some(path) => plain(path),
                 None => continue,
             },
+            // What was computed, upwards; what was given, as it was given.
+            computed if COMPUTED.contains(&name.as_str()) => number(computed),
             other => plain(other),
         };
         let _ = writeln!(out, "{name:<16} {value}");

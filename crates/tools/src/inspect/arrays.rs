@@ -1,3 +1,5 @@
+//! An array in short: shape, type, range.
+
 use serde::Serialize;
 use tensorfile::Array;
 

@@ -1,3 +1,5 @@
+//! What was found out about a file or a folder.
+
 use std::path::PathBuf;
 
 use artifact::{Guarantee, StoredReport};

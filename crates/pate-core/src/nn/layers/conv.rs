@@ -1,3 +1,5 @@
+//! The 2-D convolution.
+
 use tch::{Device, Tensor};
 
 use super::{Affine, Layer};

@@ -1,3 +1,5 @@
+//! The 2-D transposed convolution.
+
 use tch::Tensor;
 
 use super::{Affine, Layer};

@@ -1,3 +1,5 @@
+//! The affine map.
+
 use tch::{Device, Tensor};
 
 use super::{Affine, Layer};

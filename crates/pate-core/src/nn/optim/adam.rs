@@ -1,3 +1,5 @@
+//! Adam, with weight decay in the gradient.
+
 use tch::Tensor;
 
 use super::{Optimizer, on_threads};

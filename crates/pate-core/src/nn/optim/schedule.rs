@@ -1,3 +1,5 @@
+//! How the learning rate changes over epochs.
+
 use serde::Serialize;
 
 /// How the learning rate falls over a training.

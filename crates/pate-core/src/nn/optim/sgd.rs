@@ -1,3 +1,5 @@
+//! Stochastic gradient descent with momentum.
+
 use tch::Tensor;
 
 use super::{Optimizer, on_threads};

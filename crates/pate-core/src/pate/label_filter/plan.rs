@@ -1,3 +1,5 @@
+//! Settings of the filters, all resolved.
+
 use serde::Serialize;
 
 use crate::pate::select::confidence::Thresholds;

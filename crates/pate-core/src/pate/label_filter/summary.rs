@@ -1,3 +1,5 @@
+//! Counts and statistics of one teacher's selection.
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
