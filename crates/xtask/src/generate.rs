@@ -15,7 +15,7 @@ const BOOK: &str = "docs";
 
 /// Builds the book as a web site.
 pub(crate) fn docs(ctx: &Context) -> Result<()> {
-    if ask(&mut ctx.program("mdbook").arg("--version")).is_none() {
+    if ask(ctx.program("mdbook").arg("--version")).is_none() {
         bail!("mdbook is not installed: cargo install mdbook --locked (once, three minutes)");
     }
     run(ctx, false)?;
@@ -56,8 +56,10 @@ pub(crate) fn run(ctx: &Context, check: bool) -> Result<()> {
     put("README.md", "programs", &table.replace("](programs/", "](docs/src/programs/"))?;
     put("docs/src/programs.md", "programs", &table)?;
     put("docs/src/configuration.md", "keys", &read(&pages.path().join("programs/keys.md"))?)?;
-    let listed: String = names.iter().map(|name| format!("  - [{name}](programs/{name}.md)\n")).collect();
-    put("docs/src/SUMMARY.md", "programs", &listed)?;
+    // Their heading stands in the block as well: what comes between them would end the list.
+    let mut listed = vec!["- [Programs](programs.md)".to_owned()];
+    listed.extend(names.iter().map(|name| format!("  - [{name}](programs/{name}.md)")));
+    put("docs/src/SUMMARY.md", "programs", &listed.join("\n"))?;
     put("CONTRIBUTING.md", "map", &map(root)?)?;
     wanted.insert(book.join("map.md"), source_map(root)?);
     for (file, page) in [("CONTRIBUTING.md", "contributing.md"), ("CHANGELOG.md", "changelog.md")] {

@@ -142,7 +142,8 @@ mod tests {
         let put = |name: &str, text: &str| {
             let path = root.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
+            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).unwrap();
+            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
         };
         put("LICENSE", "");
         put(
