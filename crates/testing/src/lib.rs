@@ -5,6 +5,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a test fails by a panic")]
 #![expect(clippy::return_self_not_must_use, reason = "a check is of use by itself")]
 
+pub mod golden;
 mod networks;
 mod run;
 mod work;
