@@ -12,6 +12,7 @@ mod layout;
 mod optim;
 mod parameter;
 mod pass;
+pub mod scatter;
 mod source;
 
 pub use layers::{Conv2d, ConvTranspose2d, Layer, Linear};
