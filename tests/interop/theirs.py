@@ -203,7 +203,9 @@ def network_item(programs, name, expected, write, images):
 
 def pool_item(programs, name, expected, write, network):
     write(programs.path(f"python/pools/{name}"))
-    return labelled(programs, f"pools/{name}", "networks/state_dict.pth", expected, network)
+    # Whether 127 is white or half grey does not show in an int8 file.
+    options = "--scale byte" if name == "int8.pt" else ""
+    return labelled(programs, f"pools/{name}", "networks/state_dict.pth", expected, network, options)
 
 
 def decoder_item(programs, name, expected, write):
