@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use dp_noise::NoiseSource;
+use dp_noise::{Error, NoiseSource};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
@@ -32,6 +32,15 @@ impl TestNoise {
     pub fn fill(&mut self, bytes: &mut [u8]) {
         self.0.fill_bytes(bytes);
     }
+
+    /// A stream with the next 32 bytes of this one for a key: what [`NoiseSource::split`] does, and
+    /// here too for the same reason.
+    #[must_use]
+    pub fn child(&mut self) -> Self {
+        let mut key = [0; 32];
+        self.fill(&mut key);
+        Self(ChaCha20Rng::from_seed(key))
+    }
 }
 
 impl NoiseSource for TestNoise {
@@ -39,6 +48,10 @@ impl NoiseSource for TestNoise {
 
     fn fill(&mut self, bytes: &mut [u8]) {
         self.fill(bytes);
+    }
+
+    fn split(&mut self) -> Result<Self, Error> {
+        Ok(self.child())
     }
 }
 
@@ -81,6 +94,11 @@ impl NoiseSource for Scripted {
         let end = self.used + bytes.len();
         bytes.copy_from_slice(&self.bytes[self.used..end]);
         self.used = end;
+    }
+
+    /// All that is left of the script: none of it is read twice.
+    fn split(&mut self) -> Result<Self, Error> {
+        Ok(Self::new(self.bytes.split_off(self.used)))
     }
 }
 
@@ -138,6 +156,27 @@ mod tests {
         assert_eq!(draws(1), draws(1));
         assert_ne!(draws(1), draws(2));
         assert_ne!(draws(1)[0], draws(1)[1]);
+    }
+
+    #[test]
+    fn splits_can_be_made_again_and_differ_from_each_other() {
+        let words = |seed| {
+            let mut parent = TestNoise::new(seed);
+            let mut children = [parent.split().unwrap(), parent.split().unwrap()];
+            [parent.next_u64(), children[0].next_u64(), children[1].next_u64()]
+        };
+        assert_eq!(words(1), words(1));
+        let [parent, one, other] = words(1);
+        assert!(parent != one && parent != other && one != other);
+        assert_ne!(words(1), words(2));
+    }
+
+    #[test]
+    fn a_script_that_is_split_goes_on_in_its_child() {
+        let mut script = Scripted::words(&[7, 8, 9]);
+        assert_eq!(script.next_u64(), 7);
+        let mut rest = script.split().unwrap();
+        assert_eq!((script.left(), rest.next_u64(), rest.next_u64(), rest.left()), (0, 8, 9, 0));
     }
 
     #[test]

@@ -42,7 +42,7 @@ const TWO: NonZero<u128> = ONE.saturating_add(1);
 ///
 /// # Cost
 /// Some 20 uniform numbers per draw on average, for every sigma: three of four proposals are
-/// accepted.
+/// accepted. [`LatticeGaussian`](crate::LatticeGaussian) is much faster, for one sigma.
 ///
 /// # Timing
 /// How long a draw takes depends on what is drawn: proposals far from zero need more steps. Whoever
@@ -169,6 +169,10 @@ mod tests {
 
         fn fill(&mut self, bytes: &mut [u8]) {
             self.0.fill(bytes);
+        }
+
+        fn split(&mut self) -> Result<Self, Error> {
+            Ok(Self(self.0.child()))
         }
     }
 

@@ -6,7 +6,9 @@
 //!   (`dp-noise-testing`).
 //! - [`DiscreteGaussian`]: noise on integers, with the distribution that the formula says and not
 //!   one that is close to it.
-//! - [`DiscreteLaplace`]: the same for Laplace noise.
+//! - [`LatticeGaussian`]: such noise at sigma 2^20, on several threads, several times as fast and
+//!   within 2^-115 of it: for long vectors of real numbers, as multiples of a fine step.
+//! - [`DiscreteLaplace`]: Laplace noise, as exact.
 //! - [`coin`], [`poisson_sample`]: which records take part in a step, with the exact probability.
 //! - [`gnmax`], [`lnmax`]: the class with the most votes, after noise.
 //! - [`screen`]: whether the largest vote, after noise, reaches a threshold.
@@ -38,6 +40,7 @@ mod coin;
 mod error;
 mod gaussian;
 mod laplace;
+mod lattice;
 mod source;
 mod system;
 mod vote;
@@ -46,6 +49,7 @@ pub use coin::{coin, poisson_sample};
 pub use error::Error;
 pub use gaussian::{DiscreteGaussian, MAX_SIGMA};
 pub use laplace::DiscreteLaplace;
+pub use lattice::LatticeGaussian;
 pub use source::NoiseSource;
 pub use system::SystemNoise;
 pub use vote::{gnmax, lnmax, screen};

@@ -2,6 +2,8 @@
 
 use std::num::NonZero;
 
+use crate::Error;
+
 /// A stream of uniform, independent bits that noise is made of.
 pub trait NoiseSource {
     /// Whether nobody can know the bits or make them again. An implementation vouches for this,
@@ -12,6 +14,16 @@ pub trait NoiseSource {
     /// Writes the next bits of the stream over all of `bytes`. It cannot fail: what can go wrong
     /// has to go wrong when the source is made.
     fn fill(&mut self, bytes: &mut [u8]);
+
+    /// Another source, whose bits are independent of this one's and of those of every other that
+    /// was split off: for another thread. It is secret where this one is. A source for tests whose
+    /// bits can be made again makes the same ones again out of the same splits.
+    ///
+    /// # Errors
+    /// What can go wrong where a source is made.
+    fn split(&mut self) -> Result<Self, Error>
+    where
+        Self: Sized;
 
     /// The next 8 bytes as a number, little-endian on every machine.
     fn next_u64(&mut self) -> u64 {

@@ -12,7 +12,8 @@ use crate::{Error, NoiseSource};
 /// value of this type.
 ///
 /// No constructor takes a seed, nothing gives the key away, and there is no way to copy, write or
-/// read the state. Two values are independent, so threads and processes each make their own.
+/// read the state. Two values are independent, so threads and processes each make their own
+/// ([`NoiseSource::split`] does).
 ///
 /// # Forks
 /// After a `fork` both processes would hold the same state and draw the same noise, and the
@@ -58,6 +59,13 @@ impl NoiseSource for SystemNoise {
         self.rng.fill_bytes(bytes);
     }
 
+    /// A new value, with a fresh key from the operating system. A key out of this one's stream
+    /// would hang on this one's secrecy, and a common key with another nonce would lose all of them
+    /// at once; asking costs a microsecond.
+    fn split(&mut self) -> Result<Self, Error> {
+        Self::new()
+    }
+
     fn next_u64(&mut self) -> u64 {
         self.rng.next_u64()
     }
@@ -84,6 +92,18 @@ mod tests {
         for (i, block) in blocks.iter().enumerate() {
             assert!(!blocks[..i].contains(block), "block {i} was there before");
         }
+    }
+
+    #[test]
+    fn what_is_split_off_draws_other_noise_and_leaves_the_stream_alone() {
+        let same = || SystemNoise { rng: Box::new(ChaCha20Rng::from_seed([7; 32])) };
+        let (mut whole, mut parent) = (same(), same());
+        let mut children = [parent.split().unwrap(), parent.split().unwrap()];
+        // By chance: 2^-128 for each pair.
+        let words = [&mut parent].into_iter().chain(&mut children).map(|s| [s.next_u64(), s.next_u64()]);
+        let words: Vec<[u64; 2]> = words.collect();
+        assert!(words[0] != words[1] && words[0] != words[2] && words[1] != words[2]);
+        assert_eq!(words[0], [whole.next_u64(), whole.next_u64()]);
     }
 
     #[test]
