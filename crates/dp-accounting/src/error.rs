@@ -101,6 +101,18 @@ pub enum Error {
         /// The mechanism's.
         found: String,
     },
+    /// A vector has too many coordinates for noise of a sigma on a lattice.
+    #[error(
+        "noise of sigma {sigma} on {dimension} coordinates: sigma sqrt(dimension) is {product}, and rounding to the lattice takes at most 524288 of it (2^19); choose a smaller sigma, or fewer coordinates"
+    )]
+    Dimension {
+        /// The noise, in sensitivities.
+        sigma: f64,
+        /// How many coordinates there are.
+        dimension: usize,
+        /// sigma sqrt(dimension).
+        product: f64,
+    },
     /// A ledger's line is not what was written.
     #[error("{} is damaged at line {line}: {reason}; restore it from a copy, and treat the data set's budget as spent until then", path.display())]
     Damaged {

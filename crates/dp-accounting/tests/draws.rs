@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
+use std::num::NonZero;
+
 use dp_accounting::draws::{Draws, LEAST_LATTICE_SIGMA, Lattice};
 use dp_accounting::filter::Budget;
 use dp_accounting::ledger::{Charge, FileStore, Header, Ledger, Stamp};
@@ -138,6 +140,40 @@ fn the_noise_is_as_wide_as_it_was_charged() {
     let found =
         book.run(charge(STEP, 1), |draws| draws.sampled_sum(0, clipped, |_| Ok(zeros.clone()))).unwrap();
     near(deviation(&found), 4.0 * 0.5);
+}
+
+/// False alarms, for a fresh key: 1e-9 per kind of draw.
+#[test]
+fn long_vectors_get_the_noise_that_was_charged_also_without_records() {
+    const DIMENSION: usize = 200_000;
+    let deviation = |values: &[f64]| {
+        assert_eq!(values.len(), DIMENSION);
+        (values.iter().map(|value| value * value).sum::<f64>() / DIMENSION as f64).sqrt()
+    };
+    let near = |found: f64, charged: f64| assert!((found / charged - 1.0).abs() < 0.01, "{found} {charged}");
+    let dir = tempfile::tempdir().unwrap();
+    let mut book = book(&dir);
+    let lattice = Lattice::of_clipped_sum(0.5, 4.0, DIMENSION, 1e-6).unwrap();
+    for threads in [1, 2] {
+        let step = |draws: &mut Draws<'_, SystemNoise>| {
+            draws.set_threads(NonZero::new(threads).unwrap());
+            draws.sampled_sum(0, lattice, |included| {
+                assert!(included.is_empty());
+                Ok(vec![0; DIMENSION])
+            })
+        };
+        near(deviation(&book.run(charge(STEP, 1), step).unwrap()), 4.0 * lattice.sensitivity());
+    }
+    // 30 times the sensitivity that is charged.
+    let lattice = Lattice::of_clipped_sum(0.9, 30.0, DIMENSION, 0.0).unwrap();
+    assert!(lattice.sensitivity() <= 1.0);
+    let found = book.run(charge(VECTOR, 1), |draws| draws.vector(&vec![0; DIMENSION], lattice));
+    // More than this lattice needs: the charge is for a sensitivity of 1.
+    assert!(found.unwrap_err().to_string().contains("steps of the lattice wide"));
+    let sensitivity = lattice.sensitivity();
+    let vector = Mechanism::Gaussian { sigma: 30.0 * sensitivity, sensitivity_l2: sensitivity };
+    let found = book.run(charge(vector, 1), |draws| draws.vector(&vec![0; DIMENSION], lattice)).unwrap();
+    near(deviation(&found), 30.0 * sensitivity);
 }
 
 #[test]
