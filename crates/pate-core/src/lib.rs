@@ -11,6 +11,7 @@
 //! - [`models`]: the networks;
 //! - [`evaluate`]: scores of students and of synthetic data;
 //! - [`train`]: one loop for classifiers and VAEs;
+//! - [`dp`]: training under differential privacy;
 //! - [`pate`]: from candidates to the combined data set.
 //!
 //! Functions return results; binaries print and save them. Nothing here downloads, and nothing that
@@ -21,6 +22,7 @@
 pub mod base;
 pub mod config;
 pub mod data;
+pub mod dp;
 mod error;
 pub mod evaluate;
 pub mod models;

@@ -1,13 +1,19 @@
 //! The networks. Field names are the keys of PyTorch's `state_dict`, so that files go both ways.
 
 mod classifier;
+mod resnet;
+mod small_cnn;
 mod teacher;
 mod ucstub;
+mod unet;
 mod vae;
 
 pub use classifier::Classifier;
+pub use resnet::GnResNet;
+pub use small_cnn::{Activation, SmallCnn};
 pub use teacher::{Program, Scores, Teacher};
 pub use ucstub::UcStub;
+pub use unet::{UNet, UNetShape};
 pub use vae::{Decoder, Encoder, GroupedVae, Vae};
 
 use std::path::Path;

@@ -15,7 +15,7 @@ mod pass;
 pub mod scatter;
 mod source;
 
-pub use layers::{Conv2d, ConvTranspose2d, Layer, Linear};
+pub use layers::{Conv2d, ConvTranspose2d, Embedding, GroupNorm, Layer, LayerNorm, Linear, Window};
 pub(crate) use layout::{flatten, stack_channels, unflatten, unstack_channels};
 pub use optim::{Adam, Optimizer, Schedule, Sgd};
 pub use parameter::{Module, Parameter, parameters, restore, snapshot, trainable};

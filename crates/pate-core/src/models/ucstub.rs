@@ -97,7 +97,11 @@ impl UcStub {
         Ok(network)
     }
 
-    fn build(source: &mut Source<'_>, shape: ImageShape, classes: i64) -> Result<Self> {
+    /// The same with weights from `source`.
+    ///
+    /// # Errors
+    /// As [`UcStub::new`], and those of the source.
+    pub fn build(source: &mut Source<'_>, shape: ImageShape, classes: i64) -> Result<Self> {
         if shape.height < MIN_SIDE || shape.width < MIN_SIDE {
             return Err(Error::invalid(format!(
                 "images of {}x{} are too small for the classifier; it needs at least {MIN_SIDE}x{MIN_SIDE}",

@@ -2,12 +2,19 @@
 
 mod conv;
 mod conv_transpose;
+mod embedding;
 mod linear;
+mod norm;
 
 pub use conv::Conv2d;
 pub use conv_transpose::ConvTranspose2d;
+pub use embedding::Embedding;
 pub use linear::Linear;
+pub use norm::{GroupNorm, LayerNorm};
 
+use tch::Tensor;
+
+use super::source::Init;
 use super::{Module, Parameter, Source};
 use crate::Result;
 
@@ -20,33 +27,104 @@ pub enum Layer {
     ConvTranspose2d(ConvTranspose2d),
     /// Affine map.
     Linear(Linear),
+    /// Table of vectors.
+    Embedding(Embedding),
+    /// Normalisation in groups of channels.
+    GroupNorm(GroupNorm),
+    /// Normalisation over the last axes.
+    LayerNorm(LayerNorm),
 }
 
 impl Layer {
     /// Its name in the network.
     pub fn name(&self) -> &str {
-        let Affine { weight, .. } = match self {
-            Self::Conv2d(layer) => &layer.affine,
-            Self::ConvTranspose2d(layer) => &layer.affine,
-            Self::Linear(layer) => &layer.affine,
-        };
-        weight.name().strip_suffix(".weight").unwrap_or(weight.name())
+        let name = self.weight().name();
+        name.strip_suffix(".weight").unwrap_or(name)
+    }
+
+    /// Its weight.
+    pub(crate) fn weight(&self) -> &Parameter {
+        match self {
+            Self::Conv2d(layer) => &layer.affine.weight,
+            Self::ConvTranspose2d(layer) => &layer.affine.weight,
+            Self::Linear(layer) => &layer.affine.weight,
+            Self::Embedding(layer) => &layer.weight,
+            Self::GroupNorm(layer) => &layer.affine.weight,
+            Self::LayerNorm(layer) => &layer.affine.weight,
+        }
+    }
+
+    /// Its bias, if it has one.
+    pub(crate) fn bias(&self) -> Option<&Parameter> {
+        match self {
+            Self::Conv2d(layer) => layer.affine.bias.as_ref(),
+            Self::ConvTranspose2d(layer) => layer.affine.bias.as_ref(),
+            Self::Linear(layer) => layer.affine.bias.as_ref(),
+            Self::Embedding(_) => None,
+            Self::GroupNorm(layer) => layer.affine.bias.as_ref(),
+            Self::LayerNorm(layer) => layer.affine.bias.as_ref(),
+        }
     }
 }
 
-/// What all these layers have: a weight, and a bias per output.
+/// Where the windows of a convolution lie: vertical, then horizontal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Side lengths of the kernel.
+    pub size: [i64; 2],
+    /// Steps from one window to the next.
+    pub stride: [i64; 2],
+    /// Zeros around the image, on each side.
+    pub padding: [i64; 2],
+    /// Steps from one pixel of a window to the next.
+    pub dilation: [i64; 2],
+    /// Parts that the channels of input and output are cut into; each sees its own alone.
+    pub groups: i64,
+}
+
+impl Window {
+    /// A square kernel, all else plain.
+    pub fn square(size: i64) -> Self {
+        Self { size: [size; 2], stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 1 }
+    }
+
+    /// The same stride both ways.
+    pub fn stride(self, stride: i64) -> Self {
+        Self { stride: [stride; 2], ..self }
+    }
+
+    /// The same padding both ways.
+    pub fn padding(self, padding: i64) -> Self {
+        Self { padding: [padding; 2], ..self }
+    }
+}
+
+/// What all these layers have: a weight, and most of them a bias per output.
 #[derive(Clone, Debug)]
 struct Affine {
     weight: Parameter,
-    bias: Parameter,
+    bias: Option<Parameter>,
 }
 
 impl Affine {
-    /// Parameters `<name>.weight` of `shape` and `<name>.bias` of `n_out` values.
+    /// Parameters `<name>.weight` of `shape` and `<name>.bias` of `n_out` values, as PyTorch draws
+    /// them.
     fn new(source: &mut Source<'_>, name: &str, shape: &[i64], n_out: i64, fan_in: i64) -> Result<Self> {
+        let with_bias = Self::without_bias(source, name, shape, fan_in)?;
+        let bias = source.parameter(&format!("{name}.bias"), &[n_out], Init::FanIn(fan_in))?;
+        Ok(Self { bias: Some(bias), ..with_bias })
+    }
+
+    fn without_bias(source: &mut Source<'_>, name: &str, shape: &[i64], fan_in: i64) -> Result<Self> {
+        let weight = source.parameter(&format!("{name}.weight"), shape, Init::FanIn(fan_in))?;
+        Ok(Self { weight, bias: None })
+    }
+
+    /// A factor of 1 and a shift of 0 for each of the values of `shape`.
+    fn identity(source: &mut Source<'_>, name: &str, shape: &[i64]) -> Result<Self> {
         Ok(Self {
-            weight: source.parameter(&format!("{name}.weight"), shape, fan_in)?,
-            bias: source.parameter(&format!("{name}.bias"), &[n_out], fan_in)?,
+            weight: source.parameter(&format!("{name}.weight"), shape, Init::Constant(1.0))?,
+            bias: Some(source.parameter(&format!("{name}.bias"), shape, Init::Constant(0.0))?),
         })
     }
 
@@ -56,11 +134,17 @@ impl Affine {
         let size = self.weight.value().size();
         (size.len() > axes).then(|| size[0])
     }
+
+    fn values(&self) -> (&Tensor, Option<&Tensor>) {
+        (self.weight.value(), self.bias.as_ref().map(Parameter::value))
+    }
 }
 
 impl Module for Affine {
     fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
         f(&self.weight);
-        f(&self.bias);
+        if let Some(bias) = &self.bias {
+            f(bias);
+        }
     }
 }

@@ -39,11 +39,20 @@ impl Pass<'_> {
         matches!(self, Pass::Infer).then(tch::no_grad_guard)
     }
 
-    /// Puts one use of a layer on the tape, if there is one.
-    pub(super) fn record(&mut self, layer: impl FnOnce() -> Layer, input: &Tensor, output: &Tensor) {
-        if let Pass::Record { tape, .. } = self {
-            tape.uses.push(Recorded::new(layer(), input, output));
-        }
+    /// Puts one use of a layer on the tape, if there is one; gives the output back.
+    ///
+    /// Gradients of the outputs are all that is needed afterwards, so the weights need not ask for
+    /// any: the first output then starts the graph.
+    pub(super) fn record(
+        &mut self,
+        layer: impl FnOnce() -> Layer,
+        input: &Tensor,
+        output: Tensor,
+    ) -> Tensor {
+        let Pass::Record { tape, .. } = self else { return output };
+        let output = if output.requires_grad() { output } else { output.set_requires_grad(true) };
+        tape.uses.push(Recorded::new(layer(), input, &output));
+        output
     }
 
     /// `max(x, 0)`; in the memory of `x` where nobody needs it any more.

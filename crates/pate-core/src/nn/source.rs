@@ -18,6 +18,17 @@ pub struct Source<'a> {
     device: Device,
 }
 
+/// How a fresh parameter is drawn: as PyTorch does for the layer that has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Init {
+    /// Uniform in ±1/sqrt(fan-in).
+    FanIn(i64),
+    /// Standard normal.
+    Normal,
+    /// All the same.
+    Constant(f32),
+}
+
 enum SourceKind<'a> {
     Fresh(&'a mut Stream),
     File {
@@ -27,6 +38,8 @@ enum SourceKind<'a> {
     },
     /// The parameters of every network.
     Stacked(Vec<Vec<&'a Parameter>>),
+    /// Tensors that are there already.
+    Given(Vec<(String, Tensor)>),
 }
 
 impl<'a> Source<'a> {
@@ -45,6 +58,11 @@ impl<'a> Source<'a> {
     pub fn stacked<M: Module>(networks: &'a [M], device: Device) -> Self {
         let all = networks.iter().map(|network| super::parameters(network)).collect();
         Self::of(SourceKind::Stacked(all), device)
+    }
+
+    /// Tensors that are there already, as they are, of any floating type: a network in float64, say.
+    pub fn given(tensors: Vec<(String, Tensor)>, device: Device) -> Source<'static> {
+        Source::of(SourceKind::Given(tensors), device)
     }
 
     fn of(kind: SourceKind<'a>, device: Device) -> Self {
@@ -75,21 +93,24 @@ impl<'a> Source<'a> {
     /// From a file: another shape than `shape`, or values that are not finite. A missing name is
     /// remembered (the parameter is zeros until then) and reported by [`Source::finish`] together
     /// with all others. From networks: one that has no such parameter.
-    pub(super) fn parameter(&mut self, name: &str, shape: &[i64], fan_in: i64) -> Result<Parameter> {
+    pub(super) fn parameter(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Parameter> {
         let name = format!("{}{name}", self.scope);
-        let value = self.value(&name, shape, fan_in)?;
+        let value = self.value(&name, shape, init)?;
         Ok(Parameter::new(&name, value))
     }
 
-    fn value(&mut self, name: &str, shape: &[i64], fan_in: i64) -> Result<Tensor> {
+    fn value(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
         let numel = shape.iter().product::<i64>() as usize;
         let values = match &mut self.kind {
-            SourceKind::Fresh(stream) => {
-                // Uniform in ±1/sqrt(fan-in) is what PyTorch's defaults come to, for weights and
-                // biases alike.
-                let bound = 1.0 / (fan_in as f32).sqrt();
-                stream.uniform(numel, -bound, bound)
-            }
+            SourceKind::Fresh(stream) => match init {
+                // What PyTorch's defaults come to, for weights and biases alike.
+                Init::FanIn(fan_in) => {
+                    let bound = 1.0 / (fan_in as f32).sqrt();
+                    stream.uniform(numel, -bound, bound)
+                }
+                Init::Normal => stream.normal(numel),
+                Init::Constant(value) => vec![value; numel],
+            },
             SourceKind::File { path, left, missing } => {
                 if let Some(at) = left.iter().position(|(n, _)| n == name) {
                     let array = left.swap_remove(at).1;
@@ -116,6 +137,13 @@ impl<'a> Source<'a> {
                 }
             }
             SourceKind::Stacked(networks) => return stack(networks, name, shape),
+            SourceKind::Given(tensors) => {
+                let found = tensors.iter().find(|(known, value)| known == name && value.size() == shape);
+                let found = found.map(|(_, value)| value.shallow_clone());
+                return found.ok_or_else(|| {
+                    Error::invalid(format!("there is no `{name}` of shape {shape:?} among the given tensors"))
+                });
+            }
         };
         let parameter = tensor::from_f32(&values, shape)?.f_to_device(self.device)?;
         // Convolutions follow the layout of their weights.

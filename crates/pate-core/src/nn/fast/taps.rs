@@ -16,9 +16,9 @@ pub(in crate::nn) fn takes(n_out: i64) -> bool {
 /// differentiate all of it.
 ///
 /// # Shapes
-/// `x` `[n, n_in, h, w]`, `weight` `[n_out, n_in, k, k]` with k odd, `bias` `[n_out]`; to
+/// `x` `[n, n_in, h, w]`, `weight` `[n_out, n_in, k, k]` with k odd, `bias` `[n_out]` or none; to
 /// `[n, n_out, h, w]`.
-pub(in crate::nn) fn sum(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+pub(in crate::nn) fn sum(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let (shape, input) = (weight.size(), x.size());
     let (n_out, n_in, k) = (shape[0], shape[1], shape[2]);
     let (n, h, w) = (input[0], input[2], input[3]);
@@ -34,7 +34,10 @@ pub(in crate::nn) fn sum(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
         (1..k).fold(moved(planes, 0, pad), |sum, tap| sum + moved(planes, tap, pad))
     };
     let rows = sum(&planes, |by| [0, 0, by, -by]); // [k, n_out, n, h, w]
-    let sum = sum(&rows, |by| [by, -by, 0, 0]) + bias.view([n_out, 1, 1, 1]);
+    let mut sum = sum(&rows, |by| [by, -by, 0, 0]);
+    if let Some(bias) = bias {
+        sum += bias.view([n_out, 1, 1, 1]);
+    }
     sum.transpose(0, 1).contiguous()
 }
 
@@ -58,7 +61,7 @@ mod tests {
             let x = random(&[2, 6, 7, 4]).permute([0, 3, 1, 2]).set_requires_grad(true);
             let inputs = [&x, &weight, &bias];
             let expected = x.conv2d(&weight, Some(&bias), [1; 2], [k / 2; 2], [1, 1], 1);
-            let taps = sum(&x, &weight, &bias);
+            let taps = sum(&x, &weight, Some(&bias));
             let close = |a: &Tensor, b: &Tensor| {
                 assert_eq!(a.size(), b.size());
                 let difference = (a - b).abs().max().double_value(&[]);

@@ -1,18 +1,17 @@
 //! The 2-D convolution.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::{Affine, Layer};
-use crate::Result;
+use super::{Affine, Layer, Window};
+use crate::{Error, Result};
 use crate::nn::fast::{taps, winograd};
 use crate::nn::{Module, Parameter, Pass, Source};
 
-/// 2-D convolution with bias.
+/// 2-D convolution, with a bias or without.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     pub(super) affine: Affine,
-    stride: i64,
-    padding: i64,
+    window: Window,
 }
 
 impl Conv2d {
@@ -27,25 +26,55 @@ impl Conv2d {
         k: i64,
         (stride, padding): (i64, i64),
     ) -> Result<Self> {
-        let affine = Affine::new(source, name, &[n_out, n_in, k, k], n_out, n_in * k * k)?;
-        Ok(Self { affine, stride, padding })
+        let window = Window::square(k).stride(stride).padding(padding);
+        Self::with_window(source, name, (n_in, n_out), window, true)
     }
 
-    /// `[n, n_in, h, w]` to `[n, n_out, h', w']` with `h' = (h + 2 padding - k) / stride + 1`; of g
-    /// networks side by side, `[n, g n_in, h, w]` to `[n, g n_out, h', w']`.
+    /// Weight `[n_out, n_in / groups, k, k']`, and a bias `[n_out]` where `bias` says so.
+    ///
+    /// # Errors
+    /// See [`Source`]; channels that the groups do not divide.
+    pub fn with_window(
+        source: &mut Source<'_>,
+        name: &str,
+        (n_in, n_out): (i64, i64),
+        window: Window,
+        bias: bool,
+    ) -> Result<Self> {
+        let groups = window.groups;
+        if groups < 1 || n_in % groups != 0 || n_out % groups != 0 {
+            return Err(Error::invalid(format!("{name}: {n_in} to {n_out} channels in {groups} groups")));
+        }
+        let shape = [n_out, n_in / groups, window.size[0], window.size[1]];
+        let fan_in = shape[1..].iter().product();
+        let affine = if bias {
+            Affine::new(source, name, &shape, n_out, fan_in)?
+        } else {
+            Affine::without_bias(source, name, &shape, fan_in)?
+        };
+        Ok(Self { affine, window })
+    }
+
+    /// Where its windows lie.
+    pub(crate) fn window(&self) -> Window {
+        self.window
+    }
+
+    /// `[n, n_in, h, w]` to `[n, n_out, h', w']` with `h' = (h + 2 padding - dilation (k - 1) - 1) /
+    /// stride + 1`; of g networks side by side, `[n, g n_in, h, w]` to `[n, g n_out, h', w']`.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
         let _guard = pass.guard();
-        let (weight, bias) = (self.affine.weight.value(), self.affine.bias.value());
-        let whole = |weight: &Tensor, bias: &Tensor, groups| {
-            x.conv2d(weight, Some(bias), [self.stride; 2], [self.padding; 2], [1, 1], groups)
-        };
+        let (weight, bias) = self.affine.values();
+        let Window { stride, padding, dilation, groups, .. } = self.window;
         let y = match self.groups() {
             None if self.suits_taps(x) => taps::sum(x, weight, bias),
-            None => whole(weight, bias, 1),
-            Some(groups) => whole(&weight.flatten(0, 1), &bias.reshape([-1]), groups),
+            None => x.conv2d(weight, bias, stride, padding, dilation, groups),
+            Some(networks) => {
+                let bias = bias.map(|bias| bias.reshape([-1]));
+                x.conv2d(&weight.flatten(0, 1), bias, stride, padding, dilation, networks * groups)
+            }
         };
-        pass.record(|| Layer::Conv2d(self.clone()), x, &y);
-        y
+        pass.record(|| Layer::Conv2d(self.clone()), x, y)
     }
 
     /// The convolution, then 2x2 maximum pooling, then ReLU.
@@ -54,10 +83,12 @@ impl Conv2d {
     /// `[n, n_in, h, w]` to `[n, n_out, h' / 2, w' / 2]`, rounded down.
     pub fn relu_pool(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
         let _guard = pass.guard();
-        let pooled = if matches!(pass, Pass::Infer) && self.suits_winograd(x) {
-            winograd::pooled(x, self.affine.weight.value(), self.affine.bias.value())
-        } else {
-            self.forward(x, pass).max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
+        let (weight, bias) = self.affine.values();
+        let pooled = match bias {
+            Some(bias) if matches!(pass, Pass::Infer) && self.suits_winograd(x) => {
+                winograd::pooled(x, weight, bias)
+            }
+            _ => self.forward(x, pass).max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false),
         };
         // ReLU and maximum commute; after the pool it touches a quarter of the values.
         pass.relu(pooled)
@@ -69,14 +100,14 @@ impl Conv2d {
     }
 
     fn suits_winograd(&self, x: &Tensor) -> bool {
-        let (size, shape) = (x.size(), self.affine.weight.value().size());
-        let small = shape.len() == 4 && shape[2..] == [3, 3] && (self.stride, self.padding) == (1, 0);
-        small && x.device() == Device::Cpu && winograd::takes(size[2], size[3])
+        let (size, axes) = (x.size(), self.affine.weight.value().dim());
+        let plain = axes == 4 && self.window == Window::square(3);
+        plain && x.kind() == Kind::Float && x.device() == Device::Cpu && winograd::takes(size[2], size[3])
     }
 
     fn suits_taps(&self, x: &Tensor) -> bool {
         let shape = self.affine.weight.value().size();
-        let same_size = self.stride == 1 && shape[2] == 2 * self.padding + 1;
+        let same_size = self.window == Window::square(shape[2]).padding((shape[2] - 1) / 2) && shape[2] % 2 == 1;
         same_size && x.device() == Device::Cpu && taps::takes(shape[0])
     }
 }

@@ -2,16 +2,16 @@
 
 use tch::Tensor;
 
-use super::{Affine, Layer};
-use crate::Result;
+use super::{Affine, Layer, Window};
 use crate::nn::{Module, Parameter, Pass, Source};
+use crate::{Error, Result};
 
-/// 2-D transposed convolution with bias.
+/// 2-D transposed convolution, with a bias or without.
 #[derive(Clone, Debug)]
 pub struct ConvTranspose2d {
     pub(super) affine: Affine,
-    stride: i64,
-    padding: i64,
+    window: Window,
+    output_padding: [i64; 2],
 }
 
 impl ConvTranspose2d {
@@ -26,30 +26,65 @@ impl ConvTranspose2d {
         k: i64,
         (stride, padding): (i64, i64),
     ) -> Result<Self> {
-        // PyTorch counts the fan-in over the weight's second axis, which is the number of outputs
-        // here.
-        let affine = Affine::new(source, name, &[n_in, n_out, k, k], n_out, n_out * k * k)?;
-        Ok(Self { affine, stride, padding })
+        let window = Window::square(k).stride(stride).padding(padding);
+        Self::with_window(source, name, (n_in, n_out), window, [0; 2], true)
     }
 
-    /// `[n, n_in, h, w]` to `[n, n_out, h', w']` with `h' = (h - 1) stride - 2 padding + k`; of g
-    /// networks side by side, `[n, g n_in, h, w]` to `[n, g n_out, h', w']`.
+    /// Weight `[n_in, n_out / groups, k, k']`, and a bias `[n_out]` where `bias` says so;
+    /// `output_padding` rows and columns more at the end.
+    ///
+    /// # Errors
+    /// See [`Source`]; channels that the groups do not divide.
+    pub fn with_window(
+        source: &mut Source<'_>,
+        name: &str,
+        (n_in, n_out): (i64, i64),
+        window: Window,
+        output_padding: [i64; 2],
+        bias: bool,
+    ) -> Result<Self> {
+        let groups = window.groups;
+        if groups < 1 || n_in % groups != 0 || n_out % groups != 0 {
+            return Err(Error::invalid(format!("{name}: {n_in} to {n_out} channels in {groups} groups")));
+        }
+        let shape = [n_in, n_out / groups, window.size[0], window.size[1]];
+        // PyTorch counts the fan-in over the weight's second axis, which is the number of outputs
+        // here.
+        let fan_in = shape[1..].iter().product();
+        let affine = if bias {
+            Affine::new(source, name, &shape, n_out, fan_in)?
+        } else {
+            Affine::without_bias(source, name, &shape, fan_in)?
+        };
+        Ok(Self { affine, window, output_padding })
+    }
+
+    /// Where its windows lie in the output.
+    pub(crate) fn window(&self) -> Window {
+        self.window
+    }
+
+    /// `[n, n_in, h, w]` to `[n, n_out, h', w']` with `h' = (h - 1) stride - 2 padding + dilation (k
+    /// - 1) + output_padding + 1`; of g networks side by side, `[n, g n_in, h, w]` to
+    /// `[n, g n_out, h', w']`.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
         let _guard = pass.guard();
-        let (weight, bias) = (self.affine.weight.value(), self.affine.bias.value());
-        let without_bias = |weight: &Tensor, groups| {
-            let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-            x.conv_transpose2d(weight, None::<Tensor>, stride, padding, [0, 0], groups, [1, 1])
+        let (weight, bias) = self.affine.values();
+        let without_bias = |weight: &Tensor, networks| {
+            let Window { stride, padding, dilation, groups, .. } = self.window;
+            let (more, groups) = (self.output_padding, networks * groups);
+            x.conv_transpose2d(weight, None::<Tensor>, stride, padding, more, groups, dilation)
         };
         let mut y = match self.affine.groups(4) {
             None => without_bias(weight, 1),
-            Some(groups) => without_bias(&weight.flatten(0, 1), groups),
+            Some(networks) => without_bias(&weight.flatten(0, 1), networks),
         };
         // oneDNN adds a transposed convolution's bias with reference code, which takes up to a
         // third of the layer's time.
-        y += bias.view([-1, 1, 1]);
-        pass.record(|| Layer::ConvTranspose2d(self.clone()), x, &y);
-        y
+        if let Some(bias) = bias {
+            y += bias.view([-1, 1, 1]);
+        }
+        pass.record(|| Layer::ConvTranspose2d(self.clone()), x, y)
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Affine, Layer};
 use crate::Result;
 use crate::nn::{Module, Parameter, Pass, Source};
 
-/// Affine map with bias.
+/// Affine map, with a bias or without.
 #[derive(Clone, Debug)]
 pub struct Linear {
     pub(super) affine: Affine,
@@ -21,16 +21,24 @@ impl Linear {
         Ok(Self { affine: Affine::new(source, name, &[n_out, n_in], n_out, n_in)? })
     }
 
-    /// `[n, n_in]` to `[n, n_out]`; of g networks side by side, `[g, n, n_in]` to `[g, n, n_out]`.
+    /// The same without a bias: a linear map.
+    ///
+    /// # Errors
+    /// See [`Source`].
+    pub fn without_bias(source: &mut Source<'_>, name: &str, n_in: i64, n_out: i64) -> Result<Self> {
+        Ok(Self { affine: Affine::without_bias(source, name, &[n_out, n_in], n_in)? })
+    }
+
+    /// `[n, ..., n_in]` to `[n, ..., n_out]`; of g networks side by side, `[g, n, n_in]` to `[g, n, n_out]`.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
         let _guard = pass.guard();
-        let (weight, bias) = (self.affine.weight.value(), self.affine.bias.value());
-        let y = match self.groups() {
-            None => x.linear(weight, Some(bias)),
-            Some(_) => bias.unsqueeze(1).baddbmm(x, &weight.transpose(1, 2), 1.0, 1.0),
+        let (weight, bias) = self.affine.values();
+        let y = match (self.groups(), bias) {
+            (None, _) => x.linear(weight, bias),
+            (Some(_), Some(bias)) => bias.unsqueeze(1).baddbmm(x, &weight.transpose(1, 2), 1.0, 1.0),
+            (Some(_), None) => x.bmm(&weight.transpose(1, 2)),
         };
-        pass.record(|| Layer::Linear(self.clone()), x, &y);
-        y
+        pass.record(|| Layer::Linear(self.clone()), x, y)
     }
 
     /// How many networks side by side its weights are for; `None`: one alone.

@@ -1,0 +1,99 @@
+//! Normalisations that look at one record alone.
+//!
+//! There is no batch normalisation here: it mixes the records of a batch, and then a record's
+//! gradient is not its own.
+
+use tch::Tensor;
+
+use super::{Affine, Layer};
+use crate::nn::{Module, Parameter, Pass, Source};
+use crate::{Error, Result};
+
+/// Normalisation over the values of groups of channels, then a factor and a shift per channel
+/// (Wu and He, "Group normalization", 2018).
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    pub(super) affine: Affine,
+    groups: i64,
+    epsilon: f64,
+}
+
+impl GroupNorm {
+    /// Weight and bias `[channels]`, 1 and 0 at first. PyTorch's `epsilon` is 1e-5.
+    ///
+    /// # Errors
+    /// See [`Source`]; channels that the groups do not divide.
+    pub fn new(
+        source: &mut Source<'_>,
+        name: &str,
+        (groups, channels): (i64, i64),
+        epsilon: f64,
+    ) -> Result<Self> {
+        if groups < 1 || channels % groups != 0 {
+            return Err(Error::invalid(format!("{name}: {channels} channels in {groups} groups")));
+        }
+        Ok(Self { affine: Affine::identity(source, name, &[channels])?, groups, epsilon })
+    }
+
+    /// `[n, channels, ...]` to the same shape.
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
+        let _guard = pass.guard();
+        let (weight, bias) = self.affine.values();
+        let y = x.group_norm(self.groups, Some(weight), bias, self.epsilon, false);
+        pass.record(|| Layer::GroupNorm(self.clone()), x, y)
+    }
+
+    /// What the factors and shifts are applied to.
+    pub(crate) fn normalised(&self, x: &Tensor) -> Tensor {
+        x.group_norm(self.groups, None::<Tensor>, None::<Tensor>, self.epsilon, false)
+    }
+}
+
+impl Module for GroupNorm {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
+        self.affine.visit(f);
+    }
+}
+
+/// Normalisation over the last axes, then a factor and a shift per value (Ba, Kiros, Hinton,
+/// "Layer normalization", 2016).
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    pub(super) affine: Affine,
+    shape: Vec<i64>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// Weight and bias of `shape`, 1 and 0 at first. PyTorch's `epsilon` is 1e-5.
+    ///
+    /// # Errors
+    /// See [`Source`].
+    pub fn new(source: &mut Source<'_>, name: &str, shape: &[i64], epsilon: f64) -> Result<Self> {
+        Ok(Self { affine: Affine::identity(source, name, shape)?, shape: shape.to_vec(), epsilon })
+    }
+
+    /// `[n, ..., shape]` to the same shape.
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
+        let _guard = pass.guard();
+        let (weight, bias) = self.affine.values();
+        let y = x.layer_norm(&self.shape[..], Some(weight), bias, self.epsilon, false);
+        pass.record(|| Layer::LayerNorm(self.clone()), x, y)
+    }
+
+    /// Values that a row is normalised over.
+    pub(crate) fn width(&self) -> i64 {
+        self.shape.iter().product()
+    }
+
+    /// What the factors and shifts are applied to.
+    pub(crate) fn normalised(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(&self.shape[..], None::<Tensor>, None::<Tensor>, self.epsilon, false)
+    }
+}
+
+impl Module for LayerNorm {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
+        self.affine.visit(f);
+    }
+}
