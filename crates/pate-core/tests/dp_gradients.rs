@@ -137,7 +137,9 @@ fn layers() -> Vec<Case> {
         layer(
             name,
             random(2, input),
-            move |source| ConvTranspose2d::with_window(source, "layer", channels, window, more, bias).unwrap(),
+            move |source| {
+                ConvTranspose2d::with_window(source, "layer", channels, window, more, bias).unwrap()
+            },
             |net, x, pass| net.forward(x, pass),
         )
     };
@@ -157,7 +159,14 @@ fn layers() -> Vec<Case> {
         conv("conv, mixed window", &[4, 3, 9, 7], (3, 5), mixed, true),
         conv("conv, uncovered", &[4, 2, 8, 8], (2, 3), square(3).stride(2), true),
         transposed("transposed", &[4, 3, 5, 5], (3, 4), square(3).stride(2).padding(1), [1, 1], true),
-        transposed("transposed, grouped", &[4, 4, 4, 4], (4, 6), groups(square(4).stride(2), 2), [0, 0], false),
+        transposed(
+            "transposed, grouped",
+            &[4, 4, 4, 4],
+            (4, 6),
+            groups(square(4).stride(2), 2),
+            [0, 0],
+            false,
+        ),
         transposed("transposed, few places", &[4, 32, 2, 2], (32, 16), square(4).stride(2), [0, 1], true),
         layer(
             "linear",
@@ -224,7 +233,13 @@ fn unet() -> Case {
         let part = |x: &Tensor| x.narrow(0, first, n);
         squared_error(&alias.forward(&part(&x), &part(&level), &part(&class), pass), &part(&target))
     };
-    Case { name: "U-Net, two draws each", network: Box::new(network), losses: Box::new(losses), rows: 6, views: 2 }
+    Case {
+        name: "U-Net, two draws each",
+        network: Box::new(network),
+        losses: Box::new(losses),
+        rows: 6,
+        views: 2,
+    }
 }
 
 fn networks() -> Vec<Case> {
@@ -235,12 +250,13 @@ fn networks() -> Vec<Case> {
         classifier("small CNN", grey, 4, |source| {
             SmallCnn::build(source, grey, 10, Activation::Tanh).unwrap()
         }),
-        classifier("ResNet, colour", colour, 3, |source| {
-            GnResNet::build(source, colour, 4, 8).unwrap()
-        }),
-        Case { views: 2, ..classifier("small CNN, two views", grey, 6, |source| {
-            SmallCnn::build(source, grey, 10, Activation::Relu).unwrap()
-        }) },
+        classifier("ResNet, colour", colour, 3, |source| GnResNet::build(source, colour, 4, 8).unwrap()),
+        Case {
+            views: 2,
+            ..classifier("small CNN, two views", grey, 6, |source| {
+                SmallCnn::build(source, grey, 10, Activation::Relu).unwrap()
+            })
+        },
         unet(),
     ]
 }
@@ -317,7 +333,8 @@ fn norms_and_clipped_sums_are_those_of_a_loop() {
                 .iter()
                 .zip(&parameters)
                 .map(|(x, p)| {
-                    let members = parameters.iter().zip(&squares).filter(|(q, _)| part(q.name()) == part(p.name()));
+                    let members =
+                        parameters.iter().zip(&squares).filter(|(q, _)| part(q.name()) == part(p.name()));
                     let norm = members.fold(Tensor::zeros([n], DOUBLE), |sum, (_, s)| sum + s).sqrt();
                     let factor = (norm.reciprocal() * each).clamp_max(1.0);
                     let factor = factor.view([vec![n], vec![1; x.dim() - 1]].concat().as_slice());

@@ -30,19 +30,31 @@ fn stream(key: u64, shape: &[i64]) -> impl Iterator<Item = f64> {
     (0..numel as u64).map(move |i| unit(key, i))
 }
 
-/// The cases of one folder of `tests/golden`.
+/// The cases of one group.
 pub struct Golden {
     all: Value,
     tensors: HashMap<String, Array>,
 }
 
 impl Golden {
-    /// Reads `cases.json` and `tensors.safetensors` of a group.
+    /// Reads a group of the committed cases.
     pub fn read(group: &str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(group);
-        let all = serde_json::from_slice(&std::fs::read(folder.join("cases.json")).unwrap()).unwrap();
-        let tensors = tensorfile::read(&folder.join("tensors.safetensors")).unwrap().into_tensors().unwrap();
-        Self { all, tensors: tensors.into_iter().collect() }
+        Self::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/extract"), group)
+    }
+
+    /// Reads `<group>.json` and `<group>.safetensors` of a folder.
+    pub fn open(folder: &Path, group: &str) -> Self {
+        let bytes = std::fs::read(folder.join(format!("{group}.json"))).unwrap();
+        let tensors = tensorfile::read(&folder.join(format!("{group}.safetensors"))).unwrap();
+        Self {
+            all: serde_json::from_slice(&bytes).unwrap(),
+            tensors: tensors.into_tensors().unwrap().into_iter().collect(),
+        }
+    }
+
+    /// The names of all cases.
+    pub fn ids(&self) -> Vec<String> {
+        self.cases().map(|case| case.id().to_owned()).collect()
     }
 
     /// All cases, in the file's order.

@@ -46,6 +46,9 @@ impl Gradients {
         if views < 1 || rows % views != 0 {
             return Err(Error::invalid(format!("{rows} rows are no records of {views} views each")));
         }
+        if rows == 0 {
+            return Ok(Self::of_nobody(parameters));
+        }
         let gradients = tensor::gradients(loss, &outputs)?;
         let _guard = tch::no_grad_guard();
         let mut shares: Vec<Option<Share>> = parameters.iter().map(|_| None).collect();
@@ -90,6 +93,16 @@ impl Gradients {
         Ok(Self { shares, shapes, records: rows / views })
     }
 
+    /// Those of no record at all: a step on an empty sample adds noise to a sum of zero.
+    pub fn of_nobody(parameters: &[&Parameter]) -> Self {
+        let none = |p: &&Parameter| {
+            let value = p.value();
+            Share::Plain(Tensor::zeros([0, value.numel() as i64], (value.kind(), value.device())))
+        };
+        let shapes = parameters.iter().map(|parameter| parameter.value().size()).collect();
+        Self { shares: parameters.iter().map(none).collect(), shapes, records: 0 }
+    }
+
     /// How many records there are.
     pub fn records(&self) -> i64 {
         self.records
@@ -99,7 +112,8 @@ impl Gradients {
     pub fn squared_norms(&self) -> Tensor {
         let _guard = tch::no_grad_guard();
         // Sums of squares that cancel in a Gram matrix may fall below zero by a rounding.
-        let norms: Vec<Tensor> = self.shares.iter().map(|share| share.squared_norms().clamp_min(0.0)).collect();
+        let norms: Vec<Tensor> =
+            self.shares.iter().map(|share| share.squared_norms().clamp_min(0.0)).collect();
         Tensor::stack(&norms, 0)
     }
 

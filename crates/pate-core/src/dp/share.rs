@@ -225,10 +225,12 @@ fn windows(x: &Tensor, window: Window, views: i64) -> Tensor {
     if views == 1 {
         return columns.view([n, groups, shape[1] / groups, shape[2]]).transpose(2, 3);
     }
-    columns
-        .view([n, views, groups, shape[1] / groups, shape[2]])
-        .permute([0, 2, 1, 4, 3])
-        .reshape([n, groups, views * shape[2], shape[1] / groups])
+    columns.view([n, views, groups, shape[1] / groups, shape[2]]).permute([0, 2, 1, 4, 3]).reshape([
+        n,
+        groups,
+        views * shape[2],
+        shape[1] / groups,
+    ])
 }
 
 /// Input channels from which a product for each tap beats one over unfolded windows.

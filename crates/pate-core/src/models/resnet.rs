@@ -57,7 +57,9 @@ impl GnResNet {
     /// As [`GnResNet::new`], and those of the source.
     pub fn build(source: &mut Source<'_>, shape: ImageShape, classes: i64, width: i64) -> Result<Self> {
         if width < 2 || width % 2 != 0 {
-            return Err(crate::Error::invalid(format!("the width is {width}; it is an even number from 2 on")));
+            return Err(crate::Error::invalid(format!(
+                "the width is {width}; it is an even number from 2 on"
+            )));
         }
         let conv1 = conv(source, "conv1", (shape.channels, width), 3, 1)?;
         let norm1 = norm(source, "norm1", width)?;

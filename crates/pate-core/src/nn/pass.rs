@@ -43,12 +43,7 @@ impl Pass<'_> {
     ///
     /// Gradients of the outputs are all that is needed afterwards, so the weights need not ask for
     /// any: the first output then starts the graph.
-    pub(super) fn record(
-        &mut self,
-        layer: impl FnOnce() -> Layer,
-        input: &Tensor,
-        output: Tensor,
-    ) -> Tensor {
+    pub(super) fn record(&mut self, layer: impl FnOnce() -> Layer, input: &Tensor, output: Tensor) -> Tensor {
         let Pass::Record { tape, .. } = self else { return output };
         let output = if output.requires_grad() { output } else { output.set_requires_grad(true) };
         tape.uses.push(Recorded::new(layer(), input, &output));

@@ -3,9 +3,9 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{Affine, Layer, Window};
-use crate::{Error, Result};
 use crate::nn::fast::{taps, winograd};
 use crate::nn::{Module, Parameter, Pass, Source};
+use crate::{Error, Result};
 
 /// 2-D convolution, with a bias or without.
 #[derive(Clone, Debug)]
@@ -107,7 +107,8 @@ impl Conv2d {
 
     fn suits_taps(&self, x: &Tensor) -> bool {
         let shape = self.affine.weight.value().size();
-        let same_size = self.window == Window::square(shape[2]).padding((shape[2] - 1) / 2) && shape[2] % 2 == 1;
+        let same_size =
+            self.window == Window::square(shape[2]).padding((shape[2] - 1) / 2) && shape[2] % 2 == 1;
         same_size && x.device() == Device::Cpu && taps::takes(shape[0])
     }
 }

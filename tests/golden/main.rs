@@ -1,0 +1,57 @@
+//! Values that the original programs and public libraries gave, reproduced: one line per case.
+//!
+//! The whole folder comes from `PATE_GOLDEN_DIR` (set by `cargo xtask golden --dir`), else
+//! `../shared/golden` beside the checkout. An extract of it, `tests/golden/extract`, is committed and
+//! runs everywhere. Every case runs in float64 and in float32.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use tch::Kind;
+use testing::golden::{Case, Golden};
+
+mod dp_sgd;
+
+/// What must hold of a case in a kind of numbers.
+type Check = fn(&Case<'_>, Kind) -> Result<(), Failed>;
+
+/// The groups of cases that this program knows.
+const GROUPS: [(&str, Check); 1] = [("dp_sgd", dp_sgd::check)];
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn whole() -> Option<PathBuf> {
+    let folder = match std::env::var_os("PATE_GOLDEN_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => workspace().join("../shared/golden"),
+    };
+    folder.is_dir().then_some(folder)
+}
+
+fn trials(prefix: &str, folder: &Path) -> Vec<Trial> {
+    let mut all = Vec::new();
+    for (group, check) in GROUPS {
+        let golden = Arc::new(Golden::open(folder, group));
+        for id in golden.ids() {
+            for (name, kind) in [("float64", Kind::Double), ("float32", Kind::Float)] {
+                let (golden, id) = (Arc::clone(&golden), id.clone());
+                let title = format!("{prefix}{group}/{id}/{name}");
+                all.push(Trial::test(title, move || check(&golden.case(&id), kind)));
+            }
+        }
+    }
+    all
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut all = trials("extract/", &workspace().join("tests/golden/extract"));
+    if let Some(folder) = whole() {
+        all.extend(trials("", &folder));
+    }
+    libtest_mimic::run(&arguments, all).exit_code()
+}
