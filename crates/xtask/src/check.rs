@@ -73,23 +73,61 @@ fn watched(command: &mut Command) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+/// Cases that other programs recorded: a test program, and where the whole folder of them is.
+struct Recorded {
+    /// Name of the test program and of the usual folder in `../shared`.
+    name: &'static str,
+    package: &'static str,
+    /// What tells the test program where the folder is.
+    variable: &'static str,
+    /// What the folder has.
+    sign: &'static str,
+}
+
+/// The original pipeline's inputs and outputs.
+const CONFORMANCE: Recorded = Recorded {
+    name: "conformance",
+    package: "pate-cli",
+    variable: "PATE_CONFORMANCE_DIR",
+    sign: "expected",
+};
+
+/// Values from the original programs of related systems and from public libraries.
+const GOLDEN: Recorded =
+    Recorded { name: "golden", package: "pate-core", variable: "PATE_GOLDEN_DIR", sign: "dp_sgd.json" };
+
+impl Recorded {
+    /// Runs all cases, one line for each.
+    fn run(&self, ctx: &Context, dir: Option<&Path>) -> anyhow::Result<Report> {
+        let usual = ctx.root().join("..").join("shared").join(self.name);
+        let dir = match dir {
+            Some(dir) if dir.join(self.sign).exists() => Some(dir.canonicalize()?),
+            Some(dir) => {
+                bail!("{} is no folder of cases: --dir takes the one with {} in it", dir.display(), self.sign)
+            }
+            // Without the whole folder there is the extract of it that is committed.
+            None => usual.is_dir().then(|| usual.canonicalize()).transpose()?,
+        };
+        build(ctx)?;
+        let mut cargo = ctx.cargo(&["test", "--release", "--locked", "--package", self.package, "--test", self.name]);
+        if let Some(dir) = dir {
+            eprintln!("{}={}", self.variable, dir.display());
+            cargo.env(self.variable, dir);
+        }
+        watched(cargo.args(["--", "--nocapture"]))
+    }
+}
+
 /// Runs the recorded cases of the original pipeline, one line for each.
 pub(crate) fn conformance(ctx: &Context, dir: Option<&Path>) -> anyhow::Result<Report> {
-    let usual = ctx.root().join("..").join("shared").join("conformance");
-    let dir = match dir {
-        Some(dir) if dir.is_dir() => Some(dir.canonicalize()?),
-        Some(dir) => bail!("{} is not a folder: --dir takes the one with expected/ in it", dir.display()),
-        // Without the whole folder there is the extract of it that is committed.
-        None => usual.is_dir().then(|| usual.canonicalize()).transpose()?,
-    };
-    build(ctx)?;
-    let arguments = ["test", "--release", "--locked", "--package", "pate-cli", "--test", "conformance"];
-    let mut cargo = ctx.cargo(&arguments);
-    if let Some(dir) = dir {
-        eprintln!("PATE_CONFORMANCE_DIR={}", dir.display());
-        cargo.env("PATE_CONFORMANCE_DIR", dir);
-    }
-    let report = watched(cargo.args(["--", "--nocapture"]))?;
+    let report = CONFORMANCE.run(ctx, dir)?;
+    report.print();
+    Ok(report)
+}
+
+/// Runs the golden values of the private methods, one line for each case.
+pub(crate) fn golden(ctx: &Context, dir: Option<&Path>) -> anyhow::Result<Report> {
+    let report = GOLDEN.run(ctx, dir)?;
     report.print();
     Ok(report)
 }
@@ -124,6 +162,7 @@ fn all_stages(ctx: &Context, stages: &mut Stages, report: &mut Report) -> anyhow
     report.add(tests);
     if tests_failed == 0 {
         report.add(stages.time("conformance", || conformance(ctx, None))?);
+        report.add(stages.time("golden", || golden(ctx, None))?);
     }
     Ok(())
 }

@@ -57,7 +57,8 @@ enum Command {
     Demo(demo::Options),
     /// Build, then run all tests and the examples in the documentation.
     Test,
-    /// Everything that a change must pass: format, lints, documentation, tidy, tests, conformance.
+    /// Everything that a change must pass: format, lints, documentation, tidy, tests, conformance,
+    /// golden values.
     Ci,
     /// Check the rules of this repository that no compiler knows.
     Tidy,
@@ -72,6 +73,12 @@ enum Command {
     /// Compare with what the original Python pipeline gave for the same inputs.
     Conformance {
         /// Folder with the recorded cases. [default: ../shared/conformance, where it exists]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Compare private methods with what their original programs and public libraries gave.
+    Golden {
+        /// Folder with the recorded cases. [default: ../shared/golden, where it exists]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
@@ -138,6 +145,7 @@ fn dispatch(command: Command, ctx: &Context) -> anyhow::Result<ExitCode> {
         Command::Conformance { dir } => {
             check::conformance(ctx, dir.as_deref()).map(|report| report.exit_code())
         }
+        Command::Golden { dir } => check::golden(ctx, dir.as_deref()).map(|report| report.exit_code()),
         Command::Interop => interop::run(ctx),
         Command::Bench(options) => bench::run(ctx, &options),
         Command::Data { sets, root } => data::run(ctx, &sets, &root).map(|()| ExitCode::SUCCESS),
