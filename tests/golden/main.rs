@@ -1,8 +1,8 @@
 //! Values that the original programs and public libraries gave, reproduced: one line per case.
 //!
 //! The whole folder comes from `PATE_GOLDEN_DIR` (set by `cargo xtask golden --dir`), else
-//! `../shared/golden` beside the checkout. An extract of it, `tests/golden/extract`, is committed and
-//! runs everywhere. Every case runs in float64 and in float32.
+//! `../shared/golden` beside the checkout. An extract of it, `tests/golden/extract`, is committed
+//! and runs everywhere. Every case runs in float64 and in float32.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -20,10 +20,13 @@ const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 struct Case {
     name: &'static str,
     network: Box<dyn Module>,
-    losses: Box<dyn Fn(i64, i64, &mut Pass<'_>) -> Tensor>,
+    losses: Box<Losses>,
     rows: i64,
     views: i64,
 }
+
+/// First row, rows and pass to a loss for each row.
+type Losses = dyn Fn(i64, i64, &mut Pass<'_>) -> Tensor;
 
 /// Values by rule, the same for the same name.
 fn random(name: u64, shape: &[i64]) -> Tensor {
@@ -130,7 +133,7 @@ fn layers() -> Vec<Case> {
             name,
             random(2, input),
             move |source| Conv2d::with_window(source, "layer", channels, window, bias).unwrap(),
-            |net, x, pass| net.forward(x, pass),
+            Conv2d::forward,
         )
     };
     let transposed = |name, input: &[i64], channels, window, more, bias| {
@@ -140,7 +143,7 @@ fn layers() -> Vec<Case> {
             move |source| {
                 ConvTranspose2d::with_window(source, "layer", channels, window, more, bias).unwrap()
             },
-            |net, x, pass| net.forward(x, pass),
+            ConvTranspose2d::forward,
         )
     };
     let square = Window::square;
@@ -172,43 +175,43 @@ fn layers() -> Vec<Case> {
             "linear",
             random(2, &[4, 7]),
             |source| Linear::new(source, "layer", 7, 5).unwrap(),
-            |net, x, pass| net.forward(x, pass),
+            Linear::forward,
         ),
         layer(
             "linear, long sequence",
             random(2, &[4, 2, 30, 7]),
             |source| Linear::new(source, "layer", 7, 5).unwrap(),
-            |net, x, pass| net.forward(x, pass),
+            Linear::forward,
         ),
         layer(
             "linear, short sequence",
             random(2, &[4, 3, 20]),
             |source| Linear::without_bias(source, "layer", 20, 30).unwrap(),
-            |net, x, pass| net.forward(x, pass),
+            Linear::forward,
         ),
         layer(
             "layer norm",
             random(2, &[4, 5, 3, 4]),
             |source| LayerNorm::new(source, "layer", &[3, 4], 1e-5).unwrap(),
-            |net, x, pass| net.forward(x, pass),
+            LayerNorm::forward,
         ),
         layer(
             "group norm",
             random(2, &[4, 6, 5, 5]),
             |source| GroupNorm::new(source, "layer", (2, 6), 1e-5).unwrap(),
-            |net, x, pass| net.forward(x, pass),
+            GroupNorm::forward,
         ),
         layer(
             "group norm of vectors",
             random(2, &[4, 6]),
             |source| GroupNorm::new(source, "layer", (3, 6), 1e-5).unwrap(),
-            |net, x, pass| net.forward(x, pass),
+            GroupNorm::forward,
         ),
         layer(
             "embedding",
             Tensor::from_slice(&[9_i64, 9, 9, 9, 3, 8, 3, 1, 0, 0, 2, 2, 4, 5, 6, 7]).view([4, 4]),
             |source| Embedding::new(source, "layer", 11, 6).unwrap(),
-            |net, x, pass| net.forward(x, pass),
+            Embedding::forward,
         ),
         tied(),
     ]

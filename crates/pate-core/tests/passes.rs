@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
+use pate_core::base::rng::{Purpose, Stream};
 use pate_core::base::tensor::gradients;
 use pate_core::data::ImageShape;
-use pate_core::models::{Classifier as _, UcStub, Vae};
-use pate_core::nn::{DropoutMasks, Layer, Module, Pass, Tape, parameters, trainable};
+use pate_core::models::{Activation, Classifier as _, GnResNet, SmallCnn, UNet, UNetShape, UcStub, Vae};
+use pate_core::nn::{DropoutMasks, Layer, Module, Pass, Source, Tape, parameters, trainable};
 use tch::{Device, Kind, Tensor};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
@@ -35,8 +36,26 @@ fn cases() -> Vec<Case> {
     let images = |shape: ImageShape| Tensor::rand(shape.batch(5), CPU);
     let noise = || Tensor::randn([5, 6], CPU);
     let vae = |shape| Vae::new(shape, 6, 3, Device::Cpu).unwrap();
+    let small = |activation| SmallCnn::new(shape, 10, activation, 4, Device::Cpu).unwrap();
+    let unet = || {
+        let multipliers = vec![1, 2];
+        let shape = UNetShape {
+            size: 8,
+            channels: 1,
+            width: 8,
+            multipliers,
+            blocks: 1,
+            attention: vec![4],
+            classes: 3,
+        };
+        let mut stream = Stream::new(5, Purpose::Weights, 0);
+        UNet::build(&mut Source::fresh(&mut stream, Device::Cpu), &shape).unwrap()
+    };
     let (x, y, z, e, f) = (images(shape), images(colour), noise(), noise(), noise());
     let (a, b) = (images(shape), images(colour));
+    let (c, d, g) = (images(shape), images(shape), images(colour));
+    let (drawn, level) = (images(ImageShape { channels: 1, height: 8, width: 8 }), Tensor::randn([5], CPU));
+    let class = Tensor::from_slice(&[0_i64, 1, 2, 3, 1]);
     vec![
         case("UCStub", UcStub::new(shape, 7, 1, Device::Cpu).unwrap(), move |net, pass| {
             net.log_probs(&x, pass)
@@ -49,6 +68,12 @@ fn cases() -> Vec<Case> {
             let (logits, mu, logvar) = net.forward(&a, &e, pass);
             Tensor::cat(&[logits.flatten(1, -1), mu, logvar], 1)
         }),
+        case("small CNN, tanh", small(Activation::Tanh), move |net, pass| net.logits(&c, pass)),
+        case("small CNN, ReLU", small(Activation::Relu), move |net, pass| net.logits(&d, pass)),
+        case("ResNet", GnResNet::new(colour, 4, 8, 3, Device::Cpu).unwrap(), move |net, pass| {
+            net.logits(&g, pass)
+        }),
+        case("U-Net", unet(), move |net, pass| net.forward(&drawn, &level, &class, pass)),
         case("VAE, colour", vae(colour), move |net, pass| {
             let (logits, mu, logvar) = net.forward(&b, &f, pass);
             Tensor::cat(&[logits.flatten(1, -1), mu, logvar], 1)
@@ -68,6 +93,9 @@ fn again(layer: &Layer, input: &Tensor) -> Tensor {
         Layer::Conv2d(layer) => layer.forward(input, pass),
         Layer::ConvTranspose2d(layer) => layer.forward(input, pass),
         Layer::Linear(layer) => layer.forward(input, pass),
+        Layer::Embedding(layer) => layer.forward(input, pass),
+        Layer::GroupNorm(layer) => layer.forward(input, pass),
+        Layer::LayerNorm(layer) => layer.forward(input, pass),
     }
 }
 

@@ -85,12 +85,8 @@ struct Recorded {
 }
 
 /// The original pipeline's inputs and outputs.
-const CONFORMANCE: Recorded = Recorded {
-    name: "conformance",
-    package: "pate-cli",
-    variable: "PATE_CONFORMANCE_DIR",
-    sign: "expected",
-};
+const CONFORMANCE: Recorded =
+    Recorded { name: "conformance", package: "pate-cli", variable: "PATE_CONFORMANCE_DIR", sign: "expected" };
 
 /// Values from the original programs of related systems and from public libraries.
 const GOLDEN: Recorded =
@@ -109,7 +105,8 @@ impl Recorded {
             None => usual.is_dir().then(|| usual.canonicalize()).transpose()?,
         };
         build(ctx)?;
-        let mut cargo = ctx.cargo(&["test", "--release", "--locked", "--package", self.package, "--test", self.name]);
+        let mut cargo =
+            ctx.cargo(&["test", "--release", "--locked", "--package", self.package, "--test", self.name]);
         if let Some(dir) = dir {
             eprintln!("{}={}", self.variable, dir.display());
             cargo.env(self.variable, dir);

@@ -26,9 +26,9 @@ pub struct UNetShape {
     pub classes: i64,
 }
 
-/// A U-Net in the manner of NCSN++ (Song et al., "Score-based generative modeling through stochastic
-/// differential equations", 2021, appendix H, with its options switched off that DP-FETA does not
-/// use): what noise there is in images, given its level and a class.
+/// A U-Net in the manner of NCSN++ (Song et al., "Score-based generative modeling through
+/// stochastic differential equations", 2021, appendix H, with its options switched off that DP-FETA
+/// does not use): what noise there is in images, given its level and a class.
 ///
 /// No layer mixes records: normalisation is in groups of channels, attention between the positions
 /// of one image.
@@ -179,8 +179,8 @@ impl UNet {
         Ok(Self { label, dense0, dense1, conv_in, down, mid, up, norm_out, conv_out, width })
     }
 
-    /// Images `[n, channels, size, size]`, noise levels `[n]` (a quarter of the logarithm of sigma) and
-    /// classes `[n]`, int64, to the images' shape.
+    /// Images `[n, channels, size, size]`, noise levels `[n]` (a quarter of the logarithm of sigma)
+    /// and classes `[n]`, int64, to the images' shape.
     pub fn forward(&self, x: &Tensor, level: &Tensor, class: &Tensor, pass: &mut Pass<'_>) -> Tensor {
         let label = self.label.forward(class, pass);
         let embedded = {
@@ -228,8 +228,8 @@ impl UNet {
     }
 }
 
-/// Sines, then cosines, of the levels `[n]` times `width / 2` frequencies from 1 down to 1/10000, as
-/// `[n, width]`.
+/// Sines, then cosines, of the levels `[n]` times `width / 2` frequencies from 1 down to 1/10000,
+/// as `[n, width]`.
 fn sinusoids(level: &Tensor, width: i64) -> Tensor {
     let half = width / 2;
     let steps = Tensor::arange(half, (Kind::Double, level.device()));

@@ -89,11 +89,13 @@ impl Window {
     }
 
     /// The same stride both ways.
+    #[must_use]
     pub fn stride(self, stride: i64) -> Self {
         Self { stride: [stride; 2], ..self }
     }
 
     /// The same padding both ways.
+    #[must_use]
     pub fn padding(self, padding: i64) -> Self {
         Self { padding: [padding; 2], ..self }
     }

@@ -60,7 +60,8 @@ impl<'a> Source<'a> {
         Self::of(SourceKind::Stacked(all), device)
     }
 
-    /// Tensors that are there already, as they are, of any floating type: a network in float64, say.
+    /// Tensors that are there already, as they are, of any floating type: a network in float64,
+    /// say.
     pub fn given(tensors: Vec<(String, Tensor)>, device: Device) -> Source<'static> {
         Source::of(SourceKind::Given(tensors), device)
     }

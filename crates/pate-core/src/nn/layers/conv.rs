@@ -60,8 +60,9 @@ impl Conv2d {
         self.window
     }
 
-    /// `[n, n_in, h, w]` to `[n, n_out, h', w']` with `h' = (h + 2 padding - dilation (k - 1) - 1) /
-    /// stride + 1`; of g networks side by side, `[n, g n_in, h, w]` to `[n, g n_out, h', w']`.
+    /// `[n, n_in, h, w]` to `[n, n_out, h', w']` with
+    /// `h' = (h + 2 padding - dilation (k - 1) - 1) / stride + 1`; of g networks side by side,
+    /// `[n, g n_in, h, w]` to `[n, g n_out, h', w']`.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
         let _guard = pass.guard();
         let (weight, bias) = self.affine.values();

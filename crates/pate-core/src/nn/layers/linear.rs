@@ -29,7 +29,8 @@ impl Linear {
         Ok(Self { affine: Affine::without_bias(source, name, &[n_out, n_in], n_in)? })
     }
 
-    /// `[n, ..., n_in]` to `[n, ..., n_out]`; of g networks side by side, `[g, n, n_in]` to `[g, n, n_out]`.
+    /// `[n, ..., n_in]` to `[n, ..., n_out]`; of g networks side by side, `[g, n, n_in]` to
+    /// `[g, n, n_out]`.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
         let _guard = pass.guard();
         let (weight, bias) = self.affine.values();
