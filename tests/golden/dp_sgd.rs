@@ -12,6 +12,8 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use testing::golden::{Case, fill};
 
+use super::{Report, tensor};
+
 const GREY: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
 
 /// Checks a case in a kind of numbers.
@@ -36,11 +38,6 @@ fn tolerance(kind: Kind) -> Tolerance {
         Kind::Double => Tolerance { gradient: 1e-10, stored: 1e-6, loss: 1e-10 },
         _ => Tolerance { gradient: 2e-5, stored: 2e-5, loss: 1e-5 },
     }
-}
-
-/// Values at a pointer as a tensor.
-fn tensor(case: &Case<'_>, pointer: &str, kind: Kind) -> Tensor {
-    Tensor::from_slice(&case.numbers(pointer)).view(case.shape(pointer).as_slice()).to_kind(kind)
 }
 
 /// The case's weights under the names that its network here has.
@@ -299,28 +296,6 @@ fn off(found: &Tensor, expected: &Tensor, scale: &Tensor) -> f64 {
     if worst.is_nan() { f64::INFINITY } else { worst }
 }
 
-/// Collects what is too far off.
-struct Report {
-    name: String,
-    problems: Vec<String>,
-}
-
-impl Report {
-    fn new(name: String) -> Self {
-        Self { name, problems: Vec::new() }
-    }
-
-    fn within(&mut self, what: &str, off: f64, tolerance: f64) {
-        if off.is_nan() || off > tolerance {
-            self.problems.push(format!("{}: {what} is off by {off:.1e}, allowed {tolerance:.1e}", self.name));
-        }
-    }
-
-    fn end(self) -> Result<(), Failed> {
-        if self.problems.is_empty() { Ok(()) } else { Err(self.problems.join("\n").into()) }
-    }
-}
-
 /// Row-major values of all tensors, side by side for each record: `[n, numel]`.
 fn flat(all: &[Tensor]) -> Tensor {
     Tensor::cat(&all.iter().map(|x| x.flatten(1, -1)).collect::<Vec<_>>(), 1)
@@ -335,7 +310,7 @@ fn gradients(case: &Case<'_>, kind: Kind) -> Result<(), Failed> {
     let allowed = tolerance(kind);
     let parameters = in_order(case, model.network.as_ref())?;
     for engine in [Engine::Materialised, Engine::Ghost] {
-        let mut report = Report::new(format!("{engine:?}"));
+        let mut report = Report::default();
         let (tape, losses) = model.record();
         let per_record = losses.view([-1, model.views]).mean_dim(1, false, None);
         let expected = tensor(case, "/expected/loss", Kind::Double);
@@ -418,7 +393,7 @@ fn gradients(case: &Case<'_>, kind: Kind) -> Result<(), Failed> {
             let clipped = clipping.clip(fresh(&model, &parameters, engine)?, &parameters, norm)?;
             compare_sum(case, &at, &clipped.sums, scale, &mut report, &allowed);
         }
-        report.end()?;
+        report.end().map_err(|error| named(engine, &error))?;
     }
     Ok(())
 }
@@ -432,6 +407,10 @@ fn fresh(model: &Model, parameters: &[&Parameter], engine: Engine) -> Result<Gra
 
 fn has(case: &Case<'_>, expected: &str) -> bool {
     case.at("/expected").get(expected).is_some()
+}
+
+fn named(engine: Engine, error: &Failed) -> Failed {
+    format!("{engine:?}: {}", error.message().unwrap_or_default()).into()
 }
 
 /// The network's parameters in the order of the case.
@@ -571,7 +550,7 @@ fn edges(case: &Case<'_>, kind: Kind) -> Result<(), Failed> {
     let allowed = if kind == Kind::Double { 1e-12 } else { 1e-6 };
     for engine in [Engine::Materialised, Engine::Ghost] {
         let clipped = Clipping::Flat.clip(fresh(&model, &parameters, engine)?, &parameters, norm)?;
-        let mut report = Report::new(format!("{engine:?}"));
+        let mut report = Report::default();
         let expected = tensor(case, "/expected/norms", Kind::Double);
         let scale = expected.clamp_min(1e-300);
         report.within(
@@ -582,7 +561,7 @@ fn edges(case: &Case<'_>, kind: Kind) -> Result<(), Failed> {
         let expected = tensor(case, "/expected/clipped_sum", Kind::Double).flatten(0, -1).unsqueeze(0);
         let scale = Tensor::from_slice(&[expected.norm().double_value(&[])]);
         report.within("the sum", off(&flat_sum(&clipped.sums).unsqueeze(0), &expected, &scale), allowed);
-        report.end()?;
+        report.end().map_err(|error| named(engine, &error))?;
     }
     Ok(())
 }

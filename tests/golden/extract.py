@@ -1,7 +1,7 @@
 """Copies golden cases out of the shared folder: extract.py SHARED_GOLDEN GROUP [CASE ...]
 
-Writes GROUP/cases.json (the group's rule and tools, and the cases named, or all) and
-GROUP/tensors.safetensors (the tensors that these cases name), beside this file. Needs no packages.
+Writes extract/GROUP.json (the group's rule and tools, and the cases named, or all) and
+extract/GROUP.safetensors (the tensors that these cases name), beside this file. Needs no packages.
 
     python3 tests/golden/extract.py ../shared/golden scatter
 """
@@ -47,7 +47,7 @@ def write(path, tensors):
 
 def main():
     shared, group, *ids = sys.argv[1:]
-    shared, folder = pathlib.Path(shared), pathlib.Path(__file__).parent / group
+    shared, folder = pathlib.Path(shared), pathlib.Path(__file__).parent / "extract"
     folder.mkdir(exist_ok=True)
     whole = json.loads((shared / f"{group}.json").read_text())
     kept = {key: whole[key] for key in ("group", "format", "rule", "rule_check", "tools") if key in whole}
@@ -55,10 +55,10 @@ def main():
     missing = set(ids) - {case["id"] for case in kept["cases"]}
     if missing:
         sys.exit(f"no such cases: {sorted(missing)}")
-    (folder / "cases.json").write_text(json.dumps(kept, indent=1) + "\n")
+    (folder / f"{group}.json").write_text(json.dumps(kept, indent=1) + "\n")
     wanted = set(named(kept["cases"]))
     tensors = {k: v for k, v in read(shared / f"{group}.safetensors").items() if k in wanted}
-    write(folder / "tensors.safetensors", tensors)
+    write(folder / f"{group}.safetensors", tensors)
     print(f"{len(kept['cases'])} cases, {len(tensors)} tensors")
 
 

@@ -9,16 +9,40 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use tch::Kind;
+use tch::{Kind, Tensor};
 use testing::golden::{Case, Golden};
 
 mod dp_sgd;
+mod scatter;
 
 /// What must hold of a case in a kind of numbers.
 type Check = fn(&Case<'_>, Kind) -> Result<(), Failed>;
 
 /// The groups of cases that this program knows.
-const GROUPS: [(&str, Check); 1] = [("dp_sgd", dp_sgd::check)];
+const GROUPS: [(&str, Check); 2] = [("dp_sgd", dp_sgd::check), ("scatter", scatter::check)];
+
+/// Values at a pointer as a tensor.
+fn tensor(case: &Case<'_>, pointer: &str, kind: Kind) -> Tensor {
+    Tensor::from_slice(&case.numbers(pointer)).view(case.shape(pointer).as_slice()).to_kind(kind)
+}
+
+/// Collects what is too far off.
+#[derive(Default)]
+struct Report {
+    problems: Vec<String>,
+}
+
+impl Report {
+    fn within(&mut self, what: &str, off: f64, tolerance: f64) {
+        if off.is_nan() || off > tolerance {
+            self.problems.push(format!("{what} is off by {off:.1e}, allowed {tolerance:.1e}"));
+        }
+    }
+
+    fn end(self) -> Result<(), Failed> {
+        if self.problems.is_empty() { Ok(()) } else { Err(self.problems.join("\n").into()) }
+    }
+}
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -1,12 +1,12 @@
-//! Scattering against kymatio's values (`tests/golden/scatter`) and against the definition by
-//! Fourier transforms, written here a second time.
+//! Scattering against its definition by Fourier transforms, written here a second time; kymatio's
+//! values are in `tests/golden`.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
 use pate_core::base::tensor::from_f32;
 use pate_core::nn::scatter::{Filters, Scatter, at_resolution, normalise};
 use tch::{Device, Kind, Tensor};
-use testing::golden::{Case, Golden, fill, relative_error};
+use testing::golden::{fill, relative_error};
 
 fn noise(key: u64, shape: &[i64]) -> Tensor {
     from_f32(&fill(key, shape, 0.0, 1.0), shape).unwrap()
@@ -14,86 +14,6 @@ fn noise(key: u64, shape: &[i64]) -> Tensor {
 
 fn numbers(tensor: &Tensor) -> Vec<f64> {
     tensor.to_kind(Kind::Double).contiguous().flatten(0, -1).try_into().unwrap()
-}
-
-/// Tolerances relative to the largest entry; in float64, kymatio's own complex64 filters are what
-/// differs.
-const KINDS: [(Kind, f64); 2] = [(Kind::Float, 1e-4), (Kind::Double, 1e-6)];
-
-/// Compares a golden case's features in both kinds.
-fn check_features(case: &Case<'_>, colours: i64) {
-    let size = case.shape("/inputs/images");
-    let (height, width) = (size[size.len() - 2], size[size.len() - 1]);
-    let values: Vec<f32> = case.numbers("/inputs/images").iter().map(|&v| v as f32).collect();
-    let x =
-        from_f32(&values, &[-1, colours, height, width].map(|n| if n < 0 { size[0] } else { n })).unwrap();
-    for (kind, tolerance) in KINDS {
-        let scatter = Scatter::new([height, width], kind, Device::Cpu).unwrap();
-        let features = scatter.forward(&x).unwrap();
-        let found = numbers(&features);
-        let chosen: Vec<f64> = case
-            .numbers("/expected/coordinates/index_tensor")
-            .iter()
-            .map(|&index| found[index as usize])
-            .collect();
-        let wide = features.to_kind(Kind::Double);
-        let mean = wide.mean_dim([-2i64, -1].as_slice(), false, Kind::Double);
-        let norm = wide.square().sum_dim_intlist([-2i64, -1].as_slice(), false, Kind::Double).sqrt();
-        let mut compared = vec![
-            ("coordinates", chosen, "/expected/coordinates/value"),
-            ("channel means", numbers(&mean), "/expected/mean_per_channel"),
-            ("channel norms", numbers(&norm), "/expected/norm_per_channel"),
-        ];
-        if case.id() == "mnist_J2_L8" {
-            compared.push(("image 0", numbers(&wide.get(0)), "/expected/whole_output_of_image_0"));
-            let total = norm.square().sum_dim_intlist([-2i64, -1].as_slice(), false, Kind::Double).sqrt();
-            compared.push(("total norms", numbers(&total), "/expected/total_norm_per_image"));
-        }
-        for (what, found, expected) in compared {
-            let error = relative_error(&found, &case.numbers(expected));
-            assert!(error < tolerance, "{} {kind:?}: {what} {error:.2e}", case.id());
-        }
-    }
-}
-
-#[test]
-fn grey_features_are_kymatios() {
-    check_features(&Golden::read("scatter").case("mnist_J2_L8"), 1);
-}
-
-#[test]
-fn coloured_features_are_kymatios() {
-    check_features(&Golden::read("scatter").case("colour_32"), 3);
-}
-
-#[test]
-fn filters_are_kymatios() {
-    let golden = Golden::read("scatter");
-    let case = golden.case("filters_J2_L8");
-    let size = case.numbers("/expected/padded_shape");
-    let filters = Filters::new(size[0] as i64, size[1] as i64, 2, 8).unwrap();
-    let sum = |filter: &Tensor| filter.sum(Kind::Double).double_value(&[]);
-    let mut worst: f64 = 0.0;
-    let mut close = |what: &str, found: f64, pointer: &str| {
-        let error = relative_error(&[found], &case.numbers(pointer));
-        worst = worst.max(error);
-        assert!(error < 1e-5, "{what}: {error:.2e}");
-    };
-    close("sum", sum(&filters.low_pass), "/expected/phi_hat/sum");
-    close("dc", filters.low_pass.double_value(&[0, 0]), "/expected/phi_hat/dc");
-    close("at 1", sum(&at_resolution(&filters.low_pass, 1)), "/expected/phi_hat/sum_at_resolution_1");
-    let wavelets: Vec<_> = filters.wavelets.iter().flatten().collect();
-    assert_eq!(wavelets.len(), case.at("/expected/psi_hat").as_array().unwrap().len());
-    for (i, wavelet) in wavelets.into_iter().enumerate() {
-        let pointer = |name: &str| format!("/expected/psi_hat/{i}/{name}");
-        close("norm", sum(&wavelet.square()).sqrt(), &pointer("norm"));
-        close("max", wavelet.max().double_value(&[]), &pointer("max"));
-        // Of two equal maxima either may be the larger by rounding.
-        let at = case.numbers(&pointer("argmax"));
-        close("at the maximum", wavelet.double_value(&[at[0] as i64, at[1] as i64]), &pointer("max"));
-        assert!(sum(wavelet).is_finite() && wavelet.double_value(&[0, 0]).abs() < 1e-12);
-    }
-    println!("filters_J2_L8: worst {worst:.2e}");
 }
 
 /// The same transform by Fourier transforms, from its definition.

@@ -77,7 +77,16 @@ pub fn summary(controls: &[Control], accuracy: Option<f64>) -> String {
         );
     }
     if let Some(accuracy) = accuracy {
-        let _ = write!(text, "          {:+.2} points above the strongest control", accuracy - strongest);
+        let more = accuracy - strongest;
+        // Whoever skims must not read "above" where it is below.
+        let words = match format!("{:.2}", more.abs()).as_str() {
+            "0.00" => "as many right as the strongest control".to_owned(),
+            points if more > 0.0 => format!("{points} points above the strongest control"),
+            points => format!(
+                "{points} points BELOW the strongest control: public data alone would have served better"
+            ),
+        };
+        let _ = write!(text, "          {words}");
     }
     text.trim_end().to_owned()
 }
@@ -95,7 +104,14 @@ mod tests {
             accuracy_interval_95: [0.0, 100.0],
         };
         let text = summary(&[control("a", 90.0), control("b", 91.5)], Some(95.0));
-        assert!(text.contains("+3.50 points") && text.contains(": a") && text.contains(": b"), "{text}");
+        assert!(
+            text.contains(" 3.50 points above") && text.contains(": a") && text.contains(": b"),
+            "{text}"
+        );
+        let text = summary(&[control("a", 90.0), control("b", 91.5)], Some(91.0));
+        assert!(text.contains(" 0.50 points BELOW"), "{text}");
+        let text = summary(&[control("a", 91.5)], Some(91.503));
+        assert!(text.contains("as many right"), "{text}");
         assert!(summary(&[], Some(95.0)).contains("none given"));
     }
 }

@@ -64,8 +64,8 @@ impl ConvTranspose2d {
         self.window
     }
 
-    /// `[n, n_in, h, w]` to `[n, n_out, h', w']`; of g networks side by side, `[n, g n_in, h, w]` to
-    /// `[n, g n_out, h', w']`.
+    /// `[n, n_in, h, w]` to `[n, n_out, h', w']`; of g networks side by side, `[n, g n_in, h, w]`
+    /// to `[n, g n_out, h', w']`.
     ///
     /// Here `h' = (h - 1) stride + dilation (k - 1) + 1 + output_padding - 2 padding`.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
