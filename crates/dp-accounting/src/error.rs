@@ -139,6 +139,9 @@ pub enum Error {
         /// What was asked for, and the hint.
         reason: String,
     },
+    /// The caller could not compute what it wanted to release.
+    #[error("the statistic could not be computed: {0}")]
+    Statistic(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// There is no noise.
     #[error(transparent)]
     Noise(#[from] dp_noise::Error),

@@ -707,6 +707,28 @@ impl<S: NoiseSource, D: Store> Ledger<S, D> {
         Ok(drawn)
     }
 
+    /// The largest count, up to the charge's own, that [`Ledger::run`] would let through now.
+    ///
+    /// # Errors
+    /// A charge that is refused for another reason than the budget.
+    pub fn affordable(&self, charge: &Charge) -> Result<u64> {
+        let fits = |count: u64| match self.account.checked(&Charge { count, ..charge.clone() }) {
+            Ok(_) => Ok(true),
+            Err(Error::Overspent { .. }) => Ok(false),
+            Err(other) => Err(other),
+        };
+        if fits(charge.count)? {
+            return Ok(charge.count);
+        }
+        // Costs grow with the count.
+        let (mut fit, mut too_many) = (0, charge.count);
+        while too_many - fit > 1 {
+            let middle = fit + (too_many - fit) / 2;
+            if fits(middle)? { fit = middle } else { too_many = middle }
+        }
+        Ok(fit)
+    }
+
     /// What is written down of a result.
     fn outcome(&self, of: u64, drawn: &impl Serialize) -> Value {
         let Ok(text) = serde_json::to_string(drawn) else { return json!("not representable") };

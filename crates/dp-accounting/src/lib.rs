@@ -13,7 +13,8 @@
 //! - [`calibrate`]: how much noise a target needs.
 //! - [`filter`]: budgets that hold however a run is steered.
 //! - [`ledger`]: one file per private data set, written before anything is drawn; [`draws`]: the
-//!   noise that a charge has paid for.
+//!   noise that a charge has paid for; [`spend`]: the same as traits, so that a program can run on
+//!   something else than a ledger.
 //!
 //! # Which figure to trust
 //! | figure | guarantee | use |
@@ -64,6 +65,7 @@ pub mod prv;
 pub mod rdp;
 pub mod smooth;
 mod special;
+pub mod spend;
 
 pub use error::{Error, Result};
 pub use mechanism::{Adjacency, Mechanism};

@@ -6,7 +6,10 @@
 //!
 //! - [`TestNoise`]: a stream of bits from a written seed.
 //! - [`Scripted`]: exactly the bytes that a test wrote down.
+//! - [`replay`]: a private program on neighbouring data sets, which it must not betray.
 //! - [`chi_square`]: how far counts are from what they should be.
+
+pub mod replay;
 
 use std::fmt;
 

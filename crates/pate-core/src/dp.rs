@@ -3,6 +3,8 @@
 mod clip;
 mod gradients;
 mod share;
+mod train;
 
 pub use clip::{Clipped, Clipping, Engine};
 pub use gradients::Gradients;
+pub use train::{PrivateLearner, PrivatePlan, PrivateState, PrivateStore, PrivateTask, SUM_ERROR, train};

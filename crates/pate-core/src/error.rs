@@ -38,6 +38,9 @@ pub enum Error {
         /// All of it, with its backtrace.
         full: String,
     },
+    /// A budget, or noise.
+    #[error(transparent)]
+    Accounting(dp_accounting::Error),
     /// The run was asked to stop (Ctrl-C).
     #[error("stopped on request; files that were finished are complete, and the same command again goes on")]
     Stopped,
@@ -52,6 +55,19 @@ impl Error {
     /// [`Error::Invalid`] from a message.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid(message.into())
+    }
+}
+
+impl From<dp_accounting::Error> for Error {
+    fn from(error: dp_accounting::Error) -> Self {
+        match error {
+            // Our own error on its way back through the accountant.
+            dp_accounting::Error::Statistic(inner) => match inner.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(other) => Self::Accounting(dp_accounting::Error::Statistic(other)),
+            },
+            other => Self::Accounting(other),
+        }
     }
 }
 

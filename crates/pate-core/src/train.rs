@@ -6,6 +6,6 @@ pub mod classifier;
 mod fit;
 mod prefetch;
 pub mod vae;
-mod workers;
+pub(crate) mod workers;
 
 pub use checkpoint::{Checkpoint, CheckpointStore, NamedArray, NoCheckpoint};

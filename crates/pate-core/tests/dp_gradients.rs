@@ -355,3 +355,54 @@ fn norms_and_clipped_sums_are_those_of_a_loop() {
         }
     }
 }
+
+#[test]
+fn a_layer_that_the_loss_does_not_see_has_gradients_of_zero() {
+    let linear = |name| move |source: &mut Source<'_>| Linear::new(source, name, 3, 2).unwrap();
+    let (seen, unseen) = (double(linear("seen")), double(linear("unseen")));
+    let x = random(1, &[4, 3]);
+    let mut tape = Tape::default();
+    let mut pass = Pass::Record { tape: &mut tape, dropout: DropoutMasks::none() };
+    let loss = seen.forward(&x, &mut pass).sum(None::<Kind>);
+    let _ = unseen.forward(&x, &mut pass);
+    let all = [parameters(&seen), parameters(&unseen)].concat();
+    let norms = Gradients::of(&tape, &loss, &all, 1, Engine::Ghost).unwrap().squared_norms();
+    assert!(norms.get(0).min().double_value(&[]) > 0.0);
+    assert_eq!(norms.narrow(0, 2, 2).abs().max().double_value(&[]), 0.0);
+}
+
+#[test]
+fn what_single_gradients_cannot_be_had_of_is_refused() {
+    let network = double(|source| Linear::new(source, "layer", 3, 2).unwrap());
+    let other = double(|source| Linear::new(source, "other", 3, 2).unwrap());
+    let x = random(1, &[4, 3]);
+    let record = |views, known: &[&pate_core::nn::Parameter]| {
+        let mut tape = Tape::default();
+        let mut pass = Pass::Record { tape: &mut tape, dropout: DropoutMasks::none() };
+        let loss = network.forward(&x, &mut pass).sum(None::<Kind>);
+        let result = Gradients::of(&tape, &loss, known, views, Engine::Ghost);
+        result.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let own = parameters(&network);
+    let error = record(1, &[own.clone(), parameters(&other)].concat()).unwrap_err();
+    assert!(error.contains("other.weight was used by no recorded layer"), "{error}");
+    let error = record(1, &own[..1]).unwrap_err();
+    assert!(error.contains("layer.bias is no parameter of the network"), "{error}");
+    let error = record(3, &own).unwrap_err();
+    assert!(error.contains("4 rows are no records of 3 views"), "{error}");
+    for norm in [0.0, -1.0, f64::NAN] {
+        let mut tape = Tape::default();
+        let mut pass = Pass::Record { tape: &mut tape, dropout: DropoutMasks::none() };
+        let loss = network.forward(&x, &mut pass).sum(None::<Kind>);
+        let gradients = Gradients::of(&tape, &loss, &own, 1, Engine::Ghost).unwrap();
+        let error = Clipping::Flat.clip(gradients, &own, norm).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("the clipping norm is"), "{error}");
+    }
+    // Rows that a layer puts together are rows of nobody.
+    let mut tape = Tape::default();
+    let mut pass = Pass::Record { tape: &mut tape, dropout: DropoutMasks::none() };
+    let y = network.forward(&x, &mut pass);
+    let joined = network.forward(&random(2, &[2, 3]), &mut pass).sum(None::<Kind>) + y.sum(None::<Kind>);
+    let error = Gradients::of(&tape, &joined, &own, 1, Engine::Ghost).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("every layer has to keep the 4 records apart"), "{error}");
+}

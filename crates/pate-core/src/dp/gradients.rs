@@ -71,6 +71,14 @@ impl Gradients {
                     used.layer.name()
                 )));
             }
+            // A use that the loss does not depend on has no gradient at all.
+            let nothing;
+            let gradient = if gradient.defined() {
+                gradient
+            } else {
+                nothing = used.output.zeros_like();
+                &nothing
+            };
             let (weight, bias) = share::of_use(used, gradient, views, engine.keeps());
             put(used.layer.weight(), weight)?;
             if let Some((parameter, share)) = used.layer.bias().zip(bias) {

@@ -20,13 +20,13 @@ const MIN_ROWS: i64 = 4;
 
 /// The parts of a batch of `rows`: two or more where they have at least 4 rows each, of at most 32
 /// rows. On a GPU, one.
-pub(super) fn parts(rows: i64, device: Device) -> Vec<Range<i64>> {
+pub(crate) fn parts(rows: i64, device: Device) -> Vec<Range<i64>> {
     let size = if device == Device::Cpu { ((rows + 1) / 2).clamp(MIN_ROWS, MAX_ROWS) } else { rows.max(1) };
     (0..rows).step_by(size as usize).map(|first| first..(first + size).min(rows)).collect()
 }
 
 /// Computes parts: in the calling thread, or in threads of its own.
-pub(super) enum Pool<'a, J, P> {
+pub(crate) enum Pool<'a, J, P> {
     /// There is one worker: the calling thread itself.
     Inline(&'a mut dyn FnMut(J) -> Result<P>, Vec<Result<P>>),
     /// One queue per thread; results carry the number of their part.
@@ -36,7 +36,7 @@ pub(super) enum Pool<'a, J, P> {
 impl<J, P> Pool<'_, J, P> {
     /// Hands the parts out. Their results must be [taken](Pool::finish) before the next ones are
     /// started.
-    pub(super) fn start(&mut self, jobs: Vec<J>) -> Result<()> {
+    pub(crate) fn start(&mut self, jobs: Vec<J>) -> Result<()> {
         match self {
             Self::Inline(compute, done) => done.extend(jobs.into_iter().map(compute)),
             Self::Threads { queues, waiting, .. } => {
@@ -51,7 +51,7 @@ impl<J, P> Pool<'_, J, P> {
     }
 
     /// Waits for the results, in the order of the parts.
-    pub(super) fn finish(&mut self) -> Result<Vec<P>> {
+    pub(crate) fn finish(&mut self) -> Result<Vec<P>> {
         match self {
             Self::Inline(_, done) => done.drain(..).collect(),
             Self::Threads { results, waiting, .. } => {
@@ -75,7 +75,7 @@ fn gone() -> Error {
 ///
 /// # Errors
 /// Those of `lead`.
-pub(super) fn with_pool<W: Send, J: Send, P: Send, R>(
+pub(crate) fn with_pool<W: Send, J: Send, P: Send, R>(
     mut workers: Vec<W>,
     compute: impl Fn(&mut W, J) -> Result<P> + Sync,
     lead: impl FnOnce(&mut Pool<'_, J, P>) -> Result<R>,
@@ -115,7 +115,7 @@ pub(super) fn with_pool<W: Send, J: Send, P: Send, R>(
 }
 
 /// Sums of the parts' tensors, in the order of the parts.
-pub(super) fn sum(parts: Vec<Vec<Tensor>>) -> Result<Vec<Tensor>> {
+pub(crate) fn sum(parts: Vec<Vec<Tensor>>) -> Result<Vec<Tensor>> {
     let _guard = tch::no_grad_guard();
     let mut parts = parts.into_iter();
     let mut total = parts.next().unwrap_or_default();

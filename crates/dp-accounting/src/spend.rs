@@ -1,0 +1,113 @@
+//! What a private program asks for, whoever answers: the seam where tests listen.
+//!
+//! A program that touches private data is a function of a [`Spending`]. In service that is a
+//! [`Ledger`]: charges are durable, noise is secret. In tests it is a recorder that keeps what every
+//! mechanism was given, or one that gives the same answers again to a program that runs on a
+//! neighbouring data set ("record and replay", arXiv 2602.17454).
+
+use dp_noise::NoiseSource;
+use serde_json::Value;
+
+use crate::Result;
+use crate::draws::{Draws, Lattice};
+use crate::ledger::{Charge, Ledger, Store};
+
+/// The sum that a step asks for: indices of the records that take part, in; multiples of the
+/// lattice's step, out.
+pub type SumOf<'a> = &'a mut dyn FnMut(&[usize]) -> Result<Vec<i64>>;
+
+/// The mechanisms: the only ways from private data to what is released. See [`Draws`], whose
+/// methods these are.
+pub trait Mechanisms {
+    /// [`Draws::screen`].
+    ///
+    /// # Errors
+    /// As there.
+    fn screen(&mut self, votes_private: &[u32], threshold: i64) -> Result<bool>;
+
+    /// [`Draws::answer`].
+    ///
+    /// # Errors
+    /// As there.
+    fn answer(&mut self, votes_private: &[u32]) -> Result<usize>;
+
+    /// [`Draws::integers`].
+    ///
+    /// # Errors
+    /// As there.
+    fn integers(&mut self, values_private: &[i64]) -> Result<Vec<i64>>;
+
+    /// [`Draws::vector`].
+    ///
+    /// # Errors
+    /// As there.
+    fn vector(&mut self, sum_private: &[i64], lattice: Lattice) -> Result<Vec<f64>>;
+
+    /// [`Draws::sampled_sum`].
+    ///
+    /// # Errors
+    /// As there.
+    fn sampled_sum(&mut self, records: usize, lattice: Lattice, sum_private: SumOf<'_>) -> Result<Vec<f64>>;
+}
+
+impl<S: NoiseSource + Send> Mechanisms for Draws<'_, S> {
+    fn screen(&mut self, votes_private: &[u32], threshold: i64) -> Result<bool> {
+        Draws::screen(self, votes_private, threshold)
+    }
+
+    fn answer(&mut self, votes_private: &[u32]) -> Result<usize> {
+        Draws::answer(self, votes_private)
+    }
+
+    fn integers(&mut self, values_private: &[i64]) -> Result<Vec<i64>> {
+        Draws::integers(self, values_private)
+    }
+
+    fn vector(&mut self, sum_private: &[i64], lattice: Lattice) -> Result<Vec<f64>> {
+        Draws::vector(self, sum_private, lattice)
+    }
+
+    fn sampled_sum(&mut self, records: usize, lattice: Lattice, sum_private: SumOf<'_>) -> Result<Vec<f64>> {
+        Draws::sampled_sum(self, records, lattice, sum_private)
+    }
+}
+
+/// Somebody who lets a program draw after a charge.
+pub trait Spending {
+    /// [`Ledger::run`].
+    ///
+    /// # Errors
+    /// As there.
+    fn spend(
+        &mut self,
+        charge: Charge,
+        draw: &mut dyn FnMut(&mut dyn Mechanisms) -> Result<Value>,
+    ) -> Result<Value>;
+
+    /// [`Ledger::affordable`].
+    ///
+    /// # Errors
+    /// As there.
+    fn affordable(&self, charge: &Charge) -> Result<u64>;
+
+    /// The fraction of the budget that is spent, from 0 to 1.
+    fn fraction_spent(&self) -> f64;
+}
+
+impl<S: NoiseSource + Send, D: Store> Spending for Ledger<S, D> {
+    fn spend(
+        &mut self,
+        charge: Charge,
+        draw: &mut dyn FnMut(&mut dyn Mechanisms) -> Result<Value>,
+    ) -> Result<Value> {
+        self.run(charge, |draws| draw(draws))
+    }
+
+    fn affordable(&self, charge: &Charge) -> Result<u64> {
+        Ledger::affordable(self, charge)
+    }
+
+    fn fraction_spent(&self) -> f64 {
+        self.account().fraction_spent()
+    }
+}
