@@ -180,7 +180,7 @@ fn teachers_need_not_be_tested() {
     work.put("control.pth", work.bytes("nets/0/model.pth"));
     let controlled = format!("{line} --public-control-model control.pth");
     let run = work.run("train-teachers", &controlled).ok();
-    run.says(&["(kept)", "public data and labels", "above the strongest control"]);
+    run.says(&["(kept)", "public data and labels", "the strongest control"]);
     assert!(work.json("nets/training_report.json")["controls"][0]["overall_accuracy"].is_number());
     let both = format!("{line} --augment true");
     work.run("train-teachers", &both).ends_with(2).says(&["--augment", "--augmentation"]);
