@@ -22,10 +22,10 @@
 //! [`LatticeGaussian`] draws it, several times as fast as the sampler for other widths and on as
 //! many [threads](Draws::set_threads) as wished. Its noise is not exact, but within
 //! [`TOTAL_VARIATION`](LatticeGaussian::TOTAL_VARIATION) = 2^-115 of it per coordinate: to the
-//! delta of everything that is drawn so it adds
-//! (1 + e^epsilon) · draws · coordinates · TOTAL_VARIATION ([`inexact_noise_delta`]). A million
-//! coordinates in each of 100,000 steps add 1e-23 at epsilon 1. The ledger and the accountants do
-//! not count it; whoever states a delta of that size has to.
+//! delta of everything that is drawn so it adds (1 + e^epsilon) · draws · coordinates ·
+//! TOTAL_VARIATION ([`inexact_noise_delta`]). A million coordinates in each of 100,000 steps add
+//! 1e-23 at epsilon 1. The ledger and the accountants do not count it; whoever states a delta of
+//! that size has to.
 
 use std::num::NonZero;
 

@@ -1,8 +1,8 @@
 //! What a private program asks for, whoever answers: the seam where tests listen.
 //!
 //! A program that touches private data is a function of a [`Spending`]. In service that is a
-//! [`Ledger`]: charges are durable, noise is secret. In tests it is a recorder that keeps what every
-//! mechanism was given, or one that gives the same answers again to a program that runs on a
+//! [`Ledger`]: charges are durable, noise is secret. In tests it is a recorder that keeps what
+//! every mechanism was given, or one that gives the same answers again to a program that runs on a
 //! neighbouring data set ("record and replay", arXiv 2602.17454).
 
 use dp_noise::NoiseSource;

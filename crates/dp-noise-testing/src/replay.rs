@@ -1,8 +1,8 @@
 //! Record and replay: a private program runs on a data set and on neighbours of it, and must not
 //! betray which.
 //!
-//! [`Recording::of`] runs the program with test noise and keeps, for every mechanism, the charge, the
-//! parameters, what it was given and what it released. [`Recording::replay`] runs it again on a
+//! [`Recording::of`] runs the program with test noise and keeps, for every mechanism, the charge,
+//! the parameters, what it was given and what it released. [`Recording::replay`] runs it again on a
 //! neighbour, gives the same releases whatever the mechanisms are given, and reports every
 //! [`Violation`]: another sequence of mechanisms or other parameters, inputs further apart than the
 //! declared sensitivity, and any difference in what the program prints or writes under a label that
@@ -193,7 +193,8 @@ impl Recording {
         self.calls.len()
     }
 
-    /// Runs `program` on a neighbour that was made by `change`, with the releases of this recording.
+    /// Runs `program` on a neighbour that was made by `change`, with the releases of this
+    /// recording.
     #[must_use]
     pub fn replay<E: fmt::Display>(
         &self,
@@ -376,9 +377,10 @@ impl Answering<'_, '_> {
     /// L2 distance in the statistic's units; infinite between vectors of different lengths.
     fn distance(&mut self, at: usize, lattice: Lattice, before: &[i64], after: &[i64]) {
         let squares = before.iter().zip(after).map(|(a, b)| (*a as f64 - *b as f64).powi(2));
-        let measured = match before.len() == after.len() {
-            true => squares.sum::<f64>().sqrt() * lattice.step(),
-            false => f64::INFINITY,
+        let measured = if before.len() == after.len() {
+            squares.sum::<f64>().sqrt() * lattice.step()
+        } else {
+            f64::INFINITY
         };
         let declared = lattice.sensitivity() * self.replayer.change.distance();
         self.apart(at, measured, declared);

@@ -445,7 +445,7 @@ fn by_hand(data: &Data, plan: &PrivatePlan, fault: Fault, spending: &mut dyn Spe
     let mut best: (f64, Vec<u8>) = (f64::INFINITY, Vec::new());
     for step in 0..plan.steps {
         let (mut stop, mut loss_private, mut rows_private) = (false, 0.0, Vec::new());
-        if fault == Fault::SkipsEmpty && data.len() % 2 == 0 {
+        if fault == Fault::SkipsEmpty && data.len().is_multiple_of(2) {
             continue; // what "nobody takes part" comes to: whether a step runs depends on the data
         }
         spending.spend(charge(plan, 1), &mut |mechanisms| {

@@ -1,5 +1,5 @@
-//! Private training with a ledger on disk and noise of the operating system: what it costs, and what
-//! a crash costs.
+//! Private training with a ledger on disk and noise of the operating system: what it costs, and
+//! what a crash costs.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 

@@ -126,9 +126,9 @@ pub trait PrivateLearner: Send {
     /// The sum over `rows` of each record's loss, the mean over its views, with every layer on the
     /// tape.
     ///
-    /// Whatever is drawn for a record, such as a view, follows from the record's own content and from
-    /// `step`. If it followed from its place in the batch or in the file, one record that comes or
-    /// goes would move the gradients of all that stand behind it.
+    /// Whatever is drawn for a record, such as a view, follows from the record's own content and
+    /// from `step`. If it followed from its place in the batch or in the file, one record that
+    /// comes or goes would move the gradients of all that stand behind it.
     ///
     /// # Errors
     /// Where libtorch refuses.
@@ -166,8 +166,8 @@ pub trait PrivateStore {
 /// Neighbours add or remove one record. A step releases the sum of the clipped gradients of a
 /// Poisson sample, on a lattice, with discrete Gaussian noise of `noise_multiplier` times the
 /// sensitivity: the clipping norm, one step of the lattice times the square root of the dimension,
-/// and [`SUM_ERROR`]. What is learnt is a function of these sums. An empty sample is a step like any
-/// other.
+/// and [`SUM_ERROR`]. What is learnt is a function of these sums. An empty sample is a step like
+/// any other.
 ///
 /// Before each block its steps are charged, durably; a block that did not end is spent and is never
 /// drawn again.
