@@ -100,7 +100,11 @@ impl<S: NoiseSource + Send, D: Store> Spending for Ledger<S, D> {
         charge: Charge,
         draw: &mut dyn FnMut(&mut dyn Mechanisms) -> Result<Value>,
     ) -> Result<Value> {
-        self.run(charge, |draws| draw(draws))
+        self.run(charge, |draws| {
+            draws
+                .set_threads(std::thread::available_parallelism().unwrap_or(std::num::NonZero::<usize>::MIN));
+            draw(draws)
+        })
     }
 
     fn affordable(&self, charge: &Charge) -> Result<u64> {

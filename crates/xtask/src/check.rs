@@ -77,7 +77,6 @@ fn watched(command: &mut Command) -> anyhow::Result<Report> {
 struct Recorded {
     /// Name of the test program and of the usual folder in `../shared`.
     name: &'static str,
-    package: &'static str,
     /// What tells the test program where the folder is.
     variable: &'static str,
     /// What the folder has.
@@ -86,11 +85,10 @@ struct Recorded {
 
 /// The original pipeline's inputs and outputs.
 const CONFORMANCE: Recorded =
-    Recorded { name: "conformance", package: "pate-cli", variable: "PATE_CONFORMANCE_DIR", sign: "expected" };
+    Recorded { name: "conformance", variable: "PATE_CONFORMANCE_DIR", sign: "expected" };
 
 /// Values from the original programs of related systems and from public libraries.
-const GOLDEN: Recorded =
-    Recorded { name: "golden", package: "pate-core", variable: "PATE_GOLDEN_DIR", sign: "dp_sgd.json" };
+const GOLDEN: Recorded = Recorded { name: "golden", variable: "PATE_GOLDEN_DIR", sign: "dp_sgd.json" };
 
 impl Recorded {
     /// Runs all cases, one line for each.
@@ -105,8 +103,9 @@ impl Recorded {
             None => usual.is_dir().then(|| usual.canonicalize()).transpose()?,
         };
         build(ctx)?;
-        let mut cargo =
-            ctx.cargo(&["test", "--release", "--locked", "--package", self.package, "--test", self.name]);
+        // Of the whole workspace: the features of a package alone are others, and everything would
+        // be built again for them.
+        let mut cargo = ctx.cargo(&["test", "--release", "--locked", "--workspace", "--test", self.name]);
         if let Some(dir) = dir {
             eprintln!("{}={}", self.variable, dir.display());
             cargo.env(self.variable, dir);

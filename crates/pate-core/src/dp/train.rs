@@ -52,9 +52,9 @@ pub struct PrivatePlan {
 /// What floating-point arithmetic may add to the L2 distance of two neighbours' sums, as a fraction
 /// of the clipping norm: of both sums together.
 ///
-/// Each record's gradient is scaled and summed in float32 within a micro-batch and in float64
-/// between them. The bound is 50 times what a test finds against float64 where it tries to make it
-/// large; it is measured, not proved.
+/// Each record's gradient is scaled and summed in float32 within a micro-batch, and in float64
+/// between them. The bound is measured, not proved: a test that tries to make the error large, with
+/// records of all sizes that cancel, fails where it finds a twentieth of this.
 pub const SUM_ERROR: f64 = 1.0 / 512.0;
 
 impl PrivatePlan {
