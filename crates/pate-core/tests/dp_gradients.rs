@@ -6,7 +6,7 @@
 use pate_core::base::rng::{Purpose, Stream};
 use pate_core::base::tensor::gradients;
 use pate_core::data::ImageShape;
-use pate_core::dp::{Clipping, Engine, Gradients};
+use pate_core::dp::{Clipping, Engine, Gradients, SUM_ERROR};
 use pate_core::models::{Activation, Classifier, GnResNet, SmallCnn, UNet, UNetShape};
 use pate_core::nn::{
     Conv2d, ConvTranspose2d, DropoutMasks, Embedding, GroupNorm, LayerNorm, Linear, Module, Pass, Source,
@@ -405,4 +405,39 @@ fn what_single_gradients_cannot_be_had_of_is_refused() {
     let joined = network.forward(&random(2, &[2, 3]), &mut pass).sum(None::<Kind>) + y.sum(None::<Kind>);
     let error = Gradients::of(&tape, &joined, &own, 1, Engine::Ghost).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("every layer has to keep the 4 records apart"), "{error}");
+}
+
+/// A record whose gradient is a small difference of large parts: in float32 its norm by Gram
+/// matrices is anything, also nothing, and a norm that is too small clips too little.
+#[test]
+fn a_gradient_that_cancels_is_clipped_all_the_same() {
+    let mut stream = Stream::new(1, Purpose::Weights, 0);
+    let linear = Linear::without_bias(&mut Source::fresh(&mut stream, Device::Cpu), "layer", 20, 30).unwrap();
+    let all = parameters(&linear);
+    let signs = Tensor::from_slice(&[1f32, -1.0, 1.0, -1.0]).view([1, 4, 1]);
+    let norm = 0.5;
+    let mut tried = 0;
+    for size in [1.0, 1e2, 1e3, 1e4, 1e5, 1e6] {
+        for seed in 0..20 {
+            let mut stream = Stream::new(seed, Purpose::Probe, 0);
+            let common = stream.normal_tensor(&[8, 1, 20]).unwrap() * size;
+            let x = common + stream.normal_tensor(&[8, 4, 20]).unwrap();
+            for engine in [Engine::Ghost, Engine::Materialised] {
+                let sum = |x: &Tensor| {
+                    let mut tape = Tape::default();
+                    let mut pass = Pass::Record { tape: &mut tape, dropout: DropoutMasks::none() };
+                    let loss = (linear.forward(x, &mut pass) * &signs).sum(Kind::Float);
+                    let gradients = Gradients::of(&tape, &loss, &all, 1, engine).unwrap();
+                    let clipped = Clipping::Flat.clip(gradients, &all, norm).unwrap();
+                    clipped.sums[0].to_kind(Kind::Double)
+                };
+                let alone = sum(&x.narrow(0, 7, 1)).norm().double_value(&[]);
+                assert!(alone <= norm * (1.0 + 1e-4), "size {size}, seed {seed}, {engine:?}: {alone}");
+                let moved = (sum(&x) - sum(&x.narrow(0, 0, 7))).norm().double_value(&[]);
+                assert!(moved <= norm * (1.0 + SUM_ERROR), "size {size}, seed {seed}, {engine:?}: {moved}");
+                tried += 1;
+            }
+        }
+    }
+    assert_eq!(tried, 240);
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::context::{Context, ask, run as run_command};
+use crate::fetch::write_file;
 use crate::rooms;
 
 /// The configuration of the book, which stands beside its sources.
@@ -79,7 +80,7 @@ pub(crate) fn run(ctx: &Context, check: bool) -> Result<()> {
         }
         stale.push(path.display().to_string());
         if !check {
-            write(&place, text)?;
+            write_file(&place, text.as_bytes())?;
         }
     }
     if !check {
@@ -95,18 +96,6 @@ pub(crate) fn run(ctx: &Context, check: bool) -> Result<()> {
 
 fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-/// By way of a file beside it, so that a reader never sees half of one.
-fn write(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write as _;
-    let cannot = || format!("cannot write {}", path.display());
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(cannot)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
-    file.write_all(text.as_bytes()).with_context(cannot)?;
-    file.persist(path).with_context(cannot)?;
-    Ok(())
 }
 
 /// Puts a text between the marks of a block.

@@ -74,12 +74,7 @@ pub(crate) fn write_list(folder: &Path, names: &[String]) -> anyhow::Result<()> 
     for name in names {
         let _ = writeln!(text, "{}  {name}", of_file(&folder.join(name))?);
     }
-    let path = folder.join("SHA256SUMS");
-    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
-        std::io::Write::write_all(&mut file, text.as_bytes())?;
-        file.persist(&path).map_err(|error| error.error)
-    });
-    written.map(drop).with_context(|| format!("cannot write {}", path.display()))
+    crate::fetch::write_file(&folder.join("SHA256SUMS"), text.as_bytes())
 }
 
 #[cfg(test)]

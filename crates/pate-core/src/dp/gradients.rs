@@ -116,7 +116,9 @@ impl Gradients {
         self.records
     }
 
-    /// The squared L2 norms for each parameter and record, `[parameters, n]`.
+    /// The squared L2 norms for each parameter and record, `[parameters, n]`: what is clipped by.
+    /// Of a gradient that is never formed, and whose parts nearly cancel, it is the larger norm
+    /// that they have; rounding in the sum goes by that.
     pub fn squared_norms(&self) -> Tensor {
         let _guard = tch::no_grad_guard();
         // Sums of squares that cancel in a Gram matrix may fall below zero by a rounding.

@@ -22,7 +22,8 @@ pub(super) enum Share {
 }
 
 impl Share {
-    /// The squared L2 norm for each record, `[n]`.
+    /// The squared L2 norm for each record, `[n]`; more where the gradient is a small difference of
+    /// large parts (see [`CANCELLATION`]).
     pub(super) fn squared_norms(&self) -> Tensor {
         match self {
             Self::Product { left, right } => {
@@ -31,11 +32,9 @@ impl Share {
                     // One row: the product's norm is the product of the norms.
                     return squares(left) * squares(right);
                 }
-                let gram = |x: &Tensor| {
-                    let x = x.flatten(0, 1);
-                    x.bmm(&x.transpose(1, 2))
-                };
-                (gram(left) * gram(right)).view([size[0], -1]).sum_dim_intlist(1, false, None)
+                let lengths = lengths(left) * lengths(right); // [n, groups, t]
+                let products = gram(left) * gram(right);
+                at_least_its_parts(&products, &lengths)
             }
             Self::Taps { gradients, .. } => {
                 (gradients * gradients).sum_dim_intlist([0, 2].as_slice(), false, None)
@@ -43,9 +42,8 @@ impl Share {
             Self::Plain(gradients) => squares(gradients),
             Self::Rows { indices, values, .. } => {
                 // Places with the same index meet in the same row of the table.
-                let same = indices.unsqueeze(1).eq_tensor(&indices.unsqueeze(2)).to_kind(values.kind());
-                let gram = values.bmm(&values.transpose(1, 2));
-                (gram * same).sum_dim_intlist([1, 2].as_slice(), false, None)
+                let same = indices.unsqueeze(1).eq_tensor(&indices.unsqueeze(2)).to_kind(Kind::Double);
+                at_least_its_parts(&(gram(values) * same), &lengths(values))
             }
         }
     }
@@ -132,6 +130,36 @@ impl Share {
             (one, other) => Self::Plain(one.materialised() + other.materialised()),
         }
     }
+}
+
+/// A gradient that is formed in the sum over records alone counts at least this fraction of the
+/// lengths of its parts, added up.
+///
+/// Parts that nearly cancel leave a rounding error in a float32 sum that goes by their lengths and
+/// not by the gradient's norm, and that the sum's declared error has to cover: so what is clipped
+/// is the gradient or its parts, whichever is longer. It concerns a record by itself, so clipping
+/// it more is as private. Ordinary gradients are far from it: parts that have nothing to do with
+/// each other come to a fraction of 1 / sqrt(t).
+const CANCELLATION: f64 = 1.0 / 32.0;
+
+/// Inner products of the rows of `x`, `[..., t, t]`: in float64, since a Gram matrix of parts that
+/// cancel has a norm that is lost in float32.
+fn gram(x: &Tensor) -> Tensor {
+    let x = x.to_kind(Kind::Double);
+    x.matmul(&x.transpose(-2, -1))
+}
+
+/// Lengths of the rows of `x`.
+fn lengths(x: &Tensor) -> Tensor {
+    (x * x).sum_dim_intlist(-1, false, None).sqrt()
+}
+
+/// The sum of `products`, `[n, ..., t, t]`, and not less than `lengths`, `[n, ..., t]`, allow; in
+/// the kind of these.
+fn at_least_its_parts(products: &Tensor, lengths: &Tensor) -> Tensor {
+    let parts = lengths.flatten(1, -1).sum_dim_intlist(1, false, None) * CANCELLATION;
+    let norms = products.flatten(1, -1).sum_dim_intlist(1, false, None).to_kind(lengths.kind());
+    norms.maximum(&(&parts * &parts))
 }
 
 fn squares(x: &Tensor) -> Tensor {

@@ -142,10 +142,6 @@ impl Classifier for GnResNet {
         self.fc.device()
     }
 
-    fn draw_dropout(&self, _: ImageShape, _: i64) -> Result<Vec<Tensor>> {
-        Ok(Vec::new())
-    }
-
     /// Means over space of the last stage's channels.
     fn features(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
         let x = self.norm1.forward(&self.conv1.forward(x, pass), pass);

@@ -107,10 +107,6 @@ impl Classifier for SmallCnn {
         self.fc1.device()
     }
 
-    fn draw_dropout(&self, _: ImageShape, _: i64) -> Result<Vec<Tensor>> {
-        Ok(Vec::new())
-    }
-
     /// 32 features.
     fn features(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
         let pool = |x: Tensor, pass: &Pass<'_>| {

@@ -16,7 +16,7 @@ use tch::Tensor;
 
 use super::source::Init;
 use super::{Module, Parameter, Source};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Any layer with parameters.
 #[derive(Clone, Debug)]
@@ -115,6 +115,32 @@ impl Affine {
         let with_bias = Self::without_bias(source, name, shape, fan_in)?;
         let bias = source.parameter(&format!("{name}.bias"), &[n_out], Init::FanIn(fan_in))?;
         Ok(Self { bias: Some(bias), ..with_bias })
+    }
+
+    /// The weight of a convolution in a window's groups, of `shape`, and a bias where `bias` says
+    /// so.
+    ///
+    /// PyTorch counts the fan-in over the weight's axes after the first; of a transposed
+    /// convolution these are outputs.
+    fn of_window(
+        source: &mut Source<'_>,
+        name: &str,
+        (n_in, n_out): (i64, i64),
+        window: Window,
+        shape: [i64; 2],
+        bias: bool,
+    ) -> Result<Self> {
+        let groups = window.groups;
+        if groups < 1 || n_in % groups != 0 || n_out % groups != 0 {
+            return Err(Error::invalid(format!("{name}: {n_in} to {n_out} channels in {groups} groups")));
+        }
+        let shape = [shape[0], shape[1] / groups, window.size[0], window.size[1]];
+        let fan_in = shape[1..].iter().product();
+        if bias {
+            Self::new(source, name, &shape, n_out, fan_in)
+        } else {
+            Self::without_bias(source, name, &shape, fan_in)
+        }
     }
 
     fn without_bias(source: &mut Source<'_>, name: &str, shape: &[i64], fan_in: i64) -> Result<Self> {

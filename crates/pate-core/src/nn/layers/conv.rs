@@ -3,9 +3,9 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{Affine, Layer, Window};
+use crate::Result;
 use crate::nn::fast::{taps, winograd};
 use crate::nn::{Module, Parameter, Pass, Source};
-use crate::{Error, Result};
 
 /// 2-D convolution, with a bias or without.
 #[derive(Clone, Debug)]
@@ -41,17 +41,7 @@ impl Conv2d {
         window: Window,
         bias: bool,
     ) -> Result<Self> {
-        let groups = window.groups;
-        if groups < 1 || n_in % groups != 0 || n_out % groups != 0 {
-            return Err(Error::invalid(format!("{name}: {n_in} to {n_out} channels in {groups} groups")));
-        }
-        let shape = [n_out, n_in / groups, window.size[0], window.size[1]];
-        let fan_in = shape[1..].iter().product();
-        let affine = if bias {
-            Affine::new(source, name, &shape, n_out, fan_in)?
-        } else {
-            Affine::without_bias(source, name, &shape, fan_in)?
-        };
+        let affine = Affine::of_window(source, name, (n_in, n_out), window, [n_out, n_in], bias)?;
         Ok(Self { affine, window })
     }
 

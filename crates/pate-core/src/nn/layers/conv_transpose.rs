@@ -3,8 +3,8 @@
 use tch::Tensor;
 
 use super::{Affine, Layer, Window};
+use crate::Result;
 use crate::nn::{Module, Parameter, Pass, Source};
-use crate::{Error, Result};
 
 /// 2-D transposed convolution, with a bias or without.
 #[derive(Clone, Debug)]
@@ -43,19 +43,7 @@ impl ConvTranspose2d {
         output_padding: [i64; 2],
         bias: bool,
     ) -> Result<Self> {
-        let groups = window.groups;
-        if groups < 1 || n_in % groups != 0 || n_out % groups != 0 {
-            return Err(Error::invalid(format!("{name}: {n_in} to {n_out} channels in {groups} groups")));
-        }
-        let shape = [n_in, n_out / groups, window.size[0], window.size[1]];
-        // PyTorch counts the fan-in over the weight's second axis, which is the number of outputs
-        // here.
-        let fan_in = shape[1..].iter().product();
-        let affine = if bias {
-            Affine::new(source, name, &shape, n_out, fan_in)?
-        } else {
-            Affine::without_bias(source, name, &shape, fan_in)?
-        };
+        let affine = Affine::of_window(source, name, (n_in, n_out), window, [n_in, n_out], bias)?;
         Ok(Self { affine, window, output_padding })
     }
 
