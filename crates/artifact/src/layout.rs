@@ -40,6 +40,10 @@ pub const SELECTION_REPORT: &str = "selection_report.json";
 pub const SELECTION_PICTURE: &str = "selected_samples.png";
 /// Report of a batch over teachers.
 pub const BATCH_REPORT: &str = "batch_report.json";
+/// The ledger of a private data set, where its place is not given.
+pub const LEDGER: &str = "privacy_ledger.jsonl";
+/// A control's weights: what public data alone give.
+pub const PUBLIC_CONTROL: &str = "public_control.pth";
 /// Report of an evaluation.
 pub const EVALUATION_REPORT: &str = "evaluation_report.json";
 /// A student's weights of the epoch that was best in validation.

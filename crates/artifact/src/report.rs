@@ -82,6 +82,12 @@ impl Report {
         self.join(Guarantee::none(reason))
     }
 
+    /// Says that the step read private data through mechanisms that were charged, with the ledger's
+    /// label: what it made of them has that guarantee.
+    pub fn released(&mut self, label: Guarantee) -> &mut Self {
+        self.join(label)
+    }
+
     fn join(&mut self, label: Guarantee) -> &mut Self {
         self.guarantee = std::mem::replace(&mut self.guarantee, Guarantee::Public).join(label);
         self

@@ -31,8 +31,7 @@ use std::num::NonZero;
 
 use dp_noise::{
     DiscreteGaussian, DiscreteLaplace, LatticeGaussian, MAX_SIGMA, NoiseSource, Sample, gnmax, lnmax,
-    poisson_sample,
-    screen,
+    poisson_sample, screen,
 };
 
 use crate::error::check;

@@ -4,6 +4,7 @@ pub mod card;
 pub mod controls;
 pub mod data_sets;
 pub mod exports;
+pub mod ledger;
 pub mod markdown;
 pub mod pictures;
 pub mod pool;

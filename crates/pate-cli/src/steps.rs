@@ -5,6 +5,7 @@
 
 pub mod candidates;
 pub mod measure;
+pub mod private;
 pub mod selection;
 pub mod student;
 pub mod teachers;
@@ -48,4 +49,5 @@ pub const STEPS: &[Entry] = &[
     Entry::of::<teachers::TrainTeacherVae>("teachers"),
     Entry::of::<teachers::BatchTrainTeacherVaes>("teachers"),
     Entry::of::<measure::CompareApproaches>("measure"),
+    Entry::of::<private::TrainDpClassifier>("private"),
 ];

@@ -17,7 +17,7 @@ pub use sections::{
     Config, DecoderConfig, EvaluationConfig, FilteringConfig, GenerationConfig, KEYS, PreprocessingConfig,
     SteeringConfig, StudentConfig, TeacherVaeConfig, TeachersConfig,
 };
-pub use words::{AugmentationKind, OptimizerKind, ScheduleKind, StartKind, Word};
+pub use words::{AugmentationKind, ClippingKind, NetworkKind, OptimizerKind, ScheduleKind, StartKind, Word};
 
 use crate::{Error, Result};
 

@@ -21,11 +21,60 @@ pub use vae::{Decoder, Encoder, GroupedVae, Vae};
 use std::path::Path;
 
 use artifact::{Access, AtomicFile, FileRecord};
+use tch::Device;
 use tensorfile::Array;
 
 use crate::base::tensor::HostTensors;
+use crate::config::NetworkKind;
+use crate::data::ImageShape;
 use crate::nn::{self, Module};
 use crate::{Error, Result};
+
+/// A fresh network of a kind for images of `shape`; `width` is that of the residual network.
+///
+/// # Errors
+/// Images that are too small for it, a width that it cannot have.
+pub fn fresh(
+    kind: NetworkKind,
+    width: i64,
+    shape: ImageShape,
+    classes: i64,
+    seed: u64,
+    device: Device,
+) -> Result<Box<dyn Classifier>> {
+    Ok(match kind {
+        NetworkKind::UcStub => Box::new(UcStub::new(shape, classes, seed, device)?),
+        NetworkKind::SmallCnn => Box::new(SmallCnn::new(shape, classes, Activation::Tanh, seed, device)?),
+        NetworkKind::ResNet => Box::new(GnResNet::new(shape, classes, width, seed, device)?),
+        NetworkKind::ScatterLinear => Box::new(ScatterLinear::new(shape, classes, device)?),
+    })
+}
+
+/// The classifier of a weights file, of whichever architecture its names and shapes tell, for
+/// images of the shape of `shape`.
+///
+/// A [`SmallCnn`] is taken to have tanh between its layers, as all have that these programs write.
+///
+/// # Errors
+/// A file of no architecture that is known, and those of its own `load`.
+pub fn load_classifier(path: &Path, shape: ImageShape, device: Device) -> Result<Box<dyn Classifier>> {
+    let marks = ["conv1.weight", "head.weight", "norm1.weight", "fc1.weight", "fc2.weight", "fc.weight"];
+    let marked = read_tensors(path, &marks)?;
+    let size = |name: &str| shape_in(&marked, name);
+    let fits = |shape: &[usize], at: usize, length: usize| shape.len() == 4 && shape[at] == length;
+    let kind = match (size("head.weight"), size("norm1.weight"), size("conv1.weight")) {
+        (Some(_), ..) => NetworkKind::ScatterLinear,
+        (_, Some(_), Some(_)) => NetworkKind::ResNet,
+        (.., Some(conv)) if fits(conv, 2, 8) => NetworkKind::SmallCnn,
+        _ => NetworkKind::UcStub,
+    };
+    Ok(match kind {
+        NetworkKind::UcStub => Box::new(UcStub::load(path, shape, device)?),
+        NetworkKind::SmallCnn => Box::new(SmallCnn::load(path, shape, Activation::Tanh, device)?),
+        NetworkKind::ResNet => Box::new(GnResNet::load(path, shape, device)?),
+        NetworkKind::ScatterLinear => Box::new(ScatterLinear::load(path, shape, device)?),
+    })
+}
 
 /// Writes a network as `torch.save(state_dict)` would; `torch.load(..., weights_only=True)` reads
 /// it. What stands before all its names within a larger network is left out.
@@ -69,11 +118,9 @@ fn missing(path: &Path, name: &str, architecture: &str, tensors: &[(String, Arra
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
     use tensorfile::View;
 
     use super::*;
-    use crate::data::ImageShape;
 
     fn assert_equal(a: &dyn Module, b: &dyn Module, case: &str) {
         let (a, b) = (nn::parameters(a), nn::parameters(b));
@@ -112,6 +159,34 @@ mod tests {
                 assert_equal(&Decoder::load(&path, shape, Device::Cpu).unwrap(), &vae.decoder, prefix);
             }
         }
+    }
+
+    /// Each architecture is told from its file.
+    #[test]
+    fn every_classifier_comes_back_from_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.pth");
+        let shape = ImageShape { channels: 1, height: 16, width: 16 };
+        let images = tch::Tensor::rand([3, 1, 16, 16], (tch::Kind::Float, Device::Cpu));
+        for kind in <NetworkKind as crate::config::Word>::ALL {
+            let network = fresh(*kind, 4, shape, 3, 5, Device::Cpu).unwrap();
+            save(&*network, &path, Access::Public).unwrap();
+            let back = load_classifier(&path, shape, Device::Cpu).unwrap();
+            assert_equal(&*back, &*network, &format!("{kind:?} "));
+            let (a, b) = (
+                network.logits(&images, &mut crate::nn::Pass::Infer),
+                back.logits(&images, &mut crate::nn::Pass::Infer),
+            );
+            assert!(a.equal(&b), "{kind:?}");
+        }
+        // Whitening travels with the weights.
+        let whitened = ScatterLinear::new(shape, 3, Device::Cpu).unwrap();
+        let whitened = whitened.whitened(&images, 2, 0.1, &crate::base::progress::Silent).unwrap();
+        save(&whitened, &path, Access::Public).unwrap();
+        let back = load_classifier(&path, shape, Device::Cpu).unwrap();
+        assert_equal(&*back, &whitened, "whitened ");
+        let pass = &mut crate::nn::Pass::Infer;
+        assert!(back.features(&images, pass).equal(&whitened.features(&images, pass)));
     }
 
     /// A larger network is no smaller one.

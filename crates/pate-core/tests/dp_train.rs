@@ -447,7 +447,8 @@ fn a_state_of_another_training_is_an_error_and_nothing_is_spent() {
     let (plan, task) = (plan(20), Blobs::new(20, u64::MAX));
     let mut ledger = create(&path, &plan);
     let disk = Disk::default();
-    let state = Checkpoint { epochs: 4, steps: 4, best_epoch: None, arrays: Vec::new(), history: String::new() };
+    let state =
+        Checkpoint { epochs: 4, steps: 4, best_epoch: None, arrays: Vec::new(), history: String::new() };
     disk.save(&state).unwrap();
     let error = run(&task, &plan, &mut ledger, &disk, &Silent).unwrap_err();
     assert!(error.to_string().contains("not one of this training"), "{error}");

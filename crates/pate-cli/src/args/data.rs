@@ -64,8 +64,8 @@ pub enum OrientationArg {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Private data")]
 pub struct PrivateDataArgs {
-    /// What the data folder holds: mnist, or folders (<class>/*.png, or train/<class>/*.png and
-    /// test/<class>/*.png)
+    /// What the data folder holds: mnist, fashion-mnist, or folders (<class>/*.png, or
+    /// train/<class>/*.png and test/<class>/*.png)
     #[arg(long, value_name = "NAME", value_enum, default_value_t = PrivateDataset::Mnist, hide_possible_values = true)]
     pub(crate) dataset: PrivateDataset,
 
@@ -83,6 +83,8 @@ pub struct PrivateDataArgs {
 pub enum PrivateDataset {
     /// MNIST.
     Mnist,
+    /// Fashion-MNIST in the part of the private data.
+    FashionMnist,
     /// A folder of images per class.
     Folders,
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use pate_core::base::progress::Silent;
 use pate_core::data::{Normalisation, Records};
 use pate_core::evaluate;
-use pate_core::models::UcStub;
+use pate_core::models;
 use serde::Serialize;
 
 use crate::args::ControlArgs;
@@ -47,9 +47,9 @@ impl ControlArgs {
         let mut controls = Vec::new();
         for (name, path) in given {
             let Some(path) = path else { continue };
-            let network = UcStub::load(path, records.shape(), ctx.device)
+            let network = models::load_classifier(path, records.shape(), ctx.device)
                 .with_context(|| format!("cannot use the control \"{name}\""))?;
-            let score = evaluate::classifier(&network, normalisation, records, ctx.device, BATCH, &Silent)?;
+            let score = evaluate::classifier(&*network, normalisation, records, ctx.device, BATCH, &Silent)?;
             controls.push(Control {
                 name,
                 model_path: path.clone(),

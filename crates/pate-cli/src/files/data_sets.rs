@@ -116,7 +116,14 @@ impl PrivateDataArgs {
             return Ok(noted(folders(root, split, self.image_size, Privacy::Private)?));
         }
         refuse_size(self.image_size)?;
-        mnist(root, split, self.scale.scale)
+        let dataset = match self.dataset {
+            PrivateDataset::FashionMnist => Dataset::FashionMnist,
+            _ => Dataset::Mnist,
+        };
+        let orientation = Orientation::Raw;
+        let mut records = dataset.load(root, split, orientation, self.scale.scale, Wanted::Labelled)?;
+        records.privacy = Privacy::Private;
+        Ok(noted(records))
     }
 
     /// Reads training and test records from `root`.

@@ -66,6 +66,27 @@ words! {
         /// Adam
         Adam = "adam",
     }
+    /// A classifier's architecture.
+    NetworkKind {
+        /// UCStub, the teachers' own network, without its dropouts
+        UcStub = "ucstub",
+        /// Two convolutions, two linear maps, tanh between them: the small network of the
+        /// literature on private training
+        SmallCnn = "small-cnn",
+        /// ResNet-18 with group normalisation; see --width
+        ResNet = "resnet",
+        /// A linear map of scattering features, which nobody had to train
+        ScatterLinear = "scatter-linear",
+    }
+    /// What a record's gradient is measured by.
+    ClippingKind {
+        /// The whole gradient
+        Flat = "flat",
+        /// Each layer by itself, against C / sqrt(layers)
+        PerLayer = "per-layer",
+        /// Each tensor by itself, against C / sqrt(tensors)
+        PerTensor = "per-tensor",
+    }
     /// Where steered latents start.
     StartKind {
         /// At z ~ N(0, I)

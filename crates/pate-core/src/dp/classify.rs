@@ -16,7 +16,11 @@ use crate::{Error, Result};
 /// # Shapes
 /// `logits` `[n views, classes]`, `labels` `[n]`.
 fn loss(logits: &Tensor, labels: &Tensor, views: i64) -> Result<Tensor> {
-    let labels = if views == 1 { labels.shallow_clone() } else { labels.f_repeat_interleave_self_int(views, 0, None)? };
+    let labels = if views == 1 {
+        labels.shallow_clone()
+    } else {
+        labels.f_repeat_interleave_self_int(views, 0, None)?
+    };
     let log_p = logits.f_log_softmax(-1, None)?;
     let sum = log_p.f_nll_loss::<Tensor>(&labels, None, Reduction::Sum, -100)?;
     Ok(if views == 1 { sum } else { sum / views as f64 })
@@ -121,7 +125,11 @@ impl PrivateTask for PrivateImages<'_> {
             network: self.network.alias(),
             images: self.images.shallow_clone(),
             labels: self.labels.shallow_clone(),
-            task: Shared { normalisation: self.normalisation.clone(), views: self.views, keys_private: &self.keys_private },
+            task: Shared {
+                normalisation: self.normalisation.clone(),
+                views: self.views,
+                keys_private: &self.keys_private,
+            },
         })
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::Gradients;
+use crate::config::ClippingKind;
 use crate::nn::Parameter;
 use crate::{Error, Result};
 
@@ -44,6 +45,16 @@ pub struct Clipped {
     pub norms_private: Tensor,
     /// Which records were shortened or left out, `[n]`.
     pub clipped_private: Tensor,
+}
+
+impl From<ClippingKind> for Clipping {
+    fn from(kind: ClippingKind) -> Self {
+        match kind {
+            ClippingKind::Flat => Self::Flat,
+            ClippingKind::PerLayer => Self::PerLayer,
+            ClippingKind::PerTensor => Self::PerTensor,
+        }
+    }
 }
 
 impl Clipping {

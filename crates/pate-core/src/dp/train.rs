@@ -15,9 +15,7 @@ use crate::base::parallel;
 use crate::base::progress::Progress;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::OptimizerKind;
-use crate::nn::{
-    self, Adam, Average, DropoutMasks, Module, Optimizer, Parameter, Pass, Schedule, Sgd, Tape,
-};
+use crate::nn::{self, Adam, Average, DropoutMasks, Module, Optimizer, Parameter, Pass, Schedule, Sgd, Tape};
 use crate::train::{Checkpoint, CheckpointStore, workers};
 use crate::{Error, Result};
 
@@ -331,7 +329,8 @@ fn try_out(task: &dyn PrivateTask, plan: &PrivatePlan) -> Result<usize> {
     let mut stream = Stream::new(0, Purpose::Probe, 0);
     let inputs = task.made_up(RECORDS, &mut stream)?;
     let others = task.made_up(RECORDS, &mut stream)?;
-    let among_others = Tensor::f_cat(&[inputs.f_narrow(0, 0, views)?, others.f_narrow(0, views, views * 2)?], 0)?;
+    let among_others =
+        Tensor::f_cat(&[inputs.f_narrow(0, 0, views)?, others.f_narrow(0, views, views * 2)?], 0)?;
     let mut tape = Tape::default();
     let mut outputs = |inputs: &Tensor| -> Result<Tensor> {
         tape = Tape::default();

@@ -1,12 +1,16 @@
 //! ResNet-18 with group normalisation.
 
+use std::path::Path;
+
 use tch::{Device, Kind, Tensor};
 
-use super::Classifier;
+use super::{Classifier, missing, read_tensors, shape_in};
 use crate::Result;
 use crate::base::rng::{Purpose, Stream};
 use crate::data::ImageShape;
 use crate::nn::{Conv2d, GroupNorm, Linear, Module, Parameter, Pass, Source, Window};
+
+const NAME: &str = "ResNet-18 with group normalisation (conv1, norm1, layer1_0 to layer4_1, fc)";
 
 /// ResNet-18 for small images (He, Zhang, Ren, Sun, "Deep residual learning", 2016) with group
 /// normalisation in the place of batch normalisation, which mixes the records of a batch.
@@ -49,6 +53,26 @@ impl GnResNet {
     pub fn new(shape: ImageShape, classes: i64, width: i64, seed: u64, device: Device) -> Result<Self> {
         let mut stream = Stream::new(seed, Purpose::Weights, 0);
         Self::build(&mut Source::fresh(&mut stream, device), shape, classes, width)
+    }
+
+    /// The network of a weights file, for images of the shape of `shape`. Width and number of
+    /// classes come from the file.
+    ///
+    /// # Errors
+    /// Other names or shapes than this network's, values that are not finite, and whatever reading
+    /// the file gives.
+    pub fn load(path: &Path, shape: ImageShape, device: Device) -> Result<Self> {
+        let tensors = read_tensors(path, &["conv1.weight", "fc.weight"])?;
+        let Some(&[width, ..]) = shape_in(&tensors, "conv1.weight") else {
+            return Err(missing(path, "conv1.weight", NAME, &tensors));
+        };
+        let Some(&[classes, _]) = shape_in(&tensors, "fc.weight") else {
+            return Err(missing(path, "fc.weight", NAME, &tensors));
+        };
+        let mut source = Source::file(path, tensors, device);
+        let network = Self::build(&mut source, shape, classes as i64, width as i64)?;
+        source.finish(NAME)?;
+        Ok(network)
     }
 
     /// The same with weights from `source`.

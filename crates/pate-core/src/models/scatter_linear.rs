@@ -109,7 +109,9 @@ impl ScatterLinear {
     /// Values that the linear map takes.
     fn head_inputs(&self) -> i64 {
         let mut inputs = 0;
-        self.head.visit(&mut |parameter| inputs = inputs.max(parameter.value().size().last().copied().unwrap_or(0)));
+        self.head.visit(&mut |parameter| {
+            inputs = inputs.max(parameter.value().size().last().copied().unwrap_or(0))
+        });
         inputs
     }
 

@@ -1,12 +1,16 @@
 //! The small CNN of the literature on private training.
 
+use std::path::Path;
+
 use tch::{Device, Tensor};
 
-use super::Classifier;
+use super::{Classifier, UcStub, missing, read_tensors, shape_in};
 use crate::base::rng::{Purpose, Stream};
 use crate::data::ImageShape;
 use crate::nn::{Conv2d, Linear, Module, Parameter, Pass, Source};
 use crate::{Error, Result};
+
+const NAME: &str = "the small CNN (conv1, conv2, fc1, fc2)";
 
 /// What stands between the layers of a [`SmallCnn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,23 @@ impl SmallCnn {
     ) -> Result<Self> {
         let mut stream = Stream::new(seed, Purpose::Weights, 0);
         Self::build(&mut Source::fresh(&mut stream, device), shape, classes, activation)
+    }
+
+    /// The network of a weights file, for images of the shape of `shape`; what stands between the
+    /// layers is in no file.
+    ///
+    /// # Errors
+    /// Other names or shapes than this network's, values that are not finite, and whatever reading
+    /// the file gives.
+    pub fn load(path: &Path, shape: ImageShape, activation: Activation, device: Device) -> Result<Self> {
+        let tensors = read_tensors(path, &UcStub::PARAMETERS)?;
+        let Some(&[classes, _]) = shape_in(&tensors, "fc2.weight") else {
+            return Err(missing(path, "fc2.weight", NAME, &tensors));
+        };
+        let mut source = Source::file(path, tensors, device);
+        let network = Self::build(&mut source, shape, classes as i64, activation)?;
+        source.finish(NAME)?;
+        Ok(network)
     }
 
     /// The same with weights from `source`.

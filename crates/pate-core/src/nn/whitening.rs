@@ -113,7 +113,8 @@ mod tests {
     fn whitened_features_vary_alike() {
         let mut stream = Stream::new(1, Purpose::Probe, 0);
         let (n, d, k) = (4000, 160, 20);
-        let x = stream.normal_tensor(&[n, d]).unwrap() * Tensor::arange(d, (Kind::Float, Device::Cpu)).exp2().clamp_max(64.0);
+        let x = stream.normal_tensor(&[n, d]).unwrap()
+            * Tensor::arange(d, (Kind::Float, Device::Cpu)).exp2().clamp_max(64.0);
         let turn = stream.normal_tensor(&[d, d]).unwrap();
         let x = x.matmul(&turn) + 3.0;
         let mut moments = Moments::new(d);
@@ -135,6 +136,9 @@ mod tests {
         let directions = &directions / directions.norm_scalaropt_dim(2, [1], true);
         let held = (&directions.matmul(&exact) * &directions).sum(Kind::Double).double_value(&[]);
         assert!(held > 0.999 * all, "{held} of {all}");
-        assert!(moments.whitening(0, 0.1, &mut stream).is_err() && moments.whitening(d + 1, 0.1, &mut stream).is_err());
+        assert!(
+            moments.whitening(0, 0.1, &mut stream).is_err()
+                && moments.whitening(d + 1, 0.1, &mut stream).is_err()
+        );
     }
 }

@@ -12,7 +12,7 @@ use artifact::{Input, Report};
 use clap::Parser;
 use pate_core::data::Split;
 use pate_core::evaluate::{self, ClassifierScore};
-use pate_core::models::UcStub;
+use pate_core::models;
 
 use crate::args::{ConfigArgs, ControlArgs, MNIST_DIR, PrivateDataArgs, check_ending, parse_path};
 use crate::files::{controls, pictures};
@@ -71,14 +71,14 @@ impl Step for EvaluateStudent {
         }
         let normalisation = settings::normalisation(&loaded.config.preprocessing)?;
         let records = self.data.load(&self.mnist_dir, Split::Test)?;
-        let student =
-            UcStub::load(&self.model, records.shape(), ctx.device).context("cannot use the student")?;
+        let student = models::load_classifier(&self.model, records.shape(), ctx.device)
+            .context("cannot use the student")?;
         let lock = |path| ctx.lock_file("--output", path, &[pictures::beside(path)]);
         let _lock = self.output.as_deref().map(lock).transpose()?;
         let progress = ctx.progress();
         progress.start("images", records.len() as u64);
         let score = evaluate::classifier(
-            &student,
+            &*student,
             &normalisation,
             &records,
             ctx.device,

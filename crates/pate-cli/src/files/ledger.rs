@@ -1,0 +1,57 @@
+//! The ledger of a private data set.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use dp_accounting::ledger::{Account, Header, Ledger};
+use dp_noise::SystemNoise;
+
+/// The ledger at `path`, with a fresh key of the operating system for its noise: begun with
+/// `header`, or gone on with where it is there and is the same data set's.
+///
+/// # Errors
+/// A ledger of another data set, relation or budget, one that is damaged, or in use.
+pub fn open(path: &Path, header: &Header) -> Result<Ledger<SystemNoise>> {
+    let noise = SystemNoise::new().context("the operating system has no key for the noise")?;
+    if !path.exists() {
+        return Ok(Ledger::create(path, header, noise)?);
+    }
+    let ledger = Ledger::open(path, noise)?;
+    check(path, &ledger.account().header, header)?;
+    Ok(ledger)
+}
+
+/// What the ledger at `path` says, where there is one, without locking it.
+///
+/// # Errors
+/// A file that cannot be read, or is damaged.
+pub fn look(path: &Path) -> Result<Option<Account>> {
+    input_file::note(path);
+    if path.exists() { Ok(Some(Account::read(path)?)) } else { Ok(None) }
+}
+
+fn check(path: &Path, found: &Header, wanted: &Header) -> Result<()> {
+    let of = |what: &str, found: &str, wanted: &str| -> Result<()> {
+        if found == wanted {
+            return Ok(());
+        }
+        bail!(
+            "{} is for the {what} \"{found}\", and this run is for \"{wanted}\"; nothing was spent: name the ledger of \
+             the data set with --ledger",
+            path.display()
+        )
+    };
+    of("data set", &found.dataset, &wanted.dataset)?;
+    of("relation", found.adjacency.words(), wanted.adjacency.words())?;
+    let (epsilon, delta) = found.budget.epsilon_delta();
+    let (wanted_epsilon, wanted_delta) = wanted.budget.epsilon_delta();
+    if epsilon.total_cmp(&wanted_epsilon).is_ne() || delta.total_cmp(&wanted_delta).is_ne() {
+        bail!(
+            "{} has a budget of epsilon {epsilon} at delta {delta}, which was fixed when it was begun, and this run asks \
+             for {wanted_epsilon} at {wanted_delta}; nothing was spent: give the ledger's own numbers, or the ledger of \
+             another data set",
+            path.display()
+        );
+    }
+    Ok(())
+}

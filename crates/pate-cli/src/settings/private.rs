@@ -1,0 +1,161 @@
+//! What a private training costs and how it is done, from its flags.
+
+use anyhow::{Result, bail};
+use dp_accounting::calibrate::{Accountant, DpSgd};
+use dp_accounting::filter::{Budget, Cap};
+use dp_accounting::ledger::{Header, Stamp};
+use dp_accounting::{Adjacency, Mechanism, draws, gdp};
+use pate_core::config::{NetworkKind, OptimizerKind, ScheduleKind};
+use pate_core::data::augment::{Augmentation, Geometry};
+use pate_core::dp::{Engine, PrivatePlan, Views};
+use pate_core::nn::Schedule;
+use serde::Serialize;
+
+use crate::args::{BudgetArgs, DpSgdArgs};
+
+/// What a run may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PrivacyTarget {
+    /// Infinite: no noise.
+    pub epsilon: f64,
+    /// At which delta.
+    pub delta: f64,
+}
+
+impl BudgetArgs {
+    /// The target, whichever way it was given.
+    ///
+    /// # Errors
+    /// A mu that no epsilon at this delta belongs to.
+    pub fn target(&self) -> Result<PrivacyTarget> {
+        let epsilon = match (self.epsilon, self.mu) {
+            (Some(epsilon), _) => epsilon,
+            (None, Some(mu)) => gdp::epsilon(mu, self.delta)?,
+            (None, None) => bail!("give --epsilon or --mu"),
+        };
+        if epsilon <= 0.0 {
+            bail!(
+                "--mu {} is so small that delta alone covers it; give a larger one, or --epsilon",
+                self.mu.unwrap_or_default()
+            );
+        }
+        Ok(PrivacyTarget { epsilon, delta: self.delta })
+    }
+}
+
+/// Tolerance of sigma: a hundred-thousandth of it.
+const TOLERANCE: f64 = 1e-5;
+
+/// What differs between a linear map of features and a network: records per step, steps, clipping
+/// norm, learning rate.
+fn defaults(network: NetworkKind) -> (u64, u64, f64, f64) {
+    match network {
+        NetworkKind::ScatterLinear => (8192, 150, 0.1, 4.0),
+        _ => (256, 2340, 1.0, 0.5),
+    }
+}
+
+impl DpSgdArgs {
+    /// The plan, with a noise multiplier of 0; `known` is the number of records that the data set
+    /// is known to have, where its name tells.
+    ///
+    /// # Errors
+    /// Numbers that do not go together, each with the flag to change.
+    pub fn plan(&self, network: NetworkKind, known: Option<u64>) -> Result<PrivatePlan> {
+        let Some(records) = self.records.or(known) else {
+            bail!(
+                "--records is missing: the sampling rate needs a number of records that is publicly known, and counting \
+                 the files would tell it to whoever sees the result"
+            );
+        };
+        let (batch, steps, norm, rate) = defaults(network);
+        let batch = self.expected_batch.unwrap_or(batch);
+        if batch > records {
+            bail!(
+                "--expected-batch {batch} is above --records {records}, so that each record would take part with a \
+                 probability above 1; give at most {records}"
+            );
+        }
+        if self.views > 1 && self.augmentation == pate_core::config::AugmentationKind::None {
+            bail!(
+                "--views {} of images that nothing changes are copies; give --augmentation as well",
+                self.views
+            );
+        }
+        if network == NetworkKind::ScatterLinear
+            && self.augmentation != pate_core::config::AugmentationKind::None
+        {
+            bail!(
+                "--augmentation does not go with --network scatter-linear, whose features are computed once; leave it out"
+            );
+        }
+        let rate = match self.optimizer {
+            OptimizerKind::Sgd => rate,
+            OptimizerKind::Adam => 1e-3,
+        };
+        let steps = self.steps.unwrap_or(steps);
+        Ok(PrivatePlan {
+            steps,
+            sampling_rate: batch as f64 / records as f64,
+            expected_batch: batch as f64,
+            noise_multiplier: 0.0,
+            clipping_norm: self.clipping_norm.unwrap_or(norm),
+            clipping: self.clipping.into(),
+            engine: if self.materialise { Engine::Materialised } else { Engine::Ghost },
+            optimizer: self.optimizer,
+            learning_rate: self.learning_rate.unwrap_or(rate),
+            momentum: self.momentum,
+            schedule: match self.lr_schedule {
+                ScheduleKind::Constant => Schedule::Constant,
+                ScheduleKind::Cosine => Schedule::Cosine,
+            },
+            ema_decay: self.ema_decay,
+            block: self.block.unwrap_or((steps / 100).clamp(5, 100)),
+            micro_batch: self.micro_batch.map(|n| n as usize),
+        })
+    }
+
+    /// Changed copies of each record, where there are any.
+    pub fn views(&self, seed: u64, pixels: i64) -> Option<Views> {
+        let augmentation =
+            Augmentation::of(self.augmentation, self.augmentation_strength, Geometry::teachers(pixels))?;
+        Some(Views { count: self.views, augmentation, seed })
+    }
+}
+
+/// The noise multiplier with which `plan` costs at most the target, by privacy loss distributions,
+/// for noise that is drawn on a lattice in `dimension` coordinates.
+///
+/// # Errors
+/// A target that cannot be met, and why.
+pub fn noise_multiplier(plan: &PrivatePlan, target: PrivacyTarget, dimension: u64) -> Result<f64> {
+    let inexact = draws::inexact_noise_delta(target.epsilon, plan.steps, dimension)?;
+    let delta = (target.delta - inexact).next_down();
+    let run = DpSgd { q: plan.sampling_rate, steps: plan.steps, delta };
+    Ok(run.sigma(target.epsilon, Accountant::Pld, TOLERANCE)?.sigma)
+}
+
+/// The first line of the ledger of a data set on which nothing but `plan` is to run.
+pub fn ledger_header(dataset: &str, plan: &PrivatePlan, target: PrivacyTarget) -> Header {
+    Header {
+        ledger: 1,
+        dataset: dataset.to_owned(),
+        unit: "one record".to_owned(),
+        adjacency: Adjacency::AddOrRemoveOne,
+        budget: Budget::Caps {
+            epsilon: target.epsilon,
+            delta: target.delta,
+            caps: vec![Cap { mechanism: plan.mechanism(), count: plan.steps }],
+        },
+        stamp: Stamp::Release,
+    }
+}
+
+/// The noise multiplier of steps at rate `q` that a ledger allows.
+pub fn of_ledger(header: &Header, q: f64) -> Option<f64> {
+    let Budget::Caps { caps, .. } = &header.budget else { return None };
+    caps.iter().find_map(|cap| match cap.mechanism {
+        Mechanism::PoissonSubsampledGaussian { q: rate, sigma } if rate.total_cmp(&q).is_eq() => Some(sigma),
+        _ => None,
+    })
+}

@@ -1,0 +1,450 @@
+//! `train-dp-classifier`: a classifier of private images by DP-SGD.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use artifact::{Access, Guarantee, Input, Report, WorkId, layout};
+use clap::Parser;
+use dp_accounting::Adjacency;
+use dp_accounting::ledger::Charge;
+use dp_accounting::spend::Spending;
+use pate_core::config::{NetworkKind, Word as _};
+use pate_core::data::{Normalisation, Records, Split};
+use pate_core::dp::{
+    self, Diagnostics, PrivateFeatures, PrivateImages, PrivatePlan, PrivateTask, StepFigures, Trained,
+    Unprotected,
+};
+use pate_core::models::{self, Classifier, ScatterLinear};
+use pate_core::nn;
+use serde_json::json;
+
+use super::public_features::PublicFeatureArgs;
+use crate::args::{BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, PrivateDataset, parse_path, word};
+use crate::files::{data_sets, ledger};
+use crate::resume::checkpoint::{self, Checkpoint, Found};
+use crate::run::{Context, Outcome, RunArgs, Step};
+use crate::settings::{self, PrivacyTarget};
+
+/// Train a classifier of private images with DP-SGD
+///
+/// Each step draws a Poisson sample, clips every record's gradient, and releases their sum with
+/// discrete Gaussian noise of a fresh key. The noise is solved for the budget and the number of
+/// steps; a ledger is charged before each block of steps, durably, so that a stopped run goes on
+/// and never costs less than was drawn. (epsilon, delta)-differential privacy for adding or
+/// removing one record.
+#[derive(Parser)]
+#[command(
+    name = "train-dp-classifier",
+    version,
+    after_help = "\
+Examples:
+  train-dp-classifier --data-dir datasets --network scatter-linear --public digits \\
+    --start public --epsilon 1 --output-dir dp_classifier
+  train-dp-classifier --data-dir datasets --network small-cnn --epsilon 3 \\
+    --output-dir dp_cnn
+  train-dp-classifier --data-dir datasets --network small-cnn --epsilon inf --clip-only \\
+    --output-dir dp_cnn_control
+
+Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
+)]
+pub struct TrainDpClassifier {
+    /// Folder of the private images: MNIST's or Fashion-MNIST's (torchvision's layout, or the IDX
+    /// files straight in it), or of --dataset folders
+    #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Private data")]
+    data_dir: PathBuf,
+    #[command(flatten)]
+    data: PrivateDataArgs,
+    /// Architecture
+    #[arg(long, value_parser = word::<NetworkKind>(), default_value = "small-cnn", help_heading = "Network")]
+    network: NetworkKind,
+    /// Channels of the residual network's first layer, even
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(i64).range(2..=512), help_heading = "Network")]
+    width: i64,
+    #[command(flatten)]
+    budget: BudgetArgs,
+    #[command(flatten)]
+    dp_sgd: DpSgdArgs,
+    #[command(flatten)]
+    public: PublicFeatureArgs,
+    /// Folder for the results
+    #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "dp_classifier", help_heading = "Output")]
+    output_dir: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+const OUTPUTS: [&str; 4] = [layout::MODEL, layout::PUBLIC_CONTROL, layout::TRAINING_REPORT, checkpoint::FILE];
+
+impl Step for TrainDpClassifier {
+    fn run_args(&self) -> &RunArgs {
+        &self.run
+    }
+
+    fn run(&self, ctx: &Context) -> Result<Outcome> {
+        let loaded = self.config.load(ctx)?;
+        let normalisation = settings::normalisation(&loaded.config.preprocessing)?;
+        let target = self.budget.target()?;
+        let protects = target.epsilon.is_finite() && !self.dp_sgd.float_noise;
+        if self.dp_sgd.clip_only && target.epsilon.is_finite() {
+            bail!(
+                "--clip-only goes with --epsilon inf: with noise, gradients are always clipped; leave it out"
+            );
+        }
+        let mut plan = self.dp_sgd.plan(self.network, self.known_records())?;
+        let public = if self.network == NetworkKind::ScatterLinear { self.public.load()? } else { None };
+        let records = self.data.load(&self.data_dir, Split::Train).context("cannot use the private data")?;
+        let mut network = Network::fresh(self, &records, ctx)?;
+        // Solved before anything is written: what cannot be met is refused for nothing.
+        let ledger_path = self.ledger_path();
+        if target.epsilon.is_finite() {
+            let dimension = network.trained().iter().map(|p| p.value().numel() as u64).sum();
+            plan.noise_multiplier = self.noise(&plan, target, dimension, &ledger_path, protects)?;
+        } else if !self.dp_sgd.clip_only {
+            plan.clipping_norm = f64::INFINITY;
+        }
+        let _lock = ctx.lock("--output-dir", &self.output_dir, &OUTPUTS)?;
+        let mut report = self.report(&plan, target, public.as_ref(), &records, protects)?;
+        let (checkpoint, work) =
+            self.checkpoint(&plan, public.as_ref(), &normalisation, report.access(), ctx)?;
+        if self.is_finished(&work, ctx) {
+            return Ok(Outcome::Done);
+        }
+        self.refuse_other_state(&checkpoint)?;
+        if let Some(public) = &public {
+            network = network.whitened(self, public, &normalisation, ctx)?;
+        }
+        let control = network.control(self, &self.output_dir)?;
+        let views = self.dp_sgd.views(ctx.seed, records.shape().width);
+        let task = network.task(&records, &normalisation, views, ctx)?;
+        let trained = self.train(&*task, &plan, target, &checkpoint, &mut report, ctx)?;
+        drop(task);
+        if let Some(average) = &trained.average {
+            network.put(average)?;
+        }
+        let access = report.access();
+        let model_path = self.output_dir.join(layout::MODEL);
+        let model = models::save(network.classifier(), &model_path, access)?;
+        report
+            .field("steps_taken", trained.steps)?
+            .field("steps_lost", plan.steps - trained.steps)?
+            .field("model_path", &model_path)?
+            .field("work", work.as_str())?;
+        loaded.describe(&mut report)?;
+        report.output(model);
+        control.into_iter().for_each(|control| {
+            report.output(control);
+        });
+        ctx.write_report(&report, &self.output_dir.join(layout::TRAINING_REPORT))?;
+        // After the report: a run that ends before it goes on from the checkpoint.
+        checkpoint.remove();
+        ctx.say(&format!(
+            "{} of {} steps: {}\n{}",
+            trained.steps,
+            plan.steps,
+            model_path.display(),
+            report.guarantee().sentence()
+        ));
+        Ok(Outcome::Done)
+    }
+}
+
+/// Why a control has no guarantee.
+const NO_NOISE: &str = "trained on private records without noise (--epsilon inf)";
+/// Why a measurement has none.
+const FLOAT_NOISE: &str = "trained with floating-point noise and without a ledger (--float-noise)";
+/// Why diagnostics have none.
+const DIAGNOSTICS: &str = "losses, gradient norms and sample sizes of private records, without noise";
+
+impl TrainDpClassifier {
+    /// The number of training records that a data set is known for.
+    fn known_records(&self) -> Option<u64> {
+        (self.data.dataset != PrivateDataset::Folders).then_some(60_000)
+    }
+
+    fn ledger_path(&self) -> PathBuf {
+        self.budget.ledger.clone().unwrap_or_else(|| self.output_dir.join(layout::LEDGER))
+    }
+
+    /// The public name of the private data set.
+    fn dataset_name(&self) -> String {
+        let folder = || self.data_dir.file_name().map_or("folders".into(), |name| name.to_string_lossy());
+        self.budget.dataset_name.clone().unwrap_or_else(|| match self.data.dataset {
+            PrivateDataset::Mnist => "mnist".to_owned(),
+            PrivateDataset::FashionMnist => "fashion-mnist".to_owned(),
+            PrivateDataset::Folders => folder().into_owned(),
+        })
+    }
+
+    /// The noise multiplier: the ledger's, where there is one, so that what was planned is what
+    /// goes on.
+    fn noise(
+        &self,
+        plan: &PrivatePlan,
+        target: PrivacyTarget,
+        dimension: u64,
+        path: &Path,
+        protects: bool,
+    ) -> Result<f64> {
+        let account = if protects { ledger::look(path)? } else { None };
+        if let Some(sigma) =
+            account.and_then(|account| settings::of_ledger(&account.header, plan.sampling_rate))
+        {
+            return Ok(sigma);
+        }
+        settings::noise_multiplier(plan, target, dimension).context("the budget cannot be met")
+    }
+
+    /// A report that says so far what is public, and has the label that the run can have.
+    fn report(
+        &self,
+        plan: &PrivatePlan,
+        target: PrivacyTarget,
+        public: Option<&Records>,
+        records: &Records,
+        protects: bool,
+    ) -> Result<Report> {
+        let mut report = Report::new();
+        report
+            .field("network", self.network.word())?
+            .field("width", (self.network == NetworkKind::ResNet).then_some(self.width))?
+            .field("private_dataset", self.dataset_name())?
+            .field("records_publicly_known", self.dp_sgd.records.or(self.known_records()))?
+            .field("classes", records.classes())?
+            .field("class_names", &records.class_names)?
+            .field("image_shape", records.images.tensor().size()[1..].to_vec())?
+            .field("epsilon", target.epsilon.is_finite().then_some(target.epsilon))?
+            .field("delta", target.delta)?
+            .field("adjacency", Adjacency::AddOrRemoveOne.words())?
+            .field(
+                "sensitivity",
+                "the clipping norm, in L2, with what rounding to the lattice and float32 sums add",
+            )?
+            .field("plan", plan)?
+            .field("views", self.dp_sgd.views(0, records.shape().width).map(|views| views.count))?
+            .field(
+                "public_data",
+                (self.network == NetworkKind::ScatterLinear).then(|| self.public.settings()),
+            )?
+            .field(
+                "hyper_parameters_chosen_on",
+                "not recorded: what was chosen on the private data is not accounted for",
+            )?;
+        for record in PublicFeatureArgs::files(public)? {
+            report.input(Input::public(record));
+        }
+        if !protects {
+            report.reads_private(if target.epsilon.is_finite() { FLOAT_NOISE } else { NO_NOISE });
+            data_sets::describe(&mut report, records)?;
+        }
+        Ok(report)
+    }
+
+    /// The checkpoint of exactly this training. Nothing of the private data decides its name: the
+    /// ledger says whose it is.
+    fn checkpoint(
+        &self,
+        plan: &PrivatePlan,
+        public: Option<&Records>,
+        normalisation: &Normalisation,
+        access: Access,
+        ctx: &Context,
+    ) -> Result<(Checkpoint, WorkId)> {
+        let settings = json!({
+            "plan": plan, "network": self.network, "width": self.width, "data": self.dataset_name(),
+            "public": self.public.settings(), "views": self.dp_sgd.views(ctx.seed, 28), "normalisation": normalisation,
+            "seed": ctx.seed, "epsilon": self.budget.epsilon.map(|epsilon| epsilon.to_string()), "mu": self.budget.mu,
+            "delta": self.budget.delta, "float_noise": self.dp_sgd.float_noise,
+        });
+        let files = PublicFeatureArgs::files(public)?;
+        let work = WorkId::new(&settings, files.iter().map(|file| file.sha256.as_str()))?;
+        Ok((Checkpoint::new(self.output_dir.join(checkpoint::FILE), work.clone(), access), work))
+    }
+
+    /// Whether this very training is done, with all that it made.
+    fn is_finished(&self, work: &WorkId, ctx: &Context) -> bool {
+        let path = self.output_dir.join(layout::TRAINING_REPORT);
+        let Some(report) = artifact::StoredReport::read(&path).ok().flatten() else { return false };
+        let same = report.fields.get("work").and_then(|found| found.as_str()) == Some(work.as_str());
+        let there = |record| matches!(report.state_of(record), artifact::FileState::Present(_));
+        let finished = same && report.outputs.iter().all(there);
+        if finished {
+            ctx.say(&format!("this training is done already: {}", path.display()));
+        }
+        finished
+    }
+
+    /// A state that cannot be gone on from has cost what it has cost: it is never written over in
+    /// silence.
+    fn refuse_other_state(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let path = checkpoint.path().display();
+        match checkpoint.look() {
+            Found::OtherWork => bail!(
+                "{path} is that of a training with other settings, whose steps are charged; nothing was spent: give the \
+                 settings that it was begun with, or another --output-dir and --ledger"
+            ),
+            Found::Damaged => bail!(
+                "{path} is damaged, and its steps are charged; nothing was spent: bring it back from a copy, or remove it \
+                 to start anew with what is left of the budget"
+            ),
+            Found::State(_) | Found::Nothing => Ok(()),
+        }
+    }
+
+    fn train(
+        &self,
+        task: &dyn PrivateTask,
+        plan: &PrivatePlan,
+        target: PrivacyTarget,
+        checkpoint: &Checkpoint,
+        report: &mut Report,
+        ctx: &Context,
+    ) -> Result<Trained> {
+        let charge = Charge {
+            mechanism: plan.mechanism(),
+            count: 1,
+            adjacency: Adjacency::AddOrRemoveOne,
+            run: "train-dp-classifier".to_owned(),
+            purpose: format!("steps of DP-SGD for {}", self.network.word()),
+            converted_from: None,
+        };
+        let watch = Figures::default();
+        let diagnostics = self.dp_sgd.diagnostics.as_ref().map(|_| &watch as &dyn Diagnostics);
+        let run = |spending: &mut dyn Spending| -> Result<Trained> {
+            let progress = ctx.progress();
+            progress.start("step", plan.steps);
+            let trained = dp::train(task, plan, &charge, spending, checkpoint, diagnostics, progress);
+            // Of a run that was stopped as well.
+            self.write_diagnostics(&watch, ctx)?;
+            let trained = trained?;
+            progress.finish();
+            Ok(trained)
+        };
+        if report.guarantee() != &Guarantee::Public {
+            let mut none = if target.epsilon.is_finite() {
+                Unprotected::with_float_noise(ctx.seed, plan.noise_multiplier * plan.clipping_norm)
+            } else {
+                Unprotected::without_noise(ctx.seed)
+            };
+            return run(&mut none);
+        }
+        let path = self.ledger_path();
+        let header = settings::ledger_header(&self.dataset_name(), plan, target);
+        let mut ledger = ledger::open(&path, &header)?;
+        let trained = run(&mut ledger)?;
+        if trained.steps == 0 {
+            bail!(
+                "the budget in {} is used up, so not one step could be taken; what a finished or a stopped run has charged \
+                 stays spent",
+                path.display()
+            );
+        }
+        report.released(ledger.label());
+        report.field("ledger_path", &path)?;
+        Ok(trained)
+    }
+
+    fn write_diagnostics(&self, watch: &Figures, ctx: &Context) -> Result<()> {
+        let Some(path) = &self.dp_sgd.diagnostics else { return Ok(()) };
+        let mut report = Report::new();
+        report.reads_private(DIAGNOSTICS).field("steps", &*watch.0.borrow())?;
+        ctx.write_report(&report, path)?;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Figures(RefCell<Vec<StepFigures>>);
+
+impl Diagnostics for Figures {
+    fn step(&self, figures_private: &StepFigures) {
+        self.0.borrow_mut().push(*figures_private);
+    }
+}
+
+/// What is trained: all of a network, or the linear map behind features.
+enum Network {
+    Whole(Box<dyn Classifier>),
+    Features(Box<ScatterLinear>),
+}
+
+impl Network {
+    fn fresh(args: &TrainDpClassifier, records: &Records, ctx: &Context) -> Result<Self> {
+        let (shape, classes) = (records.shape(), records.classes());
+        Ok(if args.network == NetworkKind::ScatterLinear {
+            Self::Features(Box::new(ScatterLinear::new(shape, classes, ctx.device)?))
+        } else {
+            Self::Whole(models::fresh(args.network, args.width, shape, classes, ctx.seed, ctx.device)?)
+        })
+    }
+
+    fn whitened(
+        self,
+        args: &TrainDpClassifier,
+        public: &Records,
+        normalisation: &Normalisation,
+        ctx: &Context,
+    ) -> Result<Self> {
+        Ok(match self {
+            Self::Features(network) => {
+                Self::Features(Box::new(args.public.prepare(*network, public, normalisation, ctx)?))
+            }
+            whole @ Self::Whole(_) => whole,
+        })
+    }
+
+    fn classifier(&self) -> &dyn Classifier {
+        match self {
+            Self::Whole(network) => &**network,
+            Self::Features(network) => &**network,
+        }
+    }
+
+    /// The parameters that private steps change.
+    fn trained(&self) -> Vec<&nn::Parameter> {
+        match self {
+            Self::Whole(network) => nn::parameters(&**network),
+            Self::Features(network) => nn::parameters(network.head()),
+        }
+    }
+
+    fn put(&self, values: &[tch::Tensor]) -> Result<()> {
+        match self {
+            Self::Whole(network) => nn::restore(&**network, values)?,
+            Self::Features(network) => nn::restore(network.head(), values)?,
+        }
+        Ok(())
+    }
+
+    /// Writes the public start as a control, where there is one.
+    fn control(&self, args: &TrainDpClassifier, dir: &Path) -> Result<Option<artifact::FileRecord>> {
+        if matches!(self, Self::Whole(_)) || !args.public.starts_from_labels() {
+            return Ok(None);
+        }
+        Ok(Some(models::save(self.classifier(), &dir.join(layout::PUBLIC_CONTROL), Access::Public)?))
+    }
+
+    fn task<'a>(
+        &'a self,
+        records: &Records,
+        normalisation: &Normalisation,
+        views: Option<dp::Views>,
+        ctx: &Context,
+    ) -> Result<Box<dyn PrivateTask + 'a>> {
+        Ok(match self {
+            Self::Whole(network) => {
+                Box::new(PrivateImages::new(&**network, records, normalisation.clone(), views)?)
+            }
+            Self::Features(network) => {
+                normalisation.check_channels(records.shape().channels)?;
+                // Without a bar, which would show how many there are.
+                ctx.say("scattering features of the private images are computed");
+                let images = normalisation.apply(records.images.tensor());
+                let features = network.features_of(&images, &ctx.watch())?;
+                Box::new(PrivateFeatures::new(network.head(), &features, &records.labels.tensor())?)
+            }
+        })
+    }
+}
