@@ -30,7 +30,8 @@
 use std::num::NonZero;
 
 use dp_noise::{
-    DiscreteGaussian, DiscreteLaplace, LatticeGaussian, MAX_SIGMA, NoiseSource, gnmax, lnmax, poisson_sample,
+    DiscreteGaussian, DiscreteLaplace, LatticeGaussian, MAX_SIGMA, NoiseSource, Sample, gnmax, lnmax,
+    poisson_sample,
     screen,
 };
 
@@ -261,8 +262,8 @@ impl<'a, S: NoiseSource> Draws<'a, S> {
     /// steps of the lattice, and adds noise of the charged sigma times the lattice's sensitivity to
     /// each coordinate; comes back in the statistic's units.
     ///
-    /// Which records take part is as secret as the noise: `sum_private` may use the indices and
-    /// must let nothing of them out. Nobody may take part; the sum is then all zeros, and noise is
+    /// Which records take part is as secret as the noise: `sum_private` may use the sample and must
+    /// let nothing of it out. Nobody may take part; the sum is then all zeros, and noise is
     /// added all the same.
     ///
     /// # Errors
@@ -271,7 +272,7 @@ impl<'a, S: NoiseSource> Draws<'a, S> {
         &mut self,
         records: usize,
         lattice: Lattice,
-        sum_private: impl FnOnce(&[usize]) -> Result<Vec<i64>>,
+        sum_private: impl FnOnce(&Sample) -> Result<Vec<i64>>,
     ) -> Result<Vec<f64>>
     where
         S: Send,
@@ -446,7 +447,7 @@ mod tests {
     #[test]
     fn a_step_adds_the_fast_sampler_s_noise_on_any_number_of_threads() {
         let lattice = Lattice::of_clipped_sum(0.5, 4.0, 100_000, 0.0).unwrap();
-        let sum = |included: &[usize]| vec![included.len() as i64; 100_000];
+        let sum = |included: &Sample| vec![included.rows().len() as i64; 100_000];
         let mut source = TestNoise::new(2);
         let mut expected = sum(&poisson_sample(50, 0.25, &mut source));
         LatticeGaussian::add_to_parallel(&mut expected, &mut source, threads(1)).unwrap();

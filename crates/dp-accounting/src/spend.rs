@@ -5,16 +5,16 @@
 //! every mechanism was given, or one that gives the same answers again to a program that runs on a
 //! neighbouring data set ("record and replay", arXiv 2602.17454).
 
-use dp_noise::NoiseSource;
+use dp_noise::{NoiseSource, Sample};
 use serde_json::Value;
 
 use crate::Result;
 use crate::draws::{Draws, Lattice};
 use crate::ledger::{Charge, Ledger, Store};
 
-/// The sum that a step asks for: indices of the records that take part, in; multiples of the
-/// lattice's step, out.
-pub type SumOf<'a> = &'a mut dyn FnMut(&[usize]) -> Result<Vec<i64>>;
+/// The sum that a step asks for: the records that take part, in; multiples of the lattice's step,
+/// out.
+pub type SumOf<'a> = &'a mut dyn FnMut(&Sample) -> Result<Vec<i64>>;
 
 /// The mechanisms: the only ways from private data to what is released. See [`Draws`], whose
 /// methods these are.
@@ -92,6 +92,12 @@ pub trait Spending {
 
     /// The fraction of the budget that is spent, from 0 to 1.
     fn fraction_spent(&self) -> f64;
+
+    /// Whether what is drawn protects anybody: no noise and noise of floating-point numbers do not,
+    /// and stand in for the real thing in controls and measurements alone.
+    fn protects(&self) -> bool {
+        true
+    }
 }
 
 impl<S: NoiseSource + Send, D: Store> Spending for Ledger<S, D> {

@@ -64,7 +64,7 @@ fn ways(draws: &mut Draws<'_, SystemNoise>) -> [bool; 5] {
         draws.answer(&[3, 5]).is_ok(),
         draws.integers(&[7, 8]).is_ok(),
         draws.vector(&[1000, -2000], lattice()).is_ok(),
-        draws.sampled_sum(10, lattice(), |included| Ok(vec![included.len() as i64; 2])).is_ok(),
+        draws.sampled_sum(10, lattice(), |included| Ok(vec![included.rows().len() as i64; 2])).is_ok(),
     ]
 }
 
@@ -158,7 +158,7 @@ fn long_vectors_get_the_noise_that_was_charged_also_without_records() {
         let step = |draws: &mut Draws<'_, SystemNoise>| {
             draws.set_threads(NonZero::new(threads).unwrap());
             draws.sampled_sum(0, lattice, |included| {
-                assert!(included.is_empty());
+                assert!(included.rows().is_empty());
                 Ok(vec![0; DIMENSION])
             })
         };
@@ -183,7 +183,7 @@ fn a_sample_has_the_probability_that_was_charged() {
     let mut sizes = 0;
     book.run(charge(STEP, 1), |draws| {
         draws.sampled_sum(10_000, lattice(), |included| {
-            sizes = included.len();
+            sizes = included.rows().len();
             Ok(vec![0])
         })
     })

@@ -20,6 +20,7 @@ use dp_accounting::draws::{Draws, Lattice};
 use dp_accounting::ledger::{Charge, Ledger, Store};
 use dp_accounting::spend::{Mechanisms, Spending, SumOf};
 use dp_accounting::{Mechanism, Result};
+use dp_noise::Sample;
 use serde_json::Value;
 
 use crate::TestNoise;
@@ -42,7 +43,7 @@ enum Given {
     Answer { votes: Vec<u32> },
     Integers(Vec<i64>),
     Vector { lattice: Lattice, sum: Vec<i64> },
-    Sampled { lattice: Lattice, sample: Vec<usize>, sum: Vec<i64> },
+    Sampled { lattice: Lattice, sample: Sample, sum: Vec<i64> },
 }
 
 #[derive(Clone, Debug)]
@@ -75,13 +76,19 @@ impl Change {
 
     /// Who takes part in a step, of the neighbour's records: everybody else as before, and the
     /// record in question where it can.
-    fn sample(self, before: &[usize], records: usize) -> Vec<usize> {
+    fn sample(self, before: &Sample, records: usize) -> Sample {
+        let members = before.rows().iter().copied().zip(before.places().iter().copied());
         match self {
             Self::Removed(gone) => {
-                before.iter().filter(|&&row| row != gone).map(|&row| row - usize::from(row > gone)).collect()
+                let others = members.filter(|(row, _)| *row != gone);
+                Sample::new(others.map(|(row, place)| (row - usize::from(row > gone), place)))
             }
-            Self::Added => before.iter().copied().chain(records.checked_sub(1)).collect(),
-            Self::Replaced(_) => before.to_vec(),
+            // Among others, where there are any.
+            Self::Added => {
+                let place = before.places().last().copied().unwrap_or(0);
+                Sample::new(members.chain(records.checked_sub(1).map(|row| (row, place))))
+            }
+            Self::Replaced(_) => before.clone(),
         }
     }
 }
@@ -297,9 +304,9 @@ impl Mechanisms for Listening<'_, '_> {
     }
 
     fn sampled_sum(&mut self, records: usize, lattice: Lattice, sum_private: SumOf<'_>) -> Result<Vec<f64>> {
-        let (mut sample, mut sum) = (Vec::new(), Vec::new());
+        let (mut sample, mut sum) = (Sample::default(), Vec::new());
         let noisy = self.draws.sampled_sum(records, lattice, |rows| {
-            sample = rows.to_vec();
+            sample = rows.clone();
             sum = sum_private(rows)?;
             Ok(sum.clone())
         })?;

@@ -1,5 +1,7 @@
 //! Exact biased coins, and the Poisson sampling that is made of them.
 
+use std::num::NonZero;
+
 use crate::NoiseSource;
 
 /// True with probability `q`, exactly: the number that `q` is, to its last bit, not one that is
@@ -28,11 +30,51 @@ pub fn coin<S: NoiseSource + ?Sized>(q: f64, source: &mut S) -> bool {
     false
 }
 
-/// Which of `records` take part, each with probability `q`, independently of the others: their
-/// indices, ascending.
+/// Who takes part in a step, and a random number for each of them.
 ///
 /// # Guarantee
-/// The indices are private: with them, an attacker sees the step without its sampling.
-pub fn poisson_sample<S: NoiseSource + ?Sized>(records: usize, q: f64, source: &mut S) -> Vec<usize> {
-    (0..records).filter(|_| coin(q, source)).collect()
+/// All of it is private: with it, an attacker sees the step without its sampling.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    rows: Vec<usize>,
+    places: Vec<u32>,
+}
+
+impl Sample {
+    /// Indices of records, each with its random number.
+    pub fn new(members: impl IntoIterator<Item = (usize, u32)>) -> Self {
+        let (rows, places) = members.into_iter().unzip();
+        Self { rows, places }
+    }
+
+    /// Indices of the records, ascending.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
+    /// The records' random numbers.
+    pub fn places(&self) -> &[u32] {
+        &self.places
+    }
+
+    /// The records in `count` groups, of about the same size, each ascending; some may be empty.
+    ///
+    /// A record goes where its own random number says, so that one that comes or goes changes its
+    /// own group and leaves all others as they are. What is summed within a group in floating-point
+    /// numbers, whose sums depend on who stands beside whom, is rounded in one group alone.
+    pub fn groups(&self, count: NonZero<usize>) -> Vec<Vec<usize>> {
+        let mut groups = vec![Vec::new(); count.get()];
+        for (row, place) in self.rows.iter().zip(&self.places) {
+            let group = (u128::from(*place) * count.get() as u128) >> u32::BITS;
+            groups[group as usize].push(*row);
+        }
+        groups
+    }
+}
+
+/// Which of `records` take part, each with probability `q`, independently of the others.
+pub fn poisson_sample<S: NoiseSource + ?Sized>(records: usize, q: f64, source: &mut S) -> Sample {
+    let rows: Vec<usize> = (0..records).filter(|_| coin(q, source)).collect();
+    let places = rows.iter().map(|_| (source.next_u64() >> u32::BITS) as u32).collect();
+    Sample { rows, places }
 }

@@ -45,7 +45,7 @@ mod source;
 mod system;
 mod vote;
 
-pub use coin::{coin, poisson_sample};
+pub use coin::{Sample, coin, poisson_sample};
 pub use error::Error;
 pub use gaussian::{DiscreteGaussian, MAX_SIGMA};
 pub use laplace::DiscreteLaplace;

@@ -1,6 +1,8 @@
 //! Laplace noise on the integers, coins and samples: against their probabilities.
 
-use dp_noise::{DiscreteLaplace, Error, coin, lnmax, poisson_sample};
+use std::num::NonZero;
+
+use dp_noise::{DiscreteLaplace, Error, Sample, coin, lnmax, poisson_sample};
 use dp_noise_testing::{Scripted, TestNoise, chi_square};
 
 #[test]
@@ -54,14 +56,61 @@ fn everybody_takes_part_equally_often() {
     let mut taken = [0u64; 50];
     for _ in 0..4000 {
         let sample = poisson_sample(50, 0.1, &mut source);
-        assert!(sample.windows(2).all(|pair| pair[0] < pair[1]));
-        for index in sample {
-            taken[index] += 1;
+        assert!(sample.rows().windows(2).all(|pair| pair[0] < pair[1]));
+        for index in sample.rows() {
+            taken[*index] += 1;
         }
     }
     // 400 on average, with a standard deviation of 19: 5.6 of them for fifty chances of 1e-8.
     assert!(taken.iter().all(|count| (290..510).contains(count)), "{taken:?}");
-    assert_eq!(poisson_sample(3, 1.0, &mut source), [0, 1, 2]);
+    assert_eq!(poisson_sample(3, 1.0, &mut source).rows(), [0, 1, 2]);
+}
+
+/// False alarms, for a fresh seed: 1e-6 each.
+#[test]
+fn a_sample_has_the_sizes_of_poisson_sampling_and_fills_its_groups_alike() {
+    const STEPS: usize = 4000;
+    let mut source = TestNoise::new(10);
+    let mut sizes = [0; 61];
+    let (mut filled, mut both) = ([0; 7], 0);
+    for _ in 0..STEPS {
+        let sample = poisson_sample(60, 0.25, &mut source);
+        sizes[sample.rows().len()] += 1;
+        both += usize::from(sample.rows().contains(&3) && sample.rows().contains(&4));
+        let groups = sample.groups(NonZero::new(7).unwrap());
+        let mut all = groups.concat();
+        all.sort_unstable();
+        assert_eq!(all, sample.rows());
+        groups.iter().zip(&mut filled).for_each(|(group, filled)| *filled += group.len());
+    }
+    // Binomial(60, 1/4).
+    let mut chance = libm::exp(60.0 * libm::log(0.75));
+    let mut expected = vec![STEPS as f64 * chance];
+    for k in 1..=60u32 {
+        chance *= f64::from(61 - k) / f64::from(k) / 3.0;
+        expected.push(STEPS as f64 * chance);
+    }
+    let test = chi_square(&sizes.map(|n| n as u64), &expected);
+    // chi2.isf(1e-6, 30) is 81.
+    assert!(test.degrees < 30 && test.statistic < 81.0, "{test:?}");
+    // Two records at once in 1/16 of the steps: 250, with a standard deviation of 15.3.
+    assert!((175..326).contains(&both), "{both}");
+    // 60,000 in seven groups: 8571, with a standard deviation of 86.
+    assert!(filled.iter().all(|n| (8110..9035).contains(n)), "{filled:?}");
+}
+
+/// Who comes or goes changes its own group.
+#[test]
+fn a_record_more_changes_one_group() {
+    let count = NonZero::new(5).unwrap();
+    let sample = poisson_sample(200, 0.3, &mut TestNoise::new(11));
+    let before = sample.groups(count);
+    for gone in sample.rows() {
+        let rest = sample.rows().iter().copied().zip(sample.places().iter().copied());
+        let after = Sample::new(rest.filter(|(row, _)| row != gone)).groups(count);
+        let other = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+        assert_eq!(other, 1);
+    }
 }
 
 #[test]

@@ -1,10 +1,16 @@
 //! Training under differential privacy: gradients of single records, their clipping, the noisy sum.
 
+mod classify;
 mod clip;
 mod gradients;
 mod share;
 mod train;
+mod unprotected;
 
+pub use classify::{PrivateFeatures, PrivateImages, Views};
 pub use clip::{Clipped, Clipping, Engine};
 pub use gradients::Gradients;
-pub use train::{PrivateLearner, PrivatePlan, PrivateState, PrivateStore, PrivateTask, SUM_ERROR, train};
+pub use train::{
+    Diagnostics, MEMORY, PrivateLearner, PrivatePlan, PrivateTask, SUM_ERROR, StepFigures, Trained, train,
+};
+pub use unprotected::Unprotected;

@@ -2,6 +2,7 @@
 
 mod classifier;
 mod resnet;
+mod scatter_linear;
 mod small_cnn;
 mod teacher;
 mod ucstub;
@@ -10,6 +11,7 @@ mod vae;
 
 pub use classifier::Classifier;
 pub use resnet::GnResNet;
+pub use scatter_linear::ScatterLinear;
 pub use small_cnn::{Activation, SmallCnn};
 pub use teacher::{Program, Scores, Teacher};
 pub use ucstub::UcStub;

@@ -4,8 +4,10 @@
 mod checkpoint;
 pub mod classifier;
 mod fit;
+mod logistic;
 mod prefetch;
 pub mod vae;
 pub(crate) mod workers;
 
 pub use checkpoint::{Checkpoint, CheckpointStore, NamedArray, NoCheckpoint};
+pub use logistic::{LogisticPlan, logistic};

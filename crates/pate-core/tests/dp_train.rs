@@ -15,12 +15,13 @@ use pate_core::base::rng::{Purpose, Stream};
 use pate_core::base::tensor;
 use pate_core::config::OptimizerKind;
 use pate_core::dp::{
-    Clipping, Engine, Gradients, PrivateLearner, PrivatePlan, PrivateState, PrivateStore, PrivateTask,
-    SUM_ERROR, train,
+    Clipping, Diagnostics, Engine, Gradients, PrivateLearner, PrivatePlan, PrivateTask, SUM_ERROR,
+    StepFigures, Trained, Unprotected, train,
 };
 use pate_core::nn::{
     Conv2d, DropoutMasks, Linear, Module, Parameter, Pass, Schedule, Source, Tape, parameters,
 };
+use pate_core::train::{Checkpoint, CheckpointStore};
 use pate_core::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
@@ -76,6 +77,10 @@ impl PrivateTask for Blobs {
     fn learner(&self) -> Box<dyn PrivateLearner + '_> {
         Box::new(Learner { network: self.network.clone(), task: &self.x, fails_at: self.fails_at })
     }
+
+    fn made_up(&self, records: i64, stream: &mut Stream) -> Result<Tensor> {
+        stream.normal_tensor(&[records, 2])
+    }
 }
 
 impl PrivateLearner for Learner<'_> {
@@ -95,31 +100,35 @@ impl PrivateLearner for Learner<'_> {
         let chosen = log_p.gather(1, &Tensor::from_slice(&labels).unsqueeze(1), false);
         Ok(-chosen.sum(Kind::Float))
     }
+
+    fn outputs(&self, inputs: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        Ok(self.network.forward(inputs, pass))
+    }
 }
 
 /// A disk that outlives a crash.
 #[derive(Default)]
-struct Disk(RefCell<Option<(Vec<Tensor>, PrivateState)>>);
+struct Disk(RefCell<Option<Checkpoint>>);
 
-fn copies(tensors: &[Tensor]) -> Vec<Tensor> {
-    tensors.iter().map(|tensor| tensor.detach().copy()).collect()
-}
-
-impl PrivateStore for Disk {
-    fn load(&self, network: &dyn Module) -> Result<Option<PrivateState>> {
-        let state = self.0.borrow();
-        let Some((weights, state)) = state.as_ref() else { return Ok(None) };
-        pate_core::nn::restore(network, weights)?;
-        let (tensors, steps) = &state.optimizer;
-        Ok(Some(PrivateState { steps: state.steps, optimizer: (copies(tensors), *steps) }))
+impl CheckpointStore for Disk {
+    fn load(&self) -> Option<Checkpoint> {
+        self.0.borrow().clone()
     }
 
-    fn save(&self, network: &dyn Module, state: &PrivateState) -> Result<()> {
-        let optimizer = (copies(&state.optimizer.0), state.optimizer.1);
-        let weights = pate_core::nn::snapshot(network);
-        *self.0.borrow_mut() = Some((weights, PrivateState { steps: state.steps, optimizer }));
+    fn save(&self, state: &Checkpoint) -> Result<()> {
+        *self.0.borrow_mut() = Some(state.clone());
         Ok(())
     }
+}
+
+fn run(
+    task: &Blobs,
+    plan: &PrivatePlan,
+    ledger: &mut Ledger<SystemNoise>,
+    disk: &Disk,
+    progress: &dyn Progress,
+) -> Result<Trained> {
+    train(task, plan, &charge(plan.mechanism()), ledger, disk, None, progress)
 }
 
 fn plan(steps: u64) -> PrivatePlan {
@@ -135,8 +144,9 @@ fn plan(steps: u64) -> PrivatePlan {
         learning_rate: 0.5,
         momentum: 0.9,
         schedule: Schedule::Cosine,
+        ema_decay: Some(0.9),
         block: 4,
-        micro_batch: 16,
+        micro_batch: Some(16),
     }
 }
 
@@ -175,7 +185,7 @@ fn it_learns_and_costs_what_was_planned() {
     let (task, plan) = (Blobs::new(200, u64::MAX), plan(40));
     let mut ledger = create(&path, &plan);
     let disk = Disk::default();
-    let steps = train(&task, &plan, &charge(plan.mechanism()), &mut ledger, &disk, &Silent).unwrap();
+    let steps = run(&task, &plan, &mut ledger, &disk, &Silent).unwrap().steps;
     assert_eq!((steps, charged(&path)), (40, 40));
     assert!(ledger.account().open().is_empty());
     assert!(matches!(ledger.label(), artifact::Guarantee::Dp(_)), "{:?}", ledger.label());
@@ -193,7 +203,7 @@ fn steps_that_a_crash_took_away_are_spent_and_the_run_ends() {
         let (plan, disk) = (plan(20), Disk::default());
         let crashed = Blobs::new(60, fails_at);
         let mut ledger = create(&path, &plan);
-        let error = train(&crashed, &plan, &charge(plan.mechanism()), &mut ledger, &disk, &Silent);
+        let error = run(&crashed, &plan, &mut ledger, &disk, &Silent);
         assert!(matches!(error, Err(Error::Stopped)), "{error:?}");
         drop(ledger);
         // Everything up to the block that failed, that block included.
@@ -201,7 +211,7 @@ fn steps_that_a_crash_took_away_are_spent_and_the_run_ends() {
         let mut ledger = Ledger::open(&path, SystemNoise::new().unwrap()).unwrap();
         assert_eq!(ledger.account().open().len(), 1);
         let task = Blobs::new(60, u64::MAX);
-        let steps = train(&task, &plan, &charge(plan.mechanism()), &mut ledger, &disk, &Silent).unwrap();
+        let steps = run(&task, &plan, &mut ledger, &disk, &Silent).unwrap().steps;
         // Four steps are lost, none was made twice, and no more than the budget is spent.
         assert_eq!((steps, charged(&path)), (16, 20));
     }
@@ -228,10 +238,10 @@ fn a_stop_keeps_the_steps_that_were_made() {
     let (plan, disk, task) = (plan(20), Disk::default(), Blobs::new(60, u64::MAX));
     let mut ledger = create(&path, &plan);
     let stops = StopsAfter(Cell::new(8)); // the block's start, four steps, another start, two steps
-    let error = train(&task, &plan, &charge(plan.mechanism()), &mut ledger, &disk, &stops);
+    let error = run(&task, &plan, &mut ledger, &disk, &stops);
     assert!(matches!(error, Err(Error::Stopped)), "{error:?}");
-    assert_eq!(disk.0.borrow().as_ref().unwrap().1.steps, 6);
-    let steps = train(&task, &plan, &charge(plan.mechanism()), &mut ledger, &disk, &Silent).unwrap();
+    assert_eq!(disk.0.borrow().as_ref().unwrap().epochs, 6);
+    let steps = run(&task, &plan, &mut ledger, &disk, &Silent).unwrap().steps;
     // Two of the second block's four were charged and not made.
     assert_eq!((steps, charged(&path)), (18, 20));
 }
@@ -304,9 +314,9 @@ fn an_attacked_sum_keeps_its_sensitivity() {
         fc: Linear::new(source, "fc", 512, 10).unwrap(),
     };
     let norm = 0.7;
-    let mut worst: f64 = 0.0;
-    for seed in 0..12 {
-        let records = 33;
+    let (mut worst, mut furthest): (f64, f64) = (0.0, 0.0);
+    // A group of the usual size, and one as large as they come.
+    for (seed, records) in (0..12).map(|seed| (seed, if seed < 9 { 33 } else { 337 })) {
         let x = attack(seed, records);
         for engine in [Engine::Ghost, Engine::Materialised] {
             let with = clipped(&network, &x, Kind::Float, engine, norm);
@@ -322,9 +332,124 @@ fn an_attacked_sum_keeps_its_sensitivity() {
             }
             let exact = clipped(&network, &x, Kind::Double, Engine::Materialised, norm);
             let off = norm_of(with.iter().zip(&exact).map(|(a, b)| a - b));
-            // Two sums, and a margin of ten on top of what this attack finds.
-            assert!(off <= norm * SUM_ERROR / 20.0, "seed {seed}, {engine:?}: {}", off / norm);
+            // Of two sums: a fifth of what is declared for both.
+            furthest = furthest.max(off / norm);
+            assert!(off <= norm * SUM_ERROR / 10.0, "seed {seed}, {engine:?}: {}", off / norm);
         }
     }
-    println!("beyond the norm at most {worst:.1e}, declared {SUM_ERROR:.1e}");
+    println!("beyond the norm at most {worst:.1e}, off by {furthest:.1e}, declared {SUM_ERROR:.1e}");
+}
+
+/// A hundred steps without protection: the controls.
+#[test]
+fn controls_train_and_say_that_they_protect_nobody() {
+    let steps = PrivatePlan { noise_multiplier: 0.0, ..plan(60) };
+    let unclipped = PrivatePlan { clipping_norm: f64::INFINITY, ..steps.clone() };
+    for plan in [steps.clone(), unclipped] {
+        let task = Blobs::new(200, u64::MAX);
+        let mut none = Unprotected::without_noise(3);
+        let of = charge(plan.mechanism());
+        let watch = Watch::default();
+        let trained = train(&task, &plan, &of, &mut none, &Disk::default(), Some(&watch), &Silent).unwrap();
+        assert!(task.right() > 0.99, "{}", task.right());
+        let average = trained.average.unwrap();
+        let figures = watch.0.into_inner();
+        assert_eq!(figures.len(), 60);
+        // 40 expected, with a deviation of 5.7 for each of 60 steps: beyond 6 of them once in 1e7.
+        assert!(figures.iter().all(|step| (6..75).contains(&step.records)));
+        assert!(figures[59].loss < figures[0].loss);
+        let clips = figures.iter().map(|step| step.clipped).sum::<f64>();
+        assert_eq!(clips > 0.0, plan.clipping_norm.is_finite(), "{clips}");
+        // The average lags behind the weights, and is near them.
+        let last = parameters(&task.network)[0].value().shallow_clone();
+        let apart = (&average[0] - &last).norm().double_value(&[]);
+        assert!(apart > 0.0 && apart < 0.5 * last.norm().double_value(&[]), "{apart}");
+    }
+    // A ledger that is charged for noise takes no such plan.
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = create(&dir.path().join("ledger.jsonl"), &plan(20));
+    for bad in [steps, PrivatePlan { clipping_norm: f64::INFINITY, ..plan(20) }] {
+        let error = run(&Blobs::new(20, u64::MAX), &bad, &mut ledger, &Disk::default(), &Silent).unwrap_err();
+        assert!(error.to_string().contains("above 0"), "{error}");
+    }
+    assert!(ledger.account().entries.is_empty());
+}
+
+#[derive(Default)]
+struct Watch(RefCell<Vec<StepFigures>>);
+
+impl Diagnostics for Watch {
+    fn step(&self, figures_private: &StepFigures) {
+        self.0.borrow_mut().push(*figures_private);
+    }
+}
+
+/// A network that looks across the batch, as BatchNorm in training does.
+struct Mixing(Blobs);
+
+impl PrivateTask for Mixing {
+    fn records(&self) -> usize {
+        self.0.records()
+    }
+
+    fn views(&self) -> i64 {
+        1
+    }
+
+    fn network(&self) -> &dyn Module {
+        self.0.network()
+    }
+
+    fn learner(&self) -> Box<dyn PrivateLearner + '_> {
+        Box::new(MixingLearner(self.0.network.clone()))
+    }
+
+    fn made_up(&self, records: i64, stream: &mut Stream) -> Result<Tensor> {
+        self.0.made_up(records, stream)
+    }
+}
+
+struct MixingLearner(Linear);
+
+impl PrivateLearner for MixingLearner {
+    fn network(&self) -> &dyn Module {
+        &self.0
+    }
+
+    fn loss(&self, _: &[usize], _: u64, _: &mut Tape) -> Result<Tensor> {
+        panic!("a private record was looked at")
+    }
+
+    fn outputs(&self, inputs: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let y = self.0.forward(inputs, pass);
+        Ok(&y - y.mean_dim(0, true, Kind::Float))
+    }
+}
+
+#[test]
+fn a_network_that_mixes_records_is_refused_and_nothing_is_spent() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.jsonl");
+    let plan = plan(20);
+    let mut ledger = create(&path, &plan);
+    let task = Mixing(Blobs::new(20, u64::MAX));
+    let of = charge(plan.mechanism());
+    let error = train(&task, &plan, &of, &mut ledger, &Disk::default(), None, &Silent).unwrap_err();
+    assert!(error.to_string().contains("take GroupNorm"), "{error}");
+    assert_eq!(charged(&path), 0);
+}
+
+/// A checkpoint of something else must not be written over: its steps are paid for.
+#[test]
+fn a_state_of_another_training_is_an_error_and_nothing_is_spent() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.jsonl");
+    let (plan, task) = (plan(20), Blobs::new(20, u64::MAX));
+    let mut ledger = create(&path, &plan);
+    let disk = Disk::default();
+    let state = Checkpoint { epochs: 4, steps: 4, best_epoch: None, arrays: Vec::new(), history: String::new() };
+    disk.save(&state).unwrap();
+    let error = run(&task, &plan, &mut ledger, &disk, &Silent).unwrap_err();
+    assert!(error.to_string().contains("not one of this training"), "{error}");
+    assert_eq!(charged(&path), 0);
 }

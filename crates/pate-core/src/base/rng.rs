@@ -49,6 +49,8 @@ pub enum Purpose {
     Comparison,
     /// Images that tell what a program gives.
     Probe,
+    /// Samples and noise of trainings without protection.
+    Unprotected,
 }
 
 impl Purpose {
@@ -68,6 +70,7 @@ impl Purpose {
             Self::Combine => "combine",
             Self::Comparison => "comparison",
             Self::Probe => "probe",
+            Self::Unprotected => "unprotected",
         }
     }
 }

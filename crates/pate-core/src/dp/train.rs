@@ -1,5 +1,7 @@
 //! DP-SGD: steps on Poisson samples, each the noisy sum of clipped gradients.
 
+use std::num::NonZero;
+
 use dp_accounting::draws::Lattice;
 use dp_accounting::ledger::Charge;
 use dp_accounting::spend::{Mechanisms, Spending};
@@ -8,12 +10,15 @@ use serde::Serialize;
 use serde_json::json;
 use tch::{Kind, Tensor};
 
-use super::{Clipping, Engine, Gradients};
+use super::{Clipping, Engine, Gradients, Unprotected};
 use crate::base::parallel;
 use crate::base::progress::Progress;
+use crate::base::rng::{Purpose, Stream};
 use crate::config::OptimizerKind;
-use crate::nn::{self, Adam, Module, Optimizer, Parameter, Schedule, Sgd, Tape};
-use crate::train::workers;
+use crate::nn::{
+    self, Adam, Average, DropoutMasks, Module, Optimizer, Parameter, Pass, Schedule, Sgd, Tape,
+};
+use crate::train::{Checkpoint, CheckpointStore, workers};
 use crate::{Error, Result};
 
 /// How a network is trained under differential privacy. Everything in it is public: fixed before
@@ -43,19 +48,34 @@ pub struct PrivatePlan {
     pub momentum: f64,
     /// How the learning rate falls.
     pub schedule: Schedule,
+    /// Decay of the average of the weights over the steps, from 0 to below 1; see
+    /// [`Average`](crate::nn::Average).
+    pub ema_decay: Option<f64>,
     /// Steps between two checkpoints, which is also what is charged at a time.
     pub block: u64,
-    /// Records that a thread works on at once, at most.
-    pub micro_batch: usize,
+    /// Records that a thread works on at once, about; what fits into [`MEMORY`] where there is no
+    /// number.
+    pub micro_batch: Option<usize>,
 }
 
 /// What floating-point arithmetic may add to the L2 distance of two neighbours' sums, as a fraction
 /// of the clipping norm: of both sums together.
 ///
-/// Each record's gradient is scaled and summed in float32 within a micro-batch, and in float64
-/// between them. The bound is measured, not proved: a test that tries to make the error large, with
-/// records of all sizes that cancel, fails where it finds a twentieth of this.
+/// The records of a step come in groups, at random ([`Sample::groups`](dp_noise::Sample::groups)).
+/// Within a group gradients are scaled and summed in float32; the group's sum is brought to the
+/// lattice, and from there on all is whole numbers. One record changes one group, so this is the
+/// error of one group's sum and not of the whole batch's. The bound is measured, not proved: a test
+/// that tries to make the error large, with records of all sizes that cancel, fails where it finds
+/// a tenth of this.
 pub const SUM_ERROR: f64 = 1.0 / 512.0;
+
+/// Bytes of activations that a thread works on at once, about, on the CPU.
+pub const MEMORY: usize = 64 << 20;
+/// The same on other devices, which need much work at once.
+const MEMORY_ELSEWHERE: usize = 4 << 30;
+/// Records of a group at most: with more, rounding in their float32 sum would come near
+/// [`SUM_ERROR`].
+const LARGEST_GROUP: usize = 256;
 
 impl PrivatePlan {
     /// One step, as it is charged.
@@ -67,7 +87,7 @@ impl PrivatePlan {
     ///
     /// # Errors
     /// Names the first that does not, what is allowed, and the cure.
-    fn check(&self, records: usize) -> Result<()> {
+    fn check(&self, records: usize, protected: bool) -> Result<()> {
         let refuse = |text: String| Err(Error::invalid(text));
         if !(self.sampling_rate > 0.0 && self.sampling_rate <= 1.0) {
             return refuse(format!(
@@ -78,23 +98,29 @@ impl PrivatePlan {
         if !(self.expected_batch > 0.0 && self.expected_batch.is_finite()) {
             return refuse(format!("the expected batch is {}; it is a number above 0", self.expected_batch));
         }
-        if self.clipping_norm.is_nan() || self.clipping_norm <= 0.0 || self.clipping_norm.is_infinite() {
+        let bounded = self.clipping_norm.is_finite() || !protected;
+        if self.clipping_norm.is_nan() || self.clipping_norm <= 0.0 || !bounded {
             return refuse(format!(
                 "the clipping norm is {}; it is a finite number above 0",
                 self.clipping_norm
             ));
         }
-        if !(self.noise_multiplier > 0.0 && self.noise_multiplier.is_finite()) {
+        let covers = self.noise_multiplier > 0.0 || (self.noise_multiplier >= 0.0 && !protected);
+        if !(covers && self.noise_multiplier.is_finite()) {
             return refuse(format!(
                 "the noise multiplier is {}; it is a finite number above 0",
                 self.noise_multiplier
             ));
         }
-        if self.steps == 0 || self.block == 0 || self.micro_batch == 0 {
+        let micro_batch = self.micro_batch.unwrap_or(1);
+        if self.steps == 0 || self.block == 0 || micro_batch == 0 {
             return refuse(format!(
-                "{} steps in blocks of {} and micro-batches of {}: each is at least 1",
-                self.steps, self.block, self.micro_batch
+                "{} steps in blocks of {} and micro-batches of {micro_batch}: each is at least 1",
+                self.steps, self.block
             ));
+        }
+        if let Some(decay) = self.ema_decay.filter(|decay| !(0.0..1.0).contains(decay)) {
+            return refuse(format!("the average's decay is {decay}; it is from 0 to below 1"));
         }
         if records == 0 {
             return refuse("there are no records to learn from".to_owned());
@@ -116,6 +142,13 @@ pub trait PrivateTask {
 
     /// An alias of the network for a thread.
     fn learner(&self) -> Box<dyn PrivateLearner + '_>;
+
+    /// Made-up inputs of the network, of the shape that `records` records have with all their
+    /// views: what the network is tried out on before it sees a private record.
+    ///
+    /// # Errors
+    /// Where libtorch has no room.
+    fn made_up(&self, records: i64, stream: &mut Stream) -> Result<Tensor>;
 }
 
 /// A thread's side of a [`PrivateTask`].
@@ -133,34 +166,46 @@ pub trait PrivateLearner: Send {
     /// # Errors
     /// Where libtorch refuses.
     fn loss(&self, rows: &[usize], step: u64, tape: &mut Tape) -> Result<Tensor>;
+
+    /// The network's output for inputs of one row per view.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    fn outputs(&self, inputs: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor>;
 }
 
-/// The state between two blocks: nothing but what was released.
-#[derive(Debug, Default)]
-pub struct PrivateState {
-    /// Steps that are done.
+/// Who is told what private training must not tell.
+pub trait Diagnostics {
+    /// A step was taken.
+    fn step(&self, figures_private: &StepFigures);
+}
+
+/// A step in figures: all of them private.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct StepFigures {
+    /// Counted from 0.
+    pub step: u64,
+    /// Records that took part.
+    pub records: u64,
+    /// Mean loss of these; not a number where there were none.
+    pub loss: f64,
+    /// Mean norm of their gradients before clipping.
+    pub gradient_norm: f64,
+    /// Fraction of them whose gradient was shortened, or left out.
+    pub clipped: f64,
+}
+
+/// The end of a private training.
+#[derive(Debug)]
+pub struct Trained {
+    /// Steps that were taken: those of the plan, or fewer where steps that a crash took away had
+    /// been charged.
     pub steps: u64,
-    /// The optimiser's tensors and steps.
-    pub optimizer: (Vec<Tensor>, i32),
+    /// The average of the weights, where the plan has one.
+    pub average: Option<Vec<Tensor>>,
 }
 
-/// Where the state is stored.
-pub trait PrivateStore {
-    /// The state that was stored last, with the parameters put back into `network`.
-    ///
-    /// # Errors
-    /// A state of another training.
-    fn load(&self, network: &dyn Module) -> Result<Option<PrivateState>>;
-
-    /// Replaces it.
-    ///
-    /// # Errors
-    /// Where it cannot be written.
-    fn save(&self, network: &dyn Module, state: &PrivateState) -> Result<()>;
-}
-
-/// Trains `task`'s network. Gives the number of steps that were taken: those of the plan, or fewer
-/// where steps that a crash took away had been charged.
+/// Trains `task`'s network.
 ///
 /// # Privacy
 /// Neighbours add or remove one record. A step releases the sum of the clipped gradients of a
@@ -179,38 +224,58 @@ pub fn train(
     plan: &PrivatePlan,
     charge: &Charge,
     spending: &mut dyn Spending,
-    store: &dyn PrivateStore,
+    store: &dyn CheckpointStore,
+    diagnostics: Option<&dyn Diagnostics>,
     progress: &dyn Progress,
-) -> Result<u64> {
-    plan.check(task.records())?;
+) -> Result<Trained> {
+    plan.check(task.records(), spending.protects())?;
     check_charge(plan, charge)?;
+    let micro_batch = try_out(task, plan)?;
     let parameters = nn::parameters(task.network());
     let dimension: usize = parameters.iter().map(|parameter| parameter.value().numel()).sum();
-    let lattice = Lattice::of_clipped_sum(
-        plan.clipping_norm,
-        plan.noise_multiplier,
-        dimension,
-        SUM_ERROR * plan.clipping_norm,
-    )?;
+    let lattice = if spending.protects() {
+        Lattice::of_clipped_sum(
+            plan.clipping_norm,
+            plan.noise_multiplier,
+            dimension,
+            SUM_ERROR * plan.clipping_norm,
+        )?
+    } else {
+        Unprotected::lattice(plan.clipping_norm)?
+    };
     let mut optimizer: Box<dyn Optimizer> = match plan.optimizer {
         OptimizerKind::Sgd => Box::new(Sgd::new(plan.learning_rate, plan.momentum, 0.0)),
         OptimizerKind::Adam => Box::new(Adam::new(plan.learning_rate, 0.0)),
     };
+    let mut average = plan.ema_decay.map(|decay| Average::new(decay, &parameters));
     let mut done = 0;
-    if let Some(state) = store.load(task.network())? {
-        done = state.steps;
-        if !state.optimizer.0.is_empty() {
-            optimizer.resume(state.optimizer.0, state.optimizer.1);
+    if let Some(checkpoint) = store.load() {
+        let resumed = checkpoint.restore_steps(task.network(), plan.steps)?;
+        let Some(resumed) = resumed else {
+            return Err(Error::invalid(
+                "the checkpoint is not one of this training, whose steps are charged: to start anew would spend more; \
+                 give the settings that it was begun with",
+            ));
+        };
+        done = resumed.steps;
+        if !resumed.optimizer.is_empty() {
+            optimizer.resume(resumed.optimizer, checkpoint.steps);
+        }
+        if let Some((average, tensors)) = average.as_mut().zip(resumed.average) {
+            average.resume(tensors, done);
         }
         progress.advance(done, "");
     }
     let device = parameters.first().map_or(tch::Device::Cpu, |parameter| parameter.value().device());
     let threads = parallel::workers(device);
     let learners = (0..threads).map(|_| task.learner()).collect();
-    let views = task.views();
+    let worker = Worker { plan, views: task.views(), micro_batch, step: lattice.step() };
     let job = |learner: &mut Box<dyn PrivateLearner + '_>, (rows, step): (Vec<usize>, u64)| {
-        clipped_sum(learner.as_ref(), &rows, step, views, plan)
+        worker.group(learner.as_ref(), &rows, step)
     };
+    let groups = (plan.expected_batch / micro_batch as f64).ceil().max(1.0) as usize;
+    let groups = NonZero::new(groups).unwrap_or(NonZero::<usize>::MIN);
+    let mut releases = Releases { task, lattice, groups, figures: None };
     workers::with_pool(learners, job, |pool| {
         while done < plan.steps {
             progress.check()?;
@@ -226,9 +291,15 @@ pub fn train(
             let before = done;
             spending.spend(Charge { count, ..wanted }, &mut |mechanisms| {
                 for _ in 0..count {
-                    let released = noisy_sum(task, plan, lattice, done, pool, mechanisms)?;
+                    let released = releases.next(done, pool, mechanisms)?;
+                    if let (Some(diagnostics), Some(figures)) = (diagnostics, releases.figures) {
+                        diagnostics.step(&figures);
+                    }
                     apply(&parameters, optimizer.as_mut(), plan, done, &released).map_err(statistic)?;
                     done += 1;
+                    if let Some(average) = &mut average {
+                        average.update(&parameters);
+                    }
                     if progress.stop_requested() {
                         break;
                     }
@@ -236,12 +307,56 @@ pub fn train(
                 Ok(json!({ "steps": done - before }))
             })?;
             let (tensors, steps) = optimizer.state();
-            store.save(task.network(), &PrivateState { steps: done, optimizer: (tensors, steps) })?;
+            let average = average.as_ref().map(Average::values);
+            store.save(&Checkpoint::of_steps(task.network(), done, (&tensors, steps), average)?)?;
             let spent = 100.0 * spending.fraction_spent();
-            progress.advance(done - before, &format!("{spent:.1}% of the budget spent"));
+            let note = if spending.protects() {
+                format!("{spent:.1}% of the budget spent")
+            } else {
+                "no privacy".to_owned()
+            };
+            progress.advance(done - before, &note);
         }
-        Ok(done)
+        Ok(Trained { steps: done, average: average.map(Average::into_values) })
     })
+}
+
+/// Runs the network on made-up records: refuses one that mixes records, and gives the number of
+/// records that a thread works on at once.
+fn try_out(task: &dyn PrivateTask, plan: &PrivatePlan) -> Result<usize> {
+    const RECORDS: i64 = 3;
+    /// Beyond what kernels for one row and for three may differ by.
+    const APART: f64 = 1e-2;
+    let (learner, views) = (task.learner(), task.views());
+    let mut stream = Stream::new(0, Purpose::Probe, 0);
+    let inputs = task.made_up(RECORDS, &mut stream)?;
+    let others = task.made_up(RECORDS, &mut stream)?;
+    let among_others = Tensor::f_cat(&[inputs.f_narrow(0, 0, views)?, others.f_narrow(0, views, views * 2)?], 0)?;
+    let mut tape = Tape::default();
+    let mut outputs = |inputs: &Tensor| -> Result<Tensor> {
+        tape = Tape::default();
+        let mut pass = Pass::Record { tape: &mut tape, dropout: DropoutMasks::none() };
+        Ok(learner.outputs(inputs, &mut pass)?.f_narrow(0, 0, views)?.f_detach()?.f_to_kind(Kind::Double)?)
+    };
+    let (first, second) = (outputs(&inputs)?, outputs(&among_others)?);
+    let apart = (&first - second).abs().max().f_double_value(&[])?;
+    let scale = first.abs().max().f_double_value(&[])?;
+    // What is not a number is refused as well.
+    if !(apart <= APART * (1.0 + scale)) {
+        return Err(Error::invalid(format!(
+            "what the network gives for a record depends on the records beside it (it moves by {apart:.2e}), so no \
+             record has a gradient of its own; take GroupNorm or LayerNorm in the place of BatchNorm, and nothing else \
+             that looks across the batch"
+        )));
+    }
+    if let Some(rows) = plan.micro_batch {
+        return Ok(rows);
+    }
+    let values = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+    // What a layer was given, what it gave, and the gradient of that.
+    let bytes: usize = tape.uses.iter().map(|used| values(&used.input) + 2 * values(&used.output)).sum();
+    let budget = if first.device() == tch::Device::Cpu { MEMORY } else { MEMORY_ELSEWHERE };
+    Ok((budget * RECORDS as usize / bytes.max(1)).clamp(1, LARGEST_GROUP))
 }
 
 /// A charge for anything else would pay for nothing here.
@@ -262,74 +377,107 @@ fn statistic(error: Error) -> dp_accounting::Error {
     dp_accounting::Error::Statistic(Box::new(error))
 }
 
-type Pool<'a> = workers::Pool<'a, (Vec<usize>, u64), Vec<Tensor>>;
+type Pool<'a> = workers::Pool<'a, (Vec<usize>, u64), (Tensor, [f64; 4])>;
 
-/// One step's release, in the gradients' units.
-fn noisy_sum(
-    task: &dyn PrivateTask,
-    plan: &PrivatePlan,
+/// The steps' releases.
+struct Releases<'a> {
+    task: &'a dyn PrivateTask,
     lattice: Lattice,
-    step: u64,
-    pool: &mut Pool<'_>,
-    mechanisms: &mut dyn Mechanisms,
-) -> dp_accounting::Result<Vec<f64>> {
-    let mut sum = |rows: &[usize]| {
-        let sums_private = sum_of(task.network(), plan, rows, step, pool).map_err(statistic)?;
-        on_lattice(&sums_private, lattice.step()).map_err(statistic)
-    };
-    mechanisms.sampled_sum(task.records(), lattice, &mut sum)
+    groups: NonZero<usize>,
+    /// Of the last step.
+    figures: Option<StepFigures>,
 }
 
-/// The sum of the clipped gradients of `rows`, in float64, one tensor per parameter.
-fn sum_of(
-    network: &dyn Module,
-    plan: &PrivatePlan,
-    rows: &[usize],
-    step: u64,
-    pool: &mut Pool<'_>,
-) -> Result<Vec<Tensor>> {
-    let zero = |parameter: &Parameter| parameter.value().detach().to_kind(Kind::Double).zeros_like();
-    let mut total: Vec<Tensor> = nn::parameters(network).into_iter().map(zero).collect();
-    pool.start(rows.chunks(plan.micro_batch).map(|part| (part.to_vec(), step)).collect())?;
-    for part in pool.finish()? {
-        for (total, part) in total.iter_mut().zip(&part) {
-            let _ = total.f_add_(&part.f_to_kind(Kind::Double)?)?;
-        }
+impl Releases<'_> {
+    /// One step's release, in the gradients' units.
+    fn next(
+        &mut self,
+        step: u64,
+        pool: &mut Pool<'_>,
+        mechanisms: &mut dyn Mechanisms,
+    ) -> dp_accounting::Result<Vec<f64>> {
+        let Self { task, lattice, groups, figures } = self;
+        let parameters = nn::parameters(task.network());
+        let dimension: usize = parameters.iter().map(|parameter| parameter.value().numel()).sum();
+        mechanisms.sampled_sum(task.records(), *lattice, &mut |sample| {
+            let mut jobs = sample.groups(*groups);
+            jobs.retain(|rows| !rows.is_empty());
+            let mut sum = || -> Result<Vec<i64>> {
+                let mut total = Tensor::f_zeros([dimension as i64], (Kind::Int64, tch::Device::Cpu))?;
+                let mut all = [0.0; 4];
+                pool.start(jobs.drain(..).map(|rows| (rows, step)).collect())?;
+                // In whole numbers, whose sum does not depend on the order.
+                for (part, figures) in pool.finish()? {
+                    let _ = total.f_add_(&part)?;
+                    all.iter_mut().zip(figures).for_each(|(all, figure)| *all += figure);
+                }
+                let [records, loss, norm, clipped] = all;
+                *figures = Some(StepFigures {
+                    step,
+                    records: records as u64,
+                    loss: loss / records,
+                    gradient_norm: norm / records,
+                    clipped: clipped / records,
+                });
+                Ok(Vec::try_from(total)?)
+            };
+            sum().map_err(statistic)
+        })
     }
-    Ok(total)
 }
 
-/// A worker's part of a step.
-fn clipped_sum(
-    learner: &dyn PrivateLearner,
-    rows: &[usize],
-    step: u64,
+/// What a thread needs to know.
+struct Worker<'a> {
+    plan: &'a PrivatePlan,
     views: i64,
-    plan: &PrivatePlan,
-) -> Result<Vec<Tensor>> {
-    let mut tape = Tape::default();
-    let loss = learner.loss(rows, step, &mut tape)?;
-    let parameters = nn::parameters(learner.network());
-    let gradients = Gradients::of(&tape, &loss, &parameters, views, plan.engine)?;
-    if gradients.records() != rows.len() as i64 {
-        return Err(Error::invalid(format!(
-            "{} records went in, and gradients of {} came out",
-            rows.len(),
-            gradients.records()
-        )));
-    }
-    Ok(plan.clipping.clip(gradients, &parameters, plan.clipping_norm)?.sums)
+    micro_batch: usize,
+    /// Of the lattice.
+    step: f64,
 }
 
-/// All coordinates, in steps of the lattice, rounded to the nearest.
-fn on_lattice(sums_private: &[Tensor], step: f64) -> Result<Vec<i64>> {
-    let mut all = Vec::new();
-    for sum in sums_private {
-        let rounded = (sum.f_contiguous()?.f_flatten(0, -1)? / step).f_round()?;
-        let values = Vec::<f64>::try_from(rounded.f_to_device(tch::Device::Cpu)?)?;
-        all.extend(values.into_iter().map(|value| value as i64));
+impl Worker<'_> {
+    /// The sum of a group's clipped gradients, in steps of the lattice; records, loss, norms and
+    /// how many were clipped.
+    fn group(&self, learner: &dyn PrivateLearner, rows: &[usize], step: u64) -> Result<(Tensor, [f64; 4])> {
+        let parameters = nn::parameters(learner.network());
+        let mut total: Option<Vec<Tensor>> = None;
+        let mut figures = [0.0; 4];
+        // A group that came out much larger than the others is no reason to run out of memory.
+        let parts = rows.len().div_ceil(2 * self.micro_batch).max(1);
+        for rows in rows.chunks(rows.len().div_ceil(parts).max(1)) {
+            let mut tape = Tape::default();
+            let loss = learner.loss(rows, step, &mut tape)?;
+            let gradients = Gradients::of(&tape, &loss, &parameters, self.views, self.plan.engine)?;
+            if gradients.records() != rows.len() as i64 {
+                return Err(Error::invalid(format!(
+                    "{} records went in, and gradients of {} came out",
+                    rows.len(),
+                    gradients.records()
+                )));
+            }
+            let clipped = self.plan.clipping.clip(gradients, &parameters, self.plan.clipping_norm)?;
+            let value = |tensor: Tensor| tensor.f_sum(Kind::Double)?.f_double_value(&[]);
+            let more = [
+                rows.len() as f64,
+                value(loss.detach())?,
+                value(clipped.norms_private)?,
+                value(clipped.clipped_private)?,
+            ];
+            figures.iter_mut().zip(more).for_each(|(all, figure)| *all += figure);
+            total = Some(match total {
+                None => clipped.sums,
+                Some(before) => before
+                    .into_iter()
+                    .zip(&clipped.sums)
+                    .map(|(before, sum)| before.f_to_kind(Kind::Double)?.f_add(&sum.f_to_kind(Kind::Double)?))
+                    .collect::<std::result::Result<_, _>>()?,
+            });
+        }
+        let flat = |sum: &Tensor| sum.f_contiguous()?.f_flatten(0, -1)?.f_to_kind(Kind::Double);
+        let sums = total.iter().flatten().map(flat).collect::<std::result::Result<Vec<_>, _>>()?;
+        let sum = Tensor::f_cat(&sums, 0)?.f_div_scalar(self.step)?.f_round()?;
+        Ok((sum.f_to_kind(Kind::Int64)?.f_to_device(tch::Device::Cpu)?, figures))
     }
-    Ok(all)
 }
 
 /// A step of the optimiser along what was released.

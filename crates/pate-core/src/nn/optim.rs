@@ -1,10 +1,12 @@
 //! Optimisers and schedules of the learning rate, as PyTorch's, with their state in the open.
 
 mod adam;
+mod average;
 mod schedule;
 mod sgd;
 
 pub use adam::Adam;
+pub use average::Average;
 pub use schedule::Schedule;
 pub use sgd::Sgd;
 

@@ -52,6 +52,14 @@ pub struct Scatter {
     after: [i64; 2],
 }
 
+/// An alias: the maps are the same memory.
+impl Clone for Scatter {
+    fn clone(&self) -> Self {
+        let levels = self.levels.iter().map(|level| level.map(&|map| map.shallow_clone())).collect();
+        Self { levels, ..*self }
+    }
+}
+
 impl Scatter {
     /// The usual transform of images of `size`, rows and columns: 2 octaves and 8 angles, 81
     /// channels of a quarter of the image's sides.

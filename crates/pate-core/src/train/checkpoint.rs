@@ -16,13 +16,13 @@ pub type NamedArray = (String, Vec<usize>, Vec<f32>);
 /// What a training needs to go on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// Epochs that are done.
+    /// Epochs that are done; steps, in a training that has no epochs.
     pub epochs: usize,
     /// Steps that the optimiser has taken.
     pub steps: i32,
     /// Epoch of the best weights, counted from 1, where one was chosen.
     pub best_epoch: Option<usize>,
-    /// Weights, the optimiser's tensors, and the best weights.
+    /// Weights, the optimiser's tensors, and the best weights or their average.
     pub arrays: Vec<NamedArray>,
     /// Scores of the epochs, JSON.
     pub history: String,
@@ -57,6 +57,7 @@ impl CheckpointStore for NoCheckpoint {
 const WEIGHTS: &str = "weights";
 const OPTIMIZER: &str = "optimizer";
 const BEST: &str = "best";
+const AVERAGE: &str = "average";
 
 impl Checkpoint {
     /// A training between two epochs: its network, its optimiser's tensors and steps, and the
@@ -67,23 +68,7 @@ impl Checkpoint {
         best: Option<(usize, &[Tensor])>,
         history: &[H],
     ) -> Result<Self> {
-        let mut arrays = Vec::new();
-        let mut push = |name: String, values: &Tensor| -> Result<()> {
-            arrays.push((name, tensor::shape_of(values), tensor::to_f32(values)?));
-            Ok(())
-        };
-        let parameters = nn::parameters(network);
-        for parameter in &parameters {
-            push(format!("{WEIGHTS}.{}", parameter.name()), parameter.value())?;
-        }
-        for (at, values) in optimizer.iter().enumerate() {
-            push(format!("{OPTIMIZER}.{at}"), values)?;
-        }
-        if let Some((_, best)) = best {
-            for (parameter, values) in parameters.iter().zip(best) {
-                push(format!("{BEST}.{}", parameter.name()), values)?;
-            }
-        }
+        let arrays = arrays(network, optimizer, best.map(|(_, best)| (BEST, best)))?;
         let history = serde_json::to_string(history)
             .map_err(|e| Error::invalid(format!("the history cannot be stored: {e}")))?;
         Ok(Checkpoint {
@@ -94,6 +79,52 @@ impl Checkpoint {
             history,
         })
     }
+
+    /// A training that counts steps: its network, its optimiser's tensors and steps, and the
+    /// average of its weights.
+    pub(crate) fn of_steps(
+        network: &dyn Module,
+        done: u64,
+        (optimizer, steps): (&[Tensor], i32),
+        average: Option<&[Tensor]>,
+    ) -> Result<Self> {
+        let arrays = arrays(network, optimizer, average.map(|average| (AVERAGE, average)))?;
+        Ok(Checkpoint { epochs: done as usize, steps, best_epoch: None, arrays, history: String::new() })
+    }
+}
+
+/// Weights, the optimiser's tensors, and another set of weights.
+fn arrays(
+    network: &dyn Module,
+    optimizer: &[Tensor],
+    others: Option<(&str, &[Tensor])>,
+) -> Result<Vec<NamedArray>> {
+    let mut arrays = Vec::new();
+    let mut push = |name: String, values: &Tensor| -> Result<()> {
+        arrays.push((name, tensor::shape_of(values), tensor::to_f32(values)?));
+        Ok(())
+    };
+    let parameters = nn::parameters(network);
+    for parameter in &parameters {
+        push(format!("{WEIGHTS}.{}", parameter.name()), parameter.value())?;
+    }
+    for (at, values) in optimizer.iter().enumerate() {
+        push(format!("{OPTIMIZER}.{at}"), values)?;
+    }
+    if let Some((kind, others)) = others {
+        for (parameter, values) in parameters.iter().zip(others) {
+            push(format!("{kind}.{}", parameter.name()), values)?;
+        }
+    }
+    Ok(arrays)
+}
+
+/// What is read back from a state that counts steps.
+pub(crate) struct ResumedSteps {
+    pub(crate) steps: u64,
+    /// In the layout of the parameters that they belong to.
+    pub(crate) optimizer: Vec<Tensor>,
+    pub(crate) average: Option<Vec<Tensor>>,
 }
 
 /// What is read back from a state.
@@ -121,15 +152,7 @@ impl Checkpoint {
         let Some(history) = history.filter(|h| h.len() == self.epochs && self.is_of(epochs)) else {
             return Ok(None);
         };
-        let per_parameter = self.arrays.iter().filter(|(name, ..)| name.starts_with(OPTIMIZER)).count()
-            / parameters.len().max(1);
-        let mut optimizer = Vec::new();
-        for set in 0..per_parameter {
-            let Some(tensors) = self.like(&parameters, OPTIMIZER, set * parameters.len())? else {
-                return Ok(None);
-            };
-            optimizer.extend(tensors);
-        }
+        let Some(optimizer) = self.optimizer(&parameters)? else { return Ok(None) };
         let best = match self.best_epoch {
             None => None,
             Some(epoch) => match self.like(&parameters, BEST, 0)? {
@@ -141,6 +164,38 @@ impl Checkpoint {
             parameter.value().detach().f_copy_(values)?;
         }
         Ok(Some(Resumed { optimizer, best, history }))
+    }
+
+    /// [`Checkpoint::restore`] of a state that counts steps, at most `most`.
+    pub(crate) fn restore_steps(&self, network: &dyn Module, most: u64) -> Result<Option<ResumedSteps>> {
+        let _guard = tch::no_grad_guard();
+        let parameters = nn::parameters(network);
+        let Some(weights) = self.like(&parameters, WEIGHTS, 0)? else { return Ok(None) };
+        let Some(optimizer) = self.optimizer(&parameters)? else { return Ok(None) };
+        let average = self.like(&parameters, AVERAGE, 0)?;
+        let steps = self.epochs as u64;
+        let counted = self.steps == 0 || u64::try_from(self.steps).is_ok_and(|counted| counted == steps);
+        if steps > most || !counted {
+            return Ok(None);
+        }
+        for (parameter, values) in parameters.iter().zip(&weights) {
+            parameter.value().detach().f_copy_(values)?;
+        }
+        Ok(Some(ResumedSteps { steps, optimizer, average }))
+    }
+
+    /// The optimiser's tensors, or `None` where some are missing.
+    fn optimizer(&self, parameters: &[&Parameter]) -> Result<Option<Vec<Tensor>>> {
+        let per_parameter = self.arrays.iter().filter(|(name, ..)| name.starts_with(OPTIMIZER)).count()
+            / parameters.len().max(1);
+        let mut optimizer = Vec::new();
+        for set in 0..per_parameter {
+            let Some(tensors) = self.like(parameters, OPTIMIZER, set * parameters.len())? else {
+                return Ok(None);
+            };
+            optimizer.extend(tensors);
+        }
+        Ok(Some(optimizer))
     }
 
     /// Whether the state can be one of a training of `epochs` epochs, each of which takes equally
