@@ -105,7 +105,7 @@ impl Gradients {
     pub fn of_nobody(parameters: &[&Parameter]) -> Self {
         let none = |p: &&Parameter| {
             let value = p.value();
-            Share::Plain(Tensor::zeros([0, value.numel() as i64], (value.kind(), value.device())))
+            Share::plain(Tensor::zeros([0, value.numel() as i64], (value.kind(), value.device())))
         };
         let shapes = parameters.iter().map(|parameter| parameter.value().size()).collect();
         Self { shares: parameters.iter().map(none).collect(), shapes, records: 0 }
@@ -160,9 +160,10 @@ impl Engine {
     fn keeps(self) -> fn(&Sizes) -> bool {
         match self {
             Self::Materialised => |_| true,
-            // A Gram matrix has t^2 values on each side, the gradient r c. One of the two is always
-            // smaller than the values t (r + c) that they are made of.
-            Self::Ghost => |Sizes { t, r, c }| 2 * t * t > r * c,
+            // By what was measured: a gradient costs its values, r c, several times over (formed,
+            // measured, added up), where Gram matrices cost t^2 (r + c) products in float64; and it
+            // is kept, so it may not be much larger than the t (r + c) values that it is made of.
+            Self::Ghost => |Sizes { t, r, c }| r * c <= (t * t / 3).min(4 * t) * (r + c),
         }
     }
 }
