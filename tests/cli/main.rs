@@ -22,6 +22,7 @@ mod labels;
 mod matrix;
 mod means;
 mod pools;
+mod private;
 mod shapes;
 mod teacher_vaes;
 mod training;

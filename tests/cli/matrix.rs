@@ -71,6 +71,12 @@ pub(crate) const GOOD: &[(&str, &str)] = &[
         "--approach a=sets --approach b=sets --teacher-shard-base shards --feature-model nets/0/model.pth --output-dir out \
          --config c.json",
     ),
+    // The control, whose bytes are the same each time; private noise never is.
+    (
+        "train-dp-classifier",
+        "--data-dir mnist --network ucstub --records 40 --expected-batch 8 --steps 6 --block 2 --epsilon inf --clip-only \
+         --output-dir out --config c.json",
+    ),
 ];
 
 pub(crate) fn good_line(binary: &str) -> &'static str {

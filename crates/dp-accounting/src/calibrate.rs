@@ -77,7 +77,7 @@ impl DpSgd {
 
     /// [`STEP`], halved until one step's losses spread over four points: on a coarser grid, what
     /// rounding up adds is no longer small against them. Doubled where they would not fit.
-    fn step(&self, sigma: f64) -> f64 {
+    pub(crate) fn step(&self, sigma: f64) -> f64 {
         // The chi-square divergence of the mixture, about the variance of small losses; and the
         // largest of them.
         let variance = (self.q * self.q * (sigma * sigma).recip().exp_m1()).ln_1p();

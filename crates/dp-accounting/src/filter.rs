@@ -37,6 +37,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibrate::DpSgd;
 use crate::error::{check, check_delta};
 use crate::pld::{Composition, STEP, on_finest_grid};
 use crate::rdp::Orders;
@@ -138,8 +139,15 @@ pub fn epsilon_of_caps(caps: &[Cap], delta: f64) -> Result<f64> {
         }
         all.epsilon(delta)
     };
-    // Where there is no room for the usual grid a coarser one costs a little more.
-    Ok(on_finest_grid(STEP, cost)?.0)
+    // As fine as a calibration has it: on a coarser grid what it solved would cost more. Where there
+    // is no room for it, a coarser one costs a little more.
+    let step = |cap: &Cap| match cap.mechanism {
+        Mechanism::PoissonSubsampledGaussian { q, sigma } if q < 1.0 => {
+            DpSgd { q, steps: cap.count, delta }.step(sigma)
+        }
+        _ => STEP,
+    };
+    Ok(on_finest_grid(caps.iter().map(step).fold(STEP, f64::min), cost)?.0)
 }
 
 /// A run that is not counted must not run.

@@ -98,6 +98,10 @@ pub trait Spending {
     fn protects(&self) -> bool {
         true
     }
+
+    /// Says, before the first draw, how many a stopped run has made already: what draws from a
+    /// public seed goes on behind them. Noise that protects never repeats, and has no use for it.
+    fn goes_on_after(&mut self, _draws: u64) {}
 }
 
 impl<S: NoiseSource + Send, D: Store> Spending for Ledger<S, D> {

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, bail};
 use dp_accounting::calibrate::{Accountant, DpSgd};
-use dp_accounting::filter::{Budget, Cap};
+use dp_accounting::filter::{Budget, Cap, epsilon_of_caps};
 use dp_accounting::ledger::{Header, Stamp};
 use dp_accounting::{Adjacency, Mechanism, draws, gdp};
-use pate_core::config::{NetworkKind, OptimizerKind, ScheduleKind};
+use pate_core::config::{AugmentationKind, NetworkKind, OptimizerKind, ScheduleKind};
 use pate_core::data::augment::{Augmentation, Geometry};
 use pate_core::dp::{Engine, PrivatePlan, Views};
 use pate_core::nn::Schedule;
@@ -76,15 +76,13 @@ impl DpSgdArgs {
                  probability above 1; give at most {records}"
             );
         }
-        if self.views > 1 && self.augmentation == pate_core::config::AugmentationKind::None {
+        if self.views > 1 && self.augmentation == AugmentationKind::None {
             bail!(
                 "--views {} of images that nothing changes are copies; give --augmentation as well",
                 self.views
             );
         }
-        if network == NetworkKind::ScatterLinear
-            && self.augmentation != pate_core::config::AugmentationKind::None
-        {
+        if network == NetworkKind::ScatterLinear && self.augmentation != AugmentationKind::None {
             bail!(
                 "--augmentation does not go with --network scatter-linear, whose features are computed once; leave it out"
             );
@@ -131,8 +129,25 @@ impl DpSgdArgs {
 pub fn noise_multiplier(plan: &PrivatePlan, target: PrivacyTarget, dimension: u64) -> Result<f64> {
     let inexact = draws::inexact_noise_delta(target.epsilon, plan.steps, dimension)?;
     let delta = (target.delta - inexact).next_down();
+    if delta <= 0.0 {
+        bail!(
+            "--delta {:e} is below what the noise's own inexactness takes, {inexact:.1e}; give a larger one",
+            target.delta
+        );
+    }
     let run = DpSgd { q: plan.sampling_rate, steps: plan.steps, delta };
-    Ok(run.sigma(target.epsilon, Accountant::Pld, TOLERANCE)?.sigma)
+    let mut sigma = run.sigma(target.epsilon, Accountant::Pld, TOLERANCE)?.sigma;
+    // A ledger counts all mechanisms on one grid, and so a little more where a formula is exact.
+    let cost = |sigma: f64| {
+        let mechanism = Mechanism::PoissonSubsampledGaussian { q: plan.sampling_rate, sigma };
+        epsilon_of_caps(&[Cap { mechanism, count: plan.steps }], delta)
+    };
+    while cost(sigma)? > target.epsilon {
+        sigma *= 1.0 + 10.0 * TOLERANCE;
+    }
+    // Whether there is a lattice for so much noise.
+    PrivatePlan { noise_multiplier: sigma, ..plan.clone() }.lattice(dimension as usize)?;
+    Ok(sigma)
 }
 
 /// The first line of the ledger of a data set on which nothing but `plan` is to run.
@@ -158,4 +173,69 @@ pub fn of_ledger(header: &Header, q: f64) -> Option<f64> {
         Mechanism::PoissonSubsampledGaussian { q: rate, sigma } if rate.total_cmp(&q).is_eq() => Some(sigma),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is solved is what a ledger lets through, for rates up to 1.
+    #[test]
+    fn a_ledger_lets_through_what_was_solved() {
+        for (epsilon, records, batch, steps) in [
+            (0.05, 60_000, 256, 300),
+            (1.0, 60_000, 8192, 150),
+            (3.0, 60_000, 256, 2340),
+            (2.0, 500, 500, 7),
+            (20.0, 40, 8, 12),
+        ] {
+            let args = DpSgdArgs {
+                records: Some(records),
+                expected_batch: Some(batch),
+                steps: Some(steps),
+                ..flags()
+            };
+            let mut plan = args.plan(NetworkKind::SmallCnn, None).unwrap();
+            let target = PrivacyTarget { epsilon, delta: 1e-5 };
+            plan.noise_multiplier = noise_multiplier(&plan, target, 26_010).unwrap();
+            let start = dp_accounting::ledger::Ledger::<dp_noise::SystemNoise>::start(&ledger_header(
+                "d", &plan, target,
+            ));
+            assert!(start.is_ok(), "{epsilon} {batch}: {:?}", start.err());
+            assert_eq!(
+                of_ledger(&ledger_header("d", &plan, target), plan.sampling_rate),
+                Some(plan.noise_multiplier)
+            );
+            // And hardly more: a thousandth less noise is refused.
+            plan.noise_multiplier *= 0.999;
+            let start = dp_accounting::ledger::Ledger::<dp_noise::SystemNoise>::start(&ledger_header(
+                "d", &plan, target,
+            ));
+            assert!(start.is_err(), "{epsilon} {batch}");
+        }
+    }
+
+    fn flags() -> DpSgdArgs {
+        DpSgdArgs {
+            records: None,
+            expected_batch: None,
+            steps: None,
+            clipping_norm: None,
+            clipping: pate_core::config::ClippingKind::Flat,
+            optimizer: OptimizerKind::Sgd,
+            learning_rate: None,
+            momentum: 0.9,
+            lr_schedule: ScheduleKind::Constant,
+            ema_decay: None,
+            augmentation: AugmentationKind::None,
+            augmentation_strength: 1.0,
+            views: 1,
+            block: None,
+            micro_batch: None,
+            materialise: false,
+            clip_only: false,
+            float_noise: false,
+            diagnostics: None,
+        }
+    }
 }

@@ -81,6 +81,15 @@ impl PrivatePlan {
         Mechanism::PoissonSubsampledGaussian { q: self.sampling_rate, sigma: self.noise_multiplier }
     }
 
+    /// The lattice of its sums in `dimension` coordinates.
+    ///
+    /// # Errors
+    /// A noise multiplier that is too large for so many coordinates.
+    pub fn lattice(&self, dimension: usize) -> Result<Lattice> {
+        let error = SUM_ERROR * self.clipping_norm;
+        Ok(Lattice::of_clipped_sum(self.clipping_norm, self.noise_multiplier, dimension, error)?)
+    }
+
     /// Checks that its numbers mean something for data of `records` records.
     ///
     /// # Errors
@@ -232,12 +241,7 @@ pub fn train(
     let parameters = nn::parameters(task.network());
     let dimension: usize = parameters.iter().map(|parameter| parameter.value().numel()).sum();
     let lattice = if spending.protects() {
-        Lattice::of_clipped_sum(
-            plan.clipping_norm,
-            plan.noise_multiplier,
-            dimension,
-            SUM_ERROR * plan.clipping_norm,
-        )?
+        plan.lattice(dimension)?
     } else {
         Unprotected::lattice(plan.clipping_norm)?
     };
@@ -256,6 +260,7 @@ pub fn train(
             ));
         };
         done = resumed.steps;
+        spending.goes_on_after(done);
         if !resumed.optimizer.is_empty() {
             optimizer.resume(resumed.optimizer, checkpoint.steps);
         }

@@ -16,7 +16,9 @@ use crate::base::rng::{Purpose, Stream};
 /// # Privacy
 /// None: whatever comes out has to be labelled so. Samples come from a seed.
 pub struct Unprotected {
-    stream: Stream,
+    seed: u64,
+    /// Steps so far, each of which has a stream of its own.
+    steps: u64,
     noise: Option<Noise>,
 }
 
@@ -29,12 +31,12 @@ struct Noise {
 impl Unprotected {
     /// No noise at all.
     pub fn without_noise(seed: u64) -> Self {
-        Self { stream: Stream::new(seed, Purpose::Unprotected, 0), noise: None }
+        Self { seed, steps: 0, noise: None }
     }
 
     /// Gaussian noise of floating-point numbers, of `deviation` in the gradients' units.
     pub fn with_float_noise(seed: u64, deviation: f64) -> Self {
-        Self { stream: Stream::new(seed, Purpose::Unprotected, 0), noise: Some(Noise { deviation }) }
+        Self { seed, steps: 0, noise: Some(Noise { deviation }) }
     }
 
     /// A lattice that is fine enough for nobody to notice it.
@@ -63,6 +65,10 @@ impl Spending for Unprotected {
 
     fn protects(&self) -> bool {
         false
+    }
+
+    fn goes_on_after(&mut self, draws: u64) {
+        self.steps = draws;
     }
 }
 
@@ -99,13 +105,14 @@ impl Mechanisms for Steps<'_> {
         let Mechanism::PoissonSubsampledGaussian { q, .. } = self.mechanism else {
             return self.refused();
         };
-        let stream = &mut self.of.stream;
+        let mut stream = Stream::new(self.of.seed, Purpose::Unprotected, self.of.steps);
+        self.of.steps += 1;
         let taken: Vec<bool> = stream.uniform(records, 0.0, 1.0).iter().map(|&u| f64::from(u) < q).collect();
         let rows = (0..records).filter(|&row| taken[row]);
         let sample = Sample::new(rows.map(|row| (row, stream.below(1 << 32) as u32)).collect::<Vec<_>>());
         let mut sum: Vec<f64> = sum_private(&sample)?.iter().map(|&x| x as f64 * lattice.step()).collect();
         if let Some(Noise { deviation }) = self.of.noise {
-            let noise = self.of.stream.normal(sum.len());
+            let noise = stream.normal(sum.len());
             sum.iter_mut().zip(noise).for_each(|(x, noise)| *x += deviation * f64::from(noise));
         }
         Ok(sum)

@@ -266,6 +266,8 @@ impl TrainDpClassifier {
     /// Whether this very training is done, with all that it made.
     fn is_finished(&self, work: &WorkId, ctx: &Context) -> bool {
         let path = self.output_dir.join(layout::TRAINING_REPORT);
+        // It is this program's own, and replaced by the next one.
+        let _own = input_file::own();
         let Some(report) = artifact::StoredReport::read(&path).ok().flatten() else { return false };
         let same = report.fields.get("work").and_then(|found| found.as_str()) == Some(work.as_str());
         let there = |record| matches!(report.state_of(record), artifact::FileState::Present(_));
