@@ -289,7 +289,12 @@ impl CheckpointStore for Kept {
     }
 
     fn save(&self, state: &Checkpoint) -> Result<()> {
-        self.0.borrow_mut().push(("checkpoint".to_owned(), format!("{state:?}").into_bytes()));
+        let mut bytes = format!("{} {} {}", state.epochs, state.steps, state.history).into_bytes();
+        for (name, shape, values) in &state.arrays {
+            bytes.extend(format!("{name} {shape:?}").bytes());
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        self.0.borrow_mut().push(("checkpoint".to_owned(), bytes));
         Ok(())
     }
 }

@@ -1,0 +1,208 @@
+//! Record and replay over the tasks that private programs are made of: every architecture, with
+//! views and without, on neighbouring data sets with frozen releases.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use dp_accounting::Adjacency;
+use dp_accounting::filter::{Budget, Cap};
+use dp_accounting::ledger::{Charge, Header, Stamp};
+use dp_accounting::spend::Spending;
+use dp_noise_testing::replay::{Change, Outputs, Recording};
+use pate_core::Result;
+use pate_core::base::progress::Silent;
+use pate_core::base::rng::{Purpose, Stream};
+use pate_core::base::tensor;
+use pate_core::config::{AugmentationKind, NetworkKind, OptimizerKind, Word as _};
+use pate_core::data::augment::{Augmentation, Geometry};
+use pate_core::data::{ImageShape, Images, Labels, Normalisation, Privacy, RangeRule, Records};
+use pate_core::dp::{
+    Clipping, Engine, PrivateFeatures, PrivateImages, PrivatePlan, PrivateTask, Views, train,
+};
+use pate_core::models::{self, Classifier, ScatterLinear};
+use pate_core::nn::{Schedule, parameters};
+use pate_core::train::{Checkpoint, CheckpointStore};
+use tch::Device;
+
+const SIDE: usize = 16;
+const CLASSES: i64 = 3;
+
+type Record = (Vec<f32>, i64);
+
+fn image(seed: u64) -> Vec<f32> {
+    Stream::new(seed, Purpose::Probe, 5).uniform(SIDE * SIDE, 0.0, 1.0)
+}
+
+/// Records of two classes, and one of a third, which is the last.
+fn data() -> Vec<Record> {
+    let mut all: Vec<Record> = (0..13).map(|i| (image(i), i as i64 % 2)).collect();
+    all.push((image(13), 2));
+    all
+}
+
+fn records(data: &[Record]) -> Records {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("images.npy");
+    let pixels: Vec<f32> = data.iter().flat_map(|(image, _)| image.clone()).collect();
+    let shape = [data.len() as i64, 1, SIDE as i64, SIDE as i64];
+    tensor::from_f32(&pixels, &shape).unwrap().write_npy(&path).unwrap();
+    let labels = data.iter().map(|(_, label)| *label).collect();
+    Records {
+        images: Images::load(&path, RangeRule::AsIs).unwrap(),
+        labels: Labels::new(Path::new("labels"), labels, CLASSES).unwrap(),
+        name: "made up".to_owned(),
+        privacy: Privacy::Private,
+        class_names: Vec::new(),
+        files: Vec::new(),
+        listing: None,
+    }
+}
+
+fn plan() -> PrivatePlan {
+    PrivatePlan {
+        steps: 2,
+        sampling_rate: 0.6,
+        expected_batch: 8.0,
+        noise_multiplier: 1.0,
+        clipping_norm: 0.3,
+        clipping: Clipping::Flat,
+        engine: Engine::Ghost,
+        optimizer: OptimizerKind::Sgd,
+        learning_rate: 0.1,
+        momentum: 0.9,
+        schedule: Schedule::Constant,
+        ema_decay: None,
+        block: 1,
+        micro_batch: Some(3),
+    }
+}
+
+fn header(plan: &PrivatePlan) -> Header {
+    let caps = vec![Cap { mechanism: plan.mechanism(), count: plan.steps }];
+    Header {
+        ledger: 1,
+        dataset: "made up".to_owned(),
+        unit: "one record".to_owned(),
+        adjacency: Adjacency::AddOrRemoveOne,
+        budget: Budget::Caps { epsilon: 60.0, delta: 1e-5, caps },
+        stamp: Stamp::Release,
+    }
+}
+
+#[derive(Default)]
+struct Kept(RefCell<Outputs>);
+
+impl CheckpointStore for Kept {
+    fn load(&self) -> Option<Checkpoint> {
+        None
+    }
+
+    fn save(&self, state: &Checkpoint) -> Result<()> {
+        let mut bytes = format!("{} {} {}", state.epochs, state.steps, state.history).into_bytes();
+        for (name, shape, values) in &state.arrays {
+            bytes.extend(format!("{name} {shape:?}").bytes());
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        self.0.borrow_mut().push(("checkpoint".to_owned(), bytes));
+        Ok(())
+    }
+}
+
+/// What a program of these crates does with private records.
+fn program(data: &[Record], kind: NetworkKind, views: bool, spending: &mut dyn Spending) -> Result<Outputs> {
+    let (records, plan, normalisation) = (records(data), plan(), Normalisation::mnist());
+    let shape = ImageShape { channels: 1, height: SIDE as i64, width: SIDE as i64 };
+    let charge = Charge {
+        mechanism: plan.mechanism(),
+        count: 1,
+        adjacency: Adjacency::AddOrRemoveOne,
+        run: "replay".to_owned(),
+        purpose: "steps".to_owned(),
+        converted_from: None,
+    };
+    let kept = Kept::default();
+    let mut learn = |task: &dyn PrivateTask| train(task, &plan, &charge, spending, &kept, None, &Silent);
+    let whole: Box<dyn Classifier> = if kind == NetworkKind::ScatterLinear {
+        let network = ScatterLinear::new(shape, CLASSES, Device::Cpu)?;
+        let images = normalisation.apply(records.images.tensor());
+        let features = network.features_of(&images, &Silent)?;
+        learn(&PrivateFeatures::new(network.head(), &features, &records.labels.tensor())?)?;
+        Box::new(network)
+    } else {
+        let network = models::fresh(kind, 2, shape, CLASSES, 1, Device::Cpu)?;
+        let augmentation = Augmentation::of(AugmentationKind::Warp, 1.0, Geometry::DECODER).unwrap();
+        let views = views.then_some(Views { count: 2, augmentation, seed: 4 });
+        learn(&PrivateImages::new(&*network, &records, normalisation, views)?)?;
+        network
+    };
+    let weights =
+        parameters(&*whole).into_iter().flat_map(|parameter| tensor::to_f32(parameter.value()).unwrap());
+    let mut outputs = kept.0.into_inner();
+    outputs.push(("weights".to_owned(), weights.flat_map(f32::to_le_bytes).collect()));
+    Ok(outputs)
+}
+
+fn neighbours(data: &[Record]) -> Vec<(Vec<Record>, Change)> {
+    let last = data.len() - 1;
+    let without = |row: usize| {
+        let mut other = data.to_vec();
+        other.remove(row);
+        (other, Change::Removed(row))
+    };
+    let with = |image: Vec<f32>, label: i64| {
+        let mut other = data.to_vec();
+        other.push((image, label));
+        (other, Change::Added)
+    };
+    let replaced = |row: usize, image: Vec<f32>, label: i64| {
+        let mut other = data.to_vec();
+        other[row] = (image, label);
+        (other, Change::Replaced(row))
+    };
+    vec![
+        without(0),
+        without(6),
+        // The last of its class.
+        without(last),
+        with(image(99), 1),
+        with(vec![0.0; SIDE * SIDE], 0),
+        with(vec![1e6; SIDE * SIDE], 2),
+        // A twin.
+        with(data[3].0.clone(), data[3].1),
+        replaced(2, image(77), 2),
+        replaced(last, vec![-1e4; SIDE * SIDE], 0),
+    ]
+}
+
+#[test]
+fn no_architecture_betrays_its_records() {
+    let (data, header) = (data(), header(&plan()));
+    let mut tried = 0;
+    for kind in NetworkKind::ALL {
+        for views in [false, true] {
+            if views && *kind == NetworkKind::ScatterLinear {
+                continue;
+            }
+            let run = |data: &[Record], spending: &mut dyn Spending| program(data, *kind, views, spending);
+            let recording = Recording::of(&header, 8, |spending| run(&data, spending));
+            recording.outputs().unwrap();
+            assert_eq!(recording.calls(), 2);
+            let t = std::time::Instant::now();
+            for (other, change) in neighbours(&data) {
+                let violations = recording.replay(change, |spending| run(&other, spending));
+                assert!(violations.is_empty(), "{kind:?}, views {views}, {change:?}: {}", violations[0]);
+                tried += 1;
+            }
+            println!("{kind:?} {views} {:?}", t.elapsed());
+        }
+    }
+    // Samples in which nobody takes part.
+    for kind in NetworkKind::ALL {
+        let run = |spending: &mut dyn Spending| program(&[], *kind, false, spending);
+        let message = Recording::of(&header, 8, run).outputs().unwrap_err().clone();
+        assert!(message.contains("no records"), "{message}");
+    }
+    println!("{tried} neighbours");
+}
