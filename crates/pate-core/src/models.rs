@@ -181,7 +181,8 @@ mod tests {
         }
         // Whitening travels with the weights.
         let whitened = ScatterLinear::new(shape, 3, Device::Cpu).unwrap();
-        let whitened = whitened.whitened(&images, 2, 0.1, &crate::base::progress::Silent).unwrap();
+        let features = whitened.features_of(&images, &crate::base::progress::Silent).unwrap();
+        let whitened = whitened.whitened_by(&features, 2, 0.1).unwrap();
         save(&whitened, &path, Access::Public).unwrap();
         let back = load_classifier(&path, shape, Device::Cpu).unwrap();
         assert_equal(&*back, &whitened, "whitened ");

@@ -45,16 +45,16 @@ pub struct DpSgdArgs {
     pub(crate) records: Option<u64>,
 
     /// Expected number of records per step, which sums are divided by; each record takes part with
-    /// probability B / --records [default: 256; of scatter-linear 8192]
+    /// probability B / --records [default: 2048; of scatter-linear 8192]
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) expected_batch: Option<u64>,
 
-    /// Steps, fixed beforehand, for which the noise is solved [default: 2340; of scatter-linear
+    /// Steps, fixed beforehand, for which the noise is solved [default: 600; of scatter-linear
     /// 150]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: Option<u64>,
 
-    /// Largest L2 norm of a record's gradient [default: 1; of scatter-linear 0.1]
+    /// Largest L2 norm of a record's gradient [default: 0.1]
     #[arg(long, value_name = "C", value_parser = positive)]
     pub(crate) clipping_norm: Option<f64>,
 
@@ -66,7 +66,7 @@ pub struct DpSgdArgs {
     #[arg(long, value_parser = word::<OptimizerKind>(), default_value = "sgd")]
     pub(crate) optimizer: OptimizerKind,
 
-    /// Learning rate [default: 0.5; of scatter-linear 4; of adam 0.001]
+    /// Learning rate [default: 2; of scatter-linear 4; of adam 0.001]
     #[arg(long, visible_alias = "lr", value_name = "RATE", value_parser = positive)]
     pub(crate) learning_rate: Option<f64>,
 

@@ -6,15 +6,25 @@ use anyhow::{Context as _, Result, bail};
 use dp_accounting::ledger::{Account, Header, Ledger};
 use dp_noise::SystemNoise;
 
+use crate::run::Context;
+
 /// The ledger at `path`, with a fresh key of the operating system for its noise: begun with
 /// `header`, or gone on with where it is there and is the same data set's.
 ///
 /// # Errors
 /// A ledger of another data set, relation or budget, one that is damaged, or in use.
-pub fn open(path: &Path, header: &Header) -> Result<Ledger<SystemNoise>> {
+pub fn open(path: &Path, header: &Header, ctx: &Context) -> Result<Ledger<SystemNoise>> {
     let noise = SystemNoise::new().context("the operating system has no key for the noise")?;
     if !path.exists() {
-        return Ok(Ledger::create(path, header, noise)?);
+        let ledger = Ledger::create(path, header, noise)?;
+        // Two ledgers of one data set would each allow their whole budget.
+        ctx.say(&format!(
+            "{} is begun for \"{}\": if anything else ever ran on these records, its cost adds up; name its ledger with \
+             --ledger instead",
+            path.display(),
+            header.dataset
+        ));
+        return Ok(ledger);
     }
     let ledger = Ledger::open(path, noise)?;
     check(path, &ledger.account().header, header)?;

@@ -46,12 +46,16 @@ impl BudgetArgs {
 /// Tolerance of sigma: a hundred-thousandth of it.
 const TOLERANCE: f64 = 1e-5;
 
-/// What differs between a linear map of features and a network: records per step, steps, clipping
-/// norm, learning rate.
-fn defaults(network: NetworkKind) -> (u64, u64, f64, f64) {
+/// Largest norm of a record's gradient: most are longer, so that it is nearly a unit of the learning
+/// rate alone.
+const CLIPPING_NORM: f64 = 0.1;
+
+/// What differs between a linear map of features and a network: records per step, steps, learning
+/// rate.
+fn defaults(network: NetworkKind) -> (u64, u64, f64) {
     match network {
-        NetworkKind::ScatterLinear => (8192, 150, 0.1, 4.0),
-        _ => (256, 2340, 1.0, 0.5),
+        NetworkKind::ScatterLinear => (8192, 150, 4.0),
+        _ => (2048, 600, 2.0),
     }
 }
 
@@ -68,7 +72,7 @@ impl DpSgdArgs {
                  the files would tell it to whoever sees the result"
             );
         };
-        let (batch, steps, norm, rate) = defaults(network);
+        let (batch, steps, rate) = defaults(network);
         let batch = self.expected_batch.unwrap_or(batch);
         if batch > records {
             bail!(
@@ -97,7 +101,7 @@ impl DpSgdArgs {
             sampling_rate: batch as f64 / records as f64,
             expected_batch: batch as f64,
             noise_multiplier: 0.0,
-            clipping_norm: self.clipping_norm.unwrap_or(norm),
+            clipping_norm: self.clipping_norm.unwrap_or(CLIPPING_NORM),
             clipping: self.clipping.into(),
             engine: if self.materialise { Engine::Materialised } else { Engine::Ghost },
             optimizer: self.optimizer,

@@ -52,28 +52,43 @@ impl ScatterLinear {
         Ok(Self { scatter, whiten: None, head, classes })
     }
 
-    /// The same with features whitened to `k` values by what `images` have, which are public; see
-    /// [`Moments::whitening`].
+    /// The same with features whitened to `k` values by what `features` have: those that this
+    /// network makes of public images; see [`Moments::whitening`].
     ///
     /// # Errors
-    /// Images of another shape, a stop; as [`Moments::whitening`].
-    pub fn whitened(mut self, images: &Tensor, k: i64, ridge: f64, progress: &dyn Progress) -> Result<Self> {
-        let device = self.head.device();
-        let mut moments: Option<Moments> = None;
-        self.for_chunks(images, progress, |features| {
-            let d = features.size()[1];
-            moments.get_or_insert_with(|| Moments::new(d)).add(&features.f_to_device(Device::Cpu)?)
-        })?;
-        let Some(moments) = moments else { return Err(Error::invalid("there are no images to whiten by")) };
+    /// Features of a network that whitens already; as [`Moments::whitening`].
+    pub fn whitened_by(mut self, features: &Tensor, k: i64, ridge: f64) -> Result<Self> {
+        let (d, device) = (self.head_inputs(), self.head.device());
+        if self.whiten.is_some() || features.dim() != 2 || features.size()[1] != d {
+            return Err(Error::invalid(format!(
+                "features of shape {:?} are none of this network's, which have {d} values before whitening",
+                features.size()
+            )));
+        }
+        let mut moments = Moments::new(d);
+        for part in features.f_split(CHUNK, 0)? {
+            moments.add(&part)?;
+        }
         let (weight, bias) = moments.whitening(k, ridge, &mut Stream::new(0, Purpose::Probe, 1))?;
         let given = vec![
             ("whiten.weight".to_owned(), weight.f_to_device(device)?),
             ("whiten.bias".to_owned(), bias.f_to_device(device)?),
         ];
-        let d = weight.size()[1];
         self.whiten = Some(Linear::new(&mut Source::given(given, device), "whiten", d, k)?);
         self.head = zeros(k, self.classes, device)?;
         Ok(self)
+    }
+
+    /// Features as the linear map has them, of those before whitening.
+    ///
+    /// # Errors
+    /// Where there is no room.
+    pub fn whiten(&self, features: &Tensor) -> Result<Tensor> {
+        let _guard = tch::no_grad_guard();
+        Ok(match &self.whiten {
+            Some(whiten) => whiten.forward(features, &mut Pass::Infer),
+            None => features.shallow_clone(),
+        })
     }
 
     /// The network of a weights file, for images of the shape of `shape`.
@@ -155,11 +170,7 @@ impl ScatterLinear {
     }
 
     fn batch(&self, images: &Tensor, progress: &dyn Progress) -> Result<Tensor> {
-        let features = normalise(&self.scatter.forward_with(images, progress)?, GROUPS)?.f_flatten(1, -1)?;
-        Ok(match &self.whiten {
-            Some(whiten) => whiten.forward(&features, &mut Pass::Infer),
-            None => features,
-        })
+        self.whiten(&normalise(&self.scatter.forward_with(images, progress)?, GROUPS)?.f_flatten(1, -1)?)
     }
 }
 

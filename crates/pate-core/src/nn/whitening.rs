@@ -5,6 +5,9 @@ use tch::{Device, Kind, Tensor};
 use crate::base::rng::Stream;
 use crate::{Error, Result};
 
+/// Blocks of rows that second moments are computed in.
+const BLOCKS: i64 = 6;
+
 /// Mean and second moments of features, added up part by part in float64.
 ///
 /// # Privacy
@@ -30,8 +33,16 @@ impl Moments {
         let _guard = tch::no_grad_guard();
         self.count += features.size()[0] as f64;
         let _ = self.sum.f_add_(&features.f_sum_dim_intlist(0, false, Kind::Double)?)?;
-        let products = features.f_tr()?.f_matmul(features)?;
-        let _ = self.products.f_add_(&products.f_to_kind(Kind::Double)?)?;
+        // Of the symmetric products, the blocks on and above the diagonal.
+        let d = features.size()[1];
+        let block = (d + BLOCKS - 1) / BLOCKS;
+        for first in (0..d).step_by(block.max(1) as usize) {
+            let rows = features.f_narrow(1, first, block.min(d - first))?;
+            let part = rows.f_tr()?.f_matmul(&features.f_narrow(1, first, d - first)?)?;
+            let mut place =
+                self.products.f_narrow(0, first, rows.size()[1])?.f_narrow(1, first, d - first)?;
+            let _ = place.f_add_(&part)?;
+        }
         Ok(())
     }
 
@@ -58,7 +69,8 @@ impl Moments {
         }
         let _guard = tch::no_grad_guard();
         let mean = self.sum.f_div_scalar(self.count)?;
-        let covariance = self.products.f_div_scalar(self.count)? - mean.f_outer(&mean)?;
+        let products = self.products.f_triu(0)? + self.products.f_triu(1)?.f_tr()?;
+        let covariance = products.f_div_scalar(self.count)? - mean.f_outer(&mean)?;
         if covariance.isfinite().all().f_int64_value(&[])? == 0 {
             return Err(Error::invalid("the features to be whitened by are not finite"));
         }

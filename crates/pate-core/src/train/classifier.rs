@@ -12,9 +12,9 @@ use crate::config::OptimizerKind;
 use crate::data::augment::Augmentation;
 use crate::data::{ImageShape, Labels, Normalisation, Records, SoftLabels};
 use crate::models::Classifier;
-use crate::nn::{self, Adam, DropoutMasks, Module, Optimizer, Pass, Schedule, Sgd, Tape};
+use crate::nn::{self, Adam, DropoutMasks, Module, Optimizer, Pass, Schedule, Sgd};
 use crate::train::checkpoint::CheckpointStore;
-use crate::train::fit::{self, Descent, FitPlan, Learner, Loss, Part, Task};
+use crate::train::fit::{self, FitPlan, Learner, Loss, Part, Task};
 use crate::{Error, Result};
 
 /// Images classified at once in validation; their activations then stay in the processor's cache.
@@ -166,7 +166,7 @@ pub fn train<N: Classifier + Clone>(
     let train = data.train;
     fit::check(train.len() as i64, plan.batch_size)?;
     plan.normalisation.check_channels(train.shape().channels)?;
-    let optimizer: Box<dyn Optimizer> = match plan.optimizer {
+    let mut optimizer: Box<dyn Optimizer> = match plan.optimizer {
         OptimizerKind::Sgd => Box::new(Sgd::new(plan.learning_rate, plan.momentum, plan.weight_decay)),
         OptimizerKind::Adam => Box::new(Adam::new(plan.learning_rate, plan.weight_decay)),
     };
@@ -185,7 +185,7 @@ pub fn train<N: Classifier + Clone>(
         schedule: plan.schedule,
         seed: plan.seed,
     };
-    let fitted = fit::fit(&task, &mut Descent(optimizer), &fit_plan, progress, store)?;
+    let fitted = fit::fit(&task, &mut *optimizer, &fit_plan, progress, store)?;
     let network = task.network;
     // Without validation no epoch is better than another, and the last one stands for the best.
     let (best_epoch, best_weights) = match fitted.best {
@@ -355,8 +355,8 @@ impl<N: Classifier> Learner for ClassifierLearner<N> {
     }
 
     /// Mean loss over the step's records; sums of the losses and of the hits.
-    fn loss(&self, part: &ClassifierPart, tape: Option<&mut Tape>) -> Result<Loss> {
-        let mut pass = fit::pass(tape, DropoutMasks::new(&part.dropout));
+    fn loss(&self, part: &ClassifierPart) -> Result<Loss> {
+        let mut pass = Pass::Train { dropout: DropoutMasks::new(&part.dropout) };
         let log_p = self.0.log_probs(&part.x, &mut pass);
         let value = match &part.soft {
             None => log_p.f_nll_loss::<Tensor>(&part.truth, None, Reduction::Sum, -100)?,

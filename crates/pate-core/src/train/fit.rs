@@ -13,7 +13,7 @@ use super::workers::{self, Pool};
 use crate::base::progress::Progress;
 use crate::base::rng::{Purpose, Stream, TorchGenerator};
 use crate::base::{parallel, tensor};
-use crate::nn::{self, Module, Optimizer, Pass, Schedule, Tape};
+use crate::nn::{self, Module, Optimizer, Schedule};
 use crate::{Error, Result};
 
 /// What is learnt, seen from the thread that leads the training.
@@ -69,8 +69,8 @@ pub(super) trait Learner: Send {
     /// The network's parameters.
     fn network(&self) -> &dyn Module;
 
-    /// The loss on `part`; every layer goes on the tape, where there is one.
-    fn loss(&self, part: &Self::Part, tape: Option<&mut Tape>) -> Result<Loss>;
+    /// The loss on `part`.
+    fn loss(&self, part: &Self::Part) -> Result<Loss>;
 }
 
 /// A loss on a part.
@@ -79,58 +79,6 @@ pub(super) struct Loss {
     pub(super) value: Tensor,
     /// Figures to add up over an epoch, `[k]`.
     pub(super) sums: Tensor,
-}
-
-/// How losses become changes of the parameters.
-pub(super) trait Stepper {
-    /// What the worker threads need to know.
-    type Rule: Sync;
-
-    /// The rule of the steps to come.
-    fn rule(&self) -> Self::Rule;
-
-    /// What a worker gives for a part: tensors like the parameters, and the loss's figures.
-    fn part<L: Learner>(
-        rule: &Self::Rule,
-        learner: &L,
-        parameters: &[Tensor],
-        part: &L::Part,
-    ) -> Result<(Vec<Tensor>, Tensor)>;
-
-    /// A step from what the workers gave for all parts, in their order.
-    fn step(&mut self, parameters: &mut [Tensor], parts: Vec<Vec<Tensor>>, learning_rate: f64) -> Result<()>;
-
-    /// What holds the state between steps.
-    fn optimizer(&mut self) -> &mut dyn Optimizer;
-}
-
-/// Gradient descent: the sum of the parts' gradients, and an optimiser.
-pub(super) struct Descent(pub(super) Box<dyn Optimizer>);
-
-impl Stepper for Descent {
-    type Rule = ();
-
-    fn rule(&self) {}
-
-    fn part<L: Learner>(
-        (): &(),
-        learner: &L,
-        parameters: &[Tensor],
-        part: &L::Part,
-    ) -> Result<(Vec<Tensor>, Tensor)> {
-        let Loss { value, sums } = learner.loss(part, None)?;
-        Ok((tensor::gradients(&value, parameters)?, sums.detach()))
-    }
-
-    fn step(&mut self, parameters: &mut [Tensor], parts: Vec<Vec<Tensor>>, learning_rate: f64) -> Result<()> {
-        self.0.set_learning_rate(learning_rate);
-        self.0.step(parameters, &workers::sum(parts)?);
-        Ok(())
-    }
-
-    fn optimizer(&mut self) -> &mut dyn Optimizer {
-        self.0.as_mut()
-    }
 }
 
 /// What every training has.
@@ -161,9 +109,9 @@ pub(super) struct Fitted<H> {
 ///
 /// # Errors
 /// Nothing to train on, those of the task, a checkpoint that cannot be written, a stop.
-pub(super) fn fit<T: Task, S: Stepper>(
+pub(super) fn fit<T: Task>(
     task: &T,
-    stepper: &mut S,
+    optimizer: &mut dyn Optimizer,
     plan: &FitPlan,
     progress: &dyn Progress,
     store: &dyn CheckpointStore,
@@ -175,12 +123,12 @@ pub(super) fn fit<T: Task, S: Stepper>(
         && let Some(resumed) = checkpoint.restore::<T::Score>(task.network(), plan.epochs)?
     {
         fitted = Fitted { best: resumed.best, history: resumed.history };
-        stepper.optimizer().resume(resumed.optimizer, checkpoint.steps);
+        optimizer.resume(resumed.optimizer, checkpoint.steps);
         progress.advance(fitted.history.len() as u64, "");
     }
     for epoch in fitted.history.len()..plan.epochs {
         progress.check()?;
-        let sums = run_epoch(task, stepper, &mut parameters, plan, epoch, progress)?;
+        let sums = run_epoch(task, optimizer, &mut parameters, plan, epoch, progress)?;
         let learning_rate = plan.schedule.rate(plan.learning_rate, epoch as f64, plan.epochs);
         let score = task.score(epoch, learning_rate, &sums)?;
         if fitted.is_improved_by(task, &score) {
@@ -190,7 +138,7 @@ pub(super) fn fit<T: Task, S: Stepper>(
         fitted.history.push(score);
         // After the last epoch the caller writes the result itself.
         if epoch + 1 < plan.epochs {
-            let (tensors, steps) = stepper.optimizer().state();
+            let (tensors, steps) = optimizer.state();
             let best = fitted.best.as_ref().map(|(epoch, weights)| (*epoch, &weights[..]));
             store.save(&Checkpoint::new(task.network(), (&tensors, steps), best, &fitted.history)?)?;
         }
@@ -242,9 +190,9 @@ pub(super) fn batches<'a, T: Task>(
 }
 
 /// One epoch; gives the sums of the figures of all its parts.
-fn run_epoch<T: Task, S: Stepper>(
+fn run_epoch<T: Task>(
     task: &T,
-    stepper: &mut S,
+    optimizer: &mut dyn Optimizer,
     parameters: &mut [Tensor],
     plan: &FitPlan,
     epoch: usize,
@@ -256,7 +204,7 @@ fn run_epoch<T: Task, S: Stepper>(
     // on this number.
     let n_workers =
         workers::parts((plan.batch_size as i64).min(n), device).len().min(parallel::workers(device));
-    stepper.optimizer().set_threads(n_workers);
+    optimizer.set_threads(n_workers);
     let learners = (0..n_workers)
         .map(|_| {
             // Made anew for each epoch, since a loss may change with it, as the weight of the KL
@@ -266,13 +214,13 @@ fn run_epoch<T: Task, S: Stepper>(
             (learner, parameters)
         })
         .collect();
-    let rule = stepper.rule();
     // Summed on the device; read once per epoch.
     let mut sums: Option<Tensor> = None;
     workers::with_pool(
         learners,
         |(learner, parameters): &mut (T::Learner, Vec<Tensor>), part: T::Part| {
-            S::part(&rule, learner, parameters, &part)
+            let Loss { value, sums } = learner.loss(&part)?;
+            Ok((tensor::gradients(&value, parameters)?, sums.detach()))
         },
         |pool: &mut Pool<'_, _, _>| {
             while let Some(batch) = batches.take() {
@@ -295,7 +243,8 @@ fn run_epoch<T: Task, S: Stepper>(
                 }
                 // The cosine falls from step to step, not from epoch to epoch.
                 let done = epoch as f64 + batch.first as f64 / n as f64;
-                stepper.step(parameters, parts, plan.schedule.rate(plan.learning_rate, done, plan.epochs))?;
+                optimizer.set_learning_rate(plan.schedule.rate(plan.learning_rate, done, plan.epochs));
+                optimizer.step(parameters, &workers::sum(parts)?);
             }
             Ok(())
         },
@@ -303,14 +252,5 @@ fn run_epoch<T: Task, S: Stepper>(
     match sums {
         Some(sums) => Ok(Vec::try_from(sums.f_to_device(Device::Cpu)?)?),
         None => Ok(Vec::new()),
-    }
-}
-
-/// How a learner's network computes: onto the tape where there is one, with these factors of
-/// dropouts.
-pub(super) fn pass<'a>(tape: Option<&'a mut Tape>, dropout: nn::DropoutMasks<'a>) -> Pass<'a> {
-    match tape {
-        Some(tape) => Pass::Record { tape, dropout },
-        None => Pass::Train { dropout },
     }
 }

@@ -12,9 +12,9 @@ use crate::base::tensor;
 use crate::data::augment::{self, Augmentation};
 use crate::data::{Images, Normalisation};
 use crate::models::{GroupedVae, Vae};
-use crate::nn::{Adam, DropoutMasks, Module, Optimizer as _, Pass, Schedule, Tape};
+use crate::nn::{Adam, DropoutMasks, Module, Optimizer as _, Pass, Schedule};
 use crate::train::checkpoint::CheckpointStore;
-use crate::train::fit::{self, Batch, Descent, FitPlan, Learner, Loss, Part, Task};
+use crate::train::fit::{self, Batch, FitPlan, Learner, Loss, Part, Task};
 use crate::{Error, Result};
 
 /// Standard deviation of the pixel noise of augmentation.
@@ -92,7 +92,7 @@ pub fn train(
     store: &dyn CheckpointStore,
 ) -> Result<TrainedVae> {
     let task = VaeTask::new(images, plan, device)?;
-    let fitted = fit::fit(&task, &mut Descent(Box::new(plan.adam())), &plan.fit(), progress, store)?;
+    let fitted = fit::fit(&task, &mut plan.adam(), &plan.fit(), progress, store)?;
     Ok(TrainedVae { network: task.network, history: fitted.history })
 }
 
@@ -330,9 +330,9 @@ impl Learner for VaeLearner<'_> {
     }
 
     /// Summed over the images; reconstruction and KL divergence.
-    fn loss(&self, part: &VaePart, tape: Option<&mut Tape>) -> Result<Loss> {
+    fn loss(&self, part: &VaePart) -> Result<Loss> {
         let seen = self.plan.normalisation.apply(&part.x);
-        let mut pass = fit::pass(tape, DropoutMasks::none());
+        let mut pass = Pass::Train { dropout: DropoutMasks::none() };
         let (logits, mu, logvar) = self.network.forward(&seen, &part.noise, &mut pass);
         let recon =
             logits.f_binary_cross_entropy_with_logits::<Tensor>(&part.x, None, None, Reduction::Sum)?;

@@ -176,10 +176,12 @@ impl PublicFeatureArgs {
         let images = normalisation.apply(&images);
         let progress = ctx.progress();
         progress.start("public image", rows.len() as u64);
-        let network = network
-            .whitened(&images, self.whiten, self.whiten_ridge, progress)
-            .context("cannot whiten by the public images")?;
+        let features = network.features_of(&images, progress)?;
         progress.finish();
+        ctx.say(&format!("whitening to {} values", self.whiten));
+        let network = network
+            .whitened_by(&features, self.whiten, self.whiten_ridge)
+            .context("cannot whiten by the public images")?;
         if !self.starts_from_labels() {
             return Ok(network);
         }
@@ -192,10 +194,8 @@ impl PublicFeatureArgs {
                 public.classes()
             );
         }
-        progress.start("public image", rows.len() as u64);
-        let features = network.features_of(&images, progress)?;
-        progress.finish();
         progress.start("iteration", START.iterations);
+        let features = network.whiten(&features)?;
         let (weight, bias) = logistic(&features, &chosen.labels.tensor(), classes, &START, progress)?;
         progress.finish();
         nn::restore(network.head(), &[weight, bias])?;

@@ -334,7 +334,7 @@ impl TrainDpClassifier {
         }
         let path = self.ledger_path();
         let header = settings::ledger_header(&self.dataset_name(), plan, target);
-        let mut ledger = ledger::open(&path, &header)?;
+        let mut ledger = ledger::open(&path, &header, ctx)?;
         let trained = run(&mut ledger)?;
         if trained.steps == 0 {
             bail!(
