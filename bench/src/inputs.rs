@@ -15,9 +15,10 @@ use tch::Device;
 use tensorfile::{Array, View};
 
 use crate::parts::{Inputs, SHARD};
+use crate::private::{self, Network};
 
-/// Writes `survivors.pt`, `student.pt` with its labels, `digits.pt`, start points of steering, and
-/// initial weights.
+/// Writes `survivors.pt`, `student.pt` with its labels, `digits.pt`, start points of steering, images
+/// of private steps, and initial weights.
 pub(crate) fn make(inputs: &Inputs) -> Result<()> {
     let settings = &inputs.settings;
     let pool = inputs.pool()?;
@@ -40,6 +41,13 @@ pub(crate) fn make(inputs: &Inputs) -> Result<()> {
     models::save(&classifier, &inputs.file("initial_classifier.pth"), Access::Public)?;
     let vae = Vae::new(ImageShape::MNIST, settings.decoder.latent_dim, settings.seed, Device::Cpu)?;
     models::save(&vae, &inputs.file("initial_vae.pth"), Access::Public)?;
+    let shape = [private::RECORDS, 1, 28, 28];
+    save(&inputs.file(private::IMAGES), &shape, &private::pixels(settings.seed))?;
+    let labels: Vec<i64> = (0..private::RECORDS as i64).map(|i| i % MNIST_CLASSES).collect();
+    save_labels(&inputs.file(private::LABELS), &labels)?;
+    for (network, file) in Network::ALL {
+        models::save(&*network.build(settings.seed)?, &inputs.file(file), Access::Public)?;
+    }
     // Absent shards are better found here than in the middle of a run.
     anyhow::ensure!(
         inputs.file(SHARD).is_file(),

@@ -8,6 +8,7 @@
 mod inputs;
 mod outputs;
 mod parts;
+mod private;
 mod settings;
 
 use std::path::PathBuf;
@@ -28,6 +29,9 @@ struct Args {
     /// Folder of the inputs, with settings.json.
     #[arg(long, value_name = "DIR")]
     inputs: PathBuf,
+    /// Which row of the settings, for the steps.
+    #[arg(long, value_name = "ROW")]
+    row: Option<String>,
     /// Folder for what the part computes.
     #[arg(long, value_name = "DIR", default_value = "runs/bench/out")]
     out: PathBuf,
@@ -57,6 +61,10 @@ enum Part {
     PrivacyLoss,
     CalibrationPld,
     CalibrationRdp,
+    /// Steps of DP-SGD, of a row of the settings.
+    PrivateStep,
+    /// The same network without privacy.
+    PlainStep,
     Sgemm,
 }
 
@@ -85,6 +93,8 @@ fn main() -> Result<()> {
         Part::PrivacyLoss => parts::privacy_loss(&run)?,
         Part::CalibrationPld => parts::calibration(&run, Accountant::Pld)?,
         Part::CalibrationRdp => parts::calibration(&run, Accountant::Rdp)?,
+        Part::PrivateStep => private::private_step(&run, args.row.as_deref())?,
+        Part::PlainStep => private::plain_step(&run, args.row.as_deref())?,
         Part::Sgemm => parts::sgemm(&run)?,
     };
     let part = args.part.to_possible_value().map(|value| value.get_name().to_owned());

@@ -66,7 +66,7 @@ impl Inputs {
         Ok(Images::load(&self.file(name), RangeRule::OWN)?)
     }
 
-    fn records(&self, images: &str, labels: &str) -> Result<Records> {
+    pub(crate) fn records(&self, images: &str, labels: &str) -> Result<Records> {
         Ok(Records {
             images: self.images(images)?,
             labels: Labels::load(&self.file(labels), MNIST_CLASSES)?,
@@ -93,7 +93,7 @@ const MAX_RUNS: usize = 5;
 
 impl Run<'_> {
     /// Seconds of each run of `body`, and what the last one gave.
-    fn timed<T>(&self, mut body: impl FnMut() -> Result<T>) -> Result<(Vec<f64>, T)> {
+    pub(crate) fn timed<T>(&self, mut body: impl FnMut() -> Result<T>) -> Result<(Vec<f64>, T)> {
         let mut once = || -> Result<(f64, T)> {
             let start = Instant::now();
             let value = body()?;

@@ -1,11 +1,14 @@
 //! What a run measures. Both sides read the same file, so that they do the same work.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
+
+use crate::private::Row;
 
 /// `settings.json` of the folder of inputs; `cargo xtask bench` writes it.
 #[derive(Debug, Deserialize)]
@@ -38,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) teacher_vaes: TeacherVaes,
     /// What private training costs.
     pub(crate) accounting: Accounting,
+    /// Networks and batches of private steps, by part.
+    pub(crate) private: BTreeMap<String, Row>,
 }
 
 /// DP-SGD with Poisson batches.

@@ -9,6 +9,7 @@ mod compare;
 mod figures;
 mod inputs;
 mod parts;
+mod private;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub(crate) struct Options {
     quick: bool,
     /// Parts to measure, as in a1,b,g: a batch step, b labelling, c decoding, d steering, e
     /// diversity, f memorisation, g training, h start-up, i pool files, j memory, k privacy
-    /// accounting. [default: all]
+    /// accounting, l private steps. [default: all]
     #[arg(long = "part", value_name = "PART", value_delimiter = ',')]
     parts: Vec<String>,
     /// Rounds of every part, but at most 2 of the batch step. [default: 3, with --quick 1]
@@ -75,6 +76,11 @@ enum Side {
     Ours,
     Original,
     Tuned,
+    /// Opacus with the gradients of all records, and with their norms alone.
+    Hooks,
+    Ghost,
+    /// Ours without privacy.
+    Plain,
 }
 
 impl Side {
@@ -85,6 +91,9 @@ impl Side {
             Self::Ours => "ours",
             Self::Original => "original",
             Self::Tuned => "tuned",
+            Self::Hooks => "hooks",
+            Self::Ghost => "ghost",
+            Self::Plain => "plain",
         }
     }
 }
@@ -146,7 +155,7 @@ impl Bench<'_> {
             How::Batch(_) => rounds.min(BATCH_ROUNDS),
             // Memory hardly differs from run to run.
             How::Memory => 1,
-            How::Inside(_) | How::StartUp => rounds,
+            How::Inside(_) | How::StartUp | How::Private => rounds,
         }
     }
 
@@ -167,6 +176,9 @@ impl Bench<'_> {
             self.skip(part, &reason);
             return Ok(());
         }
+        if part.how == How::Private {
+            return self.private(part);
+        }
         if part.how == How::Memory && self.measured.contains_key(&("a1", Side::Ours)) {
             return Ok(());
         }
@@ -183,6 +195,7 @@ impl Bench<'_> {
                     }
                     How::Batch(job) => self.batch(job, side),
                     How::Memory => self.batch(Job::Default, side),
+                    How::Private => continue,
                     How::StartUp if side == Side::Tuned => continue,
                     How::StartUp => self.start_up(side),
                 };
@@ -236,7 +249,7 @@ impl Bench<'_> {
                     (&self.out(name, side), &theirs.result),
                 ),
                 // Samples that stop early are others than the original's.
-                How::Batch(Job::NineKEarly) | How::StartUp => continue,
+                How::Batch(Job::NineKEarly) | How::StartUp | How::Private => continue,
                 How::Batch(_) | How::Memory => Ok(compare::batch(&ours.result, &theirs.result)),
             };
             match checks {
@@ -271,11 +284,16 @@ impl Bench<'_> {
             command
         };
         command.arg(name).arg("--inputs").arg(&self.inputs).arg("--out").arg(self.out(name, side));
+        self.timed(&mut command)
+    }
+
+    /// What a process that times one thing says; the median of its runs.
+    fn timed(&self, command: &mut Command) -> Result<Measured> {
         command.args(["--threads", &self.options.threads.to_string()]);
         if self.options.quick {
             command.args(["--repeat-for", "0.2"]);
         }
-        let line = json_line(&mut command)?;
+        let line = json_line(command)?;
         let seconds: Vec<f64> =
             line["seconds"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
         Ok(Measured {
@@ -334,6 +352,7 @@ impl Bench<'_> {
                 }
                 all
             }
+            Side::Hooks | Side::Ghost | Side::Plain => bail!("{} has no batch step", side.name()),
         };
         all.seconds[0] /= f64::from(self.sizes.teachers);
         let report = match side {
@@ -414,6 +433,9 @@ impl Bench<'_> {
     fn report(&self, parts: &[Part]) -> Result<ExitCode> {
         let (table, mut json_parts) = self.parts_table(parts);
         println!("\n{table}");
+        if let Some(table) = self.private_table(parts) {
+            println!("{table}");
+        }
         let machine = self.sgemm.values().copied().fold(0.0, f64::max);
         println!(
             "SGEMM with {} threads: {:.0} GFLOP/s through tch, {:.0} in Python",
@@ -471,6 +493,10 @@ impl Bench<'_> {
         let mut all = Vec::new();
         for part in parts {
             let name = format!("{} {}", part.id, part.what);
+            if part.how == How::Private {
+                all.push(self.private_json(part));
+                continue;
+            }
             if part.how == How::Memory {
                 rows.push(self.memory_row(name));
                 all.push(self.memory_json(part));

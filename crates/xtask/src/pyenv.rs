@@ -1,4 +1,4 @@
-//! A Python with PyTorch 2.13.0, NumPy, safetensors and dp-accounting, to compare this project's
+//! A Python with PyTorch 2.13.0, NumPy, safetensors, dp-accounting and Opacus, to compare this project's
 //! programs with: the user's own, or one that is made once in this user's cache. No build and no CI
 //! needs it.
 
@@ -23,7 +23,10 @@ const REQUIREMENTS: &str = include_str!("pyenv-requirements.txt");
 const HASHED: &str = "3.11";
 
 /// Prints PyTorch's version where everything that is compared with can be imported.
-const PROBE: &str = "import dp_accounting, numpy, safetensors.torch, torch; print(torch.__version__)";
+const PROBE: &str = "import dp_accounting, numpy, opacus, safetensors.torch, torch; print(torch.__version__)";
+
+/// The same where PyTorch alone can be: of several gigabytes.
+const PROBE_PYTORCH: &str = "import torch; print(torch.__version__)";
 
 /// The Python to compare with, made if need be. PyPI's PyTorch for Linux x86-64 does not start
 /// without its CUDA libraries: 2 GB of downloads, where PyTorch's own index is out of reach.
@@ -34,7 +37,7 @@ pub(crate) fn find_or_make() -> anyhow::Result<Python> {
     let hint = || {
         format!(
             "no Python with torch {VERSION} could be made (Python 3.11 or newer and pip are needed); or let {VARIABLE} name an \
-             interpreter that has torch=={VERSION}, numpy, safetensors and dp-accounting"
+             interpreter that has torch=={VERSION}, numpy, safetensors, dp-accounting and opacus"
         )
     };
     let slot = slot()?;
@@ -44,7 +47,7 @@ pub(crate) fn find_or_make() -> anyhow::Result<Python> {
         let _lock = Lock::wait(&beside(&slot, ".lock"))?;
         // Another process may have made it while this one waited.
         if !works(&python) {
-            make(&slot).with_context(hint)?;
+            complete_or_make(&slot).with_context(hint)?;
         }
     }
     eprintln!("Python with torch {VERSION}: {}", slot.display());
@@ -68,8 +71,8 @@ fn users_own() -> anyhow::Result<Option<Python>> {
     let python = Python::named(program);
     if !works(&python) {
         bail!(
-            "{VARIABLE} is {}, which is no Python with torch {VERSION}, numpy, safetensors and dp-accounting: install them for it \
-             (pip install torch=={VERSION} numpy safetensors dp-accounting==0.6.0), or unset the variable",
+            "{VARIABLE} is {}, which is no Python with torch {VERSION}, numpy, safetensors, dp-accounting and opacus: install them for it \
+             (pip install torch=={VERSION} numpy safetensors dp-accounting==0.6.0 opacus==1.6.0), or unset the variable",
             python.name()
         );
     }
@@ -77,7 +80,11 @@ fn users_own() -> anyhow::Result<Option<Python>> {
 }
 
 fn works(python: &Python) -> bool {
-    ask(python.command().args(["-c", PROBE]))
+    answers(python, PROBE)
+}
+
+fn answers(python: &Python, probe: &str) -> bool {
+    ask(python.command().args(["-c", probe]))
         .is_some_and(|answer| answer.lines().last().is_some_and(|version| release(version) == VERSION))
 }
 
@@ -92,6 +99,18 @@ fn interpreter(slot: &Path) -> Python {
     } else {
         slot.join("bin").join("python")
     })
+}
+
+/// An environment that was made when less was compared gets what it lacks, and keeps its PyTorch.
+fn complete_or_make(slot: &Path) -> anyhow::Result<()> {
+    let python = interpreter(slot);
+    if answers(&python, PROBE_PYTORCH)
+        && install(&python, REQUIREMENTS, has_hashes(&python)).is_ok()
+        && works(&python)
+    {
+        return Ok(());
+    }
+    make(slot)
 }
 
 /// Makes the environment beside its place and moves it there when it works, so that it is complete
@@ -112,8 +131,7 @@ fn make(slot: &Path) -> anyhow::Result<()> {
         )
     })?;
     let python = interpreter(&staging);
-    let hashed =
-        System::this() != System::Other && python.version().is_some_and(|version| is_hashed(&version));
+    let hashed = has_hashes(&python);
     if !hashed {
         eprintln!(
             "hashes of wheels are known for Python {HASHED} on the systems that PyTorch is published for, and this is another one: its packages are \
@@ -173,6 +191,11 @@ fn pins(requirements: &str) -> Vec<&str> {
     words.filter(|word| word.contains("==") && !word.starts_with("--")).collect()
 }
 
+/// Whether all wheels that this Python takes have hashes here.
+fn has_hashes(python: &Python) -> bool {
+    System::this() != System::Other && python.version().is_some_and(|version| is_hashed(&version))
+}
+
 /// Whether the wheels that a Python of this version takes have hashes here.
 fn is_hashed(version: &str) -> bool {
     let number = version.strip_prefix("Python ").unwrap_or(version);
@@ -203,7 +226,7 @@ mod tests {
     #[test]
     fn every_package_is_pinned() {
         let pins = pins(REQUIREMENTS);
-        assert!(pins.len() >= 16, "{pins:?}");
+        assert!(pins.len() >= 18, "{pins:?}");
         for requirement in pins.into_iter().chain(LINUX_X64_CUDA.iter().map(|wheel| wheel.requirement)) {
             assert!(
                 requirement.split_once("==").is_some_and(|(_, version)| !version.is_empty()),

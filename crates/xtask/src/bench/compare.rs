@@ -45,6 +45,9 @@ const EPSILON: f64 = 1e-6;
 /// fractional orders overstate.
 const SIGMA: f64 = 2e-4;
 
+/// Largest distance of two clipped sums, relative to their norm.
+const SUMS: f64 = 1e-4;
+
 /// Compares what both sides of a part wrote and reported.
 pub(super) fn part(name: &str, ours: (&Path, &Value), theirs: (&Path, &Value)) -> Result<Vec<Check>> {
     let floats = |file: &str| -> Result<_> { Ok((read_floats(ours.0, file)?, read_floats(theirs.0, file)?)) };
@@ -97,6 +100,14 @@ pub(super) fn part(name: &str, ours: (&Path, &Value), theirs: (&Path, &Value)) -
         "calibration-pld" | "calibration-rdp" => {
             let (a, b) = both("sigma");
             vec![Check::new((a - b).abs() <= SIGMA, format!("sigmas {a:.7} and {b:.7}"))]
+        }
+        "private-step" => {
+            let sums = floats("sums")?;
+            let apart = relative_distance(&sums.0, &sums.1);
+            vec![Check::new(
+                apart <= SUMS,
+                format!("clipped sums differ by {apart:.1e} of their norm ({SUMS:.0e} allowed)"),
+            )]
         }
         _ => Vec::new(),
     })
@@ -161,6 +172,14 @@ fn largest_difference(a: &[f32], b: &[f32]) -> Option<f64> {
         .then(|| differences.fold(0.0, |most, d| if d.is_nan() { f64::INFINITY } else { d.max(most) }))
 }
 
+/// The distance of `a` and `b` by the norm of `b`; infinite for different numbers of values.
+fn relative_distance(a: &[f32], b: &[f32]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let distance = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    let relative = distance / norm(&mut b.iter().map(|b| f64::from(*b)));
+    if a.len() == b.len() && relative.is_finite() { relative } else { f64::INFINITY }
+}
+
 /// 0 for different numbers of values.
 fn share_equal(a: &[i64], b: &[i64]) -> f64 {
     if a.len() != b.len() {
@@ -197,6 +216,9 @@ mod tests {
         assert_eq!(largest_difference(&[1.0, 2.0], &[1.0, 2.5]), Some(0.5));
         assert_eq!(largest_difference(&[1.0, f32::NAN], &[1.0, 2.5]), Some(f64::INFINITY));
         assert_eq!(largest_difference(&[1.0], &[1.0, 2.5]), None);
+        assert!((relative_distance(&[3.0, 4.1], &[3.0, 4.0]) - 0.02).abs() < 1e-6);
+        assert_eq!(relative_distance(&[1.0], &[1.0, 2.5]), f64::INFINITY);
+        assert_eq!(relative_distance(&[f32::NAN], &[1.0]), f64::INFINITY);
         assert!((share_equal(&[1, 2, 3, 4], &[1, 2, 3, 5]) - 0.75).abs() < 1e-12);
         assert!(share_equal(&[1], &[1, 2]) < 0.1);
     }

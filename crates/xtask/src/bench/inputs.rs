@@ -29,6 +29,11 @@ impl Sizes {
         20
     }
 
+    /// A network and the records of its private steps, on average.
+    fn private(network: &str, batch: u64) -> Value {
+        json!({ "network": network, "batch": batch, "learning_rate": 0.1, "clipping_norm": 1.0, "noise_multiplier": 1.1 })
+    }
+
     fn settings(self) -> Value {
         let quick = |quick: u64, full: u64| if self.quick { quick } else { full };
         json!({
@@ -62,6 +67,12 @@ impl Sizes {
             "teacher_vaes": {
                 "networks": 4, "latent_dim": 32, "epochs": quick(1, 20), "batch_size": 32, "learning_rate": 1e-3,
                 "weight_decay": 1e-5,
+            },
+            "private": {
+                "l1": Self::private("small-cnn", quick(64, 256)),
+                "l2": Self::private("small-cnn", quick(128, 2048)),
+                "l3": Self::private("ucstub", quick(32, 256)),
+                "l4": Self::private("gn-resnet", quick(32, 256)),
             },
             "accounting": {
                 "q": 256.0 / 60_000.0, "delta": 1e-5, "sigma": 1.1, "steps": quick(1000, 30_000),
