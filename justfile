@@ -182,6 +182,11 @@ nine-k-digits: build prepare-shards train-teachers pretrain-decoder-digits publi
     {{step}} train-student -- --samples {{base}}/nine_k_digits/combined/combined_synthetic_samples.pt --labels {{base}}/nine_k_digits/combined/combined_synthetic_labels.csv --config config/nine_k.json --output-dir {{base}}/nine_k_digits/student --seed {{seed}} {{common}}
     {{step}} evaluate-student -- --model {{base}}/nine_k_digits/student/student_model_best.pth --public-control-model {{control}}/student_model_final.pth --mnist-dir {{datasets}} --config config/nine_k.json --output {{base}}/nine_k_digits/student/evaluation_report.json {{common}}
 
+# A classifier of MNIST with a formal guarantee: epsilon 1 at delta 1e-5, on scattering features whitened by public digits (needs data-mnist)
+dp-classifier epsilon="1" s="42":
+    {{step}} train-dp-classifier -- --data-dir {{datasets}} --network scatter-linear --public digits --start public --epsilon {{epsilon}} --output-dir runs/dp/mnist_{{epsilon}}_{{s}} --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/dp/mnist_{{epsilon}}_{{s}}/model.pth --public-control-model runs/dp/mnist_{{epsilon}}_{{s}}/public_control.pth --mnist-dir {{datasets}} --config {{config}} --output runs/dp/mnist_{{epsilon}}_{{s}}/evaluation_report.json {{common}}
+
 # Put run folders beside each other: a public decoder and one VAE per teacher (after nine-k-digits and teacher-vae-pipeline)
 compare-approaches:
     {{step}} compare-approaches -- --approach "public-decoder={{base}}/nine_k_digits" --approach "teacher-vae={{base}}/teacher_vae" --teacher-shard-base {{shards}} --output-dir {{base}}/comparison --seed {{seed}} {{common}}

@@ -17,8 +17,8 @@ use tensorfile::{Array, View};
 use crate::parts::{Inputs, SHARD};
 use crate::private::{self, Network};
 
-/// Writes `survivors.pt`, `student.pt` with its labels, `digits.pt`, start points of steering, images
-/// of private steps, and initial weights.
+/// Writes `survivors.pt`, `student.pt` with its labels, `digits.pt`, start points of steering,
+/// images of private steps, and initial weights.
 pub(crate) fn make(inputs: &Inputs) -> Result<()> {
     let settings = &inputs.settings;
     let pool = inputs.pool()?;

@@ -139,8 +139,8 @@ pub fn epsilon_of_caps(caps: &[Cap], delta: f64) -> Result<f64> {
         }
         all.epsilon(delta)
     };
-    // As fine as a calibration has it: on a coarser grid what it solved would cost more. Where there
-    // is no room for it, a coarser one costs a little more.
+    // As fine as a calibration has it: on a coarser grid what it solved would cost more. Where
+    // there is no room for it, a coarser one costs a little more.
     let step = |cap: &Cap| match cap.mechanism {
         Mechanism::PoissonSubsampledGaussian { q, sigma } if q < 1.0 => {
             DpSgd { q, steps: cap.count, delta }.step(sigma)

@@ -1,6 +1,6 @@
-//! A Python with PyTorch 2.13.0, NumPy, safetensors, dp-accounting and Opacus, to compare this project's
-//! programs with: the user's own, or one that is made once in this user's cache. No build and no CI
-//! needs it.
+//! A Python with PyTorch 2.13.0, NumPy, safetensors, dp-accounting and Opacus, to compare this
+//! project's programs with: the user's own, or one that is made once in this user's cache. No build
+//! and no CI needs it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -46,8 +46,8 @@ impl BudgetArgs {
 /// Tolerance of sigma: a hundred-thousandth of it.
 const TOLERANCE: f64 = 1e-5;
 
-/// Largest norm of a record's gradient: most are longer, so that it is nearly a unit of the learning
-/// rate alone.
+/// Largest norm of a record's gradient: most are longer, so that it is nearly a unit of the
+/// learning rate alone.
 const CLIPPING_NORM: f64 = 0.1;
 
 /// What differs between a linear map of features and a network: records per step, steps, learning

@@ -117,7 +117,7 @@ impl PrivateTask for PrivateImages<'_> {
     }
 
     fn network(&self) -> &dyn Module {
-        &*self.network
+        self.network
     }
 
     fn learner(&self) -> Box<dyn PrivateLearner + '_> {

@@ -346,7 +346,7 @@ fn try_out(task: &dyn PrivateTask, plan: &PrivatePlan) -> Result<usize> {
     let apart = (&first - second).abs().max().f_double_value(&[])?;
     let scale = first.abs().max().f_double_value(&[])?;
     // What is not a number is refused as well.
-    if !(apart <= APART * (1.0 + scale)) {
+    if apart.is_nan() || apart > APART * (1.0 + scale) {
         return Err(Error::invalid(format!(
             "what the network gives for a record depends on the records beside it (it moves by {apart:.2e}), so no \
              record has a gradient of its own; take GroupNorm or LayerNorm in the place of BatchNorm, and nothing else \

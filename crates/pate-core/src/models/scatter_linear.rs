@@ -125,7 +125,7 @@ impl ScatterLinear {
     fn head_inputs(&self) -> i64 {
         let mut inputs = 0;
         self.head.visit(&mut |parameter| {
-            inputs = inputs.max(parameter.value().size().last().copied().unwrap_or(0))
+            inputs = inputs.max(parameter.value().size().last().copied().unwrap_or(0));
         });
         inputs
     }

@@ -84,7 +84,7 @@ fn largest_moment(features: &Tensor) -> Result<f64> {
         if norm == 0.0 {
             break;
         }
-        direction = direction / norm;
+        direction /= norm;
         direction = features.f_tr()?.f_mv(&features.f_mv(&direction)?)? / n;
         largest = direction.f_norm()?.f_double_value(&[])?;
     }

@@ -217,8 +217,8 @@ mod tests {
         assert_eq!(largest_difference(&[1.0, f32::NAN], &[1.0, 2.5]), Some(f64::INFINITY));
         assert_eq!(largest_difference(&[1.0], &[1.0, 2.5]), None);
         assert!((relative_distance(&[3.0, 4.1], &[3.0, 4.0]) - 0.02).abs() < 1e-6);
-        assert_eq!(relative_distance(&[1.0], &[1.0, 2.5]), f64::INFINITY);
-        assert_eq!(relative_distance(&[f32::NAN], &[1.0]), f64::INFINITY);
+        assert!(relative_distance(&[1.0], &[1.0, 2.5]).is_infinite());
+        assert!(relative_distance(&[f32::NAN], &[1.0]).is_infinite());
         assert!((share_equal(&[1, 2, 3, 4], &[1, 2, 3, 5]) - 0.75).abs() < 1e-12);
         assert!(share_equal(&[1], &[1, 2]) < 0.1);
     }
