@@ -103,8 +103,8 @@ fn part<S: NoiseSource + Send>(path: &Path, noise: S, fault: Option<Fault>, seen
         let deviation = SIGMA * honest.sensitivity();
         let mut noise: Vec<f64> = noisy.iter().map(|x| factor * x / deviation).collect();
         match fault {
-            Some(Fault::NoiseOfAStepReused) if !seen.noise.is_empty() => noise = seen.noise[0].clone(),
-            Some(Fault::SampleReused) if !seen.samples.is_empty() => sample = seen.samples[0].clone(),
+            Some(Fault::NoiseOfAStepReused) if !seen.noise.is_empty() => noise.clone_from(&seen.noise[0]),
+            Some(Fault::SampleReused) if !seen.samples.is_empty() => sample.clone_from(&seen.samples[0]),
             Some(Fault::FixedSize) => sample = (0..RECORDS).step_by(4).collect(),
             Some(Fault::RateDoubled) => {
                 sample = (0..RECORDS).filter(|i| sample.contains(i) || i % 4 == 0).collect();

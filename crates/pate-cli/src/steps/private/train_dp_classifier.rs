@@ -101,7 +101,7 @@ impl Step for TrainDpClassifier {
         let ledger_path = self.ledger_path();
         if target.epsilon.is_finite() {
             let dimension = network.trained().iter().map(|p| p.value().numel() as u64).sum();
-            plan.noise_multiplier = self.noise(&plan, target, dimension, &ledger_path, protects)?;
+            plan.noise_multiplier = noise(&plan, target, dimension, &ledger_path, protects)?;
         } else if !self.dp_sgd.clip_only {
             plan.clipping_norm = f64::INFINITY;
         }
@@ -112,7 +112,7 @@ impl Step for TrainDpClassifier {
         if self.is_finished(&work, ctx) {
             return Ok(Outcome::Done);
         }
-        self.refuse_other_state(&checkpoint)?;
+        refuse_other_state(&checkpoint)?;
         if let Some(public) = &public {
             network = network.whitened(self, public, &normalisation, ctx)?;
         }
@@ -134,9 +134,9 @@ impl Step for TrainDpClassifier {
             .field("work", work.as_str())?;
         loaded.describe(&mut report)?;
         report.output(model);
-        control.into_iter().for_each(|control| {
+        if let Some(control) = control {
             report.output(control);
-        });
+        }
         ctx.write_report(&report, &self.output_dir.join(layout::TRAINING_REPORT))?;
         // After the report: a run that ends before it goes on from the checkpoint.
         checkpoint.remove();
@@ -176,25 +176,6 @@ impl TrainDpClassifier {
             PrivateDataset::FashionMnist => "fashion-mnist".to_owned(),
             PrivateDataset::Folders => folder().into_owned(),
         })
-    }
-
-    /// The noise multiplier: the ledger's, where there is one, so that what was planned is what
-    /// goes on.
-    fn noise(
-        &self,
-        plan: &PrivatePlan,
-        target: PrivacyTarget,
-        dimension: u64,
-        path: &Path,
-        protects: bool,
-    ) -> Result<f64> {
-        let account = if protects { ledger::look(path)? } else { None };
-        if let Some(sigma) =
-            account.and_then(|account| settings::of_ledger(&account.header, plan.sampling_rate))
-        {
-            return Ok(sigma);
-        }
-        settings::noise_multiplier(plan, target, dimension).context("the budget cannot be met")
     }
 
     /// A report that says so far what is public, and has the label that the run can have.
@@ -278,23 +259,6 @@ impl TrainDpClassifier {
         finished
     }
 
-    /// A state that cannot be gone on from has cost what it has cost: it is never written over in
-    /// silence.
-    fn refuse_other_state(&self, checkpoint: &Checkpoint) -> Result<()> {
-        let path = checkpoint.path().display();
-        match checkpoint.look() {
-            Found::OtherWork => bail!(
-                "{path} is that of a training with other settings, whose steps are charged; nothing was spent: give the \
-                 settings that it was begun with, or another --output-dir and --ledger"
-            ),
-            Found::Damaged => bail!(
-                "{path} is damaged, and its steps are charged; nothing was spent: bring it back from a copy, or remove it \
-                 to start anew with what is left of the budget"
-            ),
-            Found::State(_) | Found::Nothing => Ok(()),
-        }
-    }
-
     fn train(
         &self,
         task: &dyn PrivateTask,
@@ -354,6 +318,40 @@ impl TrainDpClassifier {
         report.reads_private(DIAGNOSTICS).field("steps", &*watch.0.borrow())?;
         ctx.write_report(&report, path)?;
         Ok(())
+    }
+}
+
+/// The noise multiplier: the ledger's, where there is one, so that what was planned is what
+/// goes on.
+fn noise(
+    plan: &PrivatePlan,
+    target: PrivacyTarget,
+    dimension: u64,
+    path: &Path,
+    protects: bool,
+) -> Result<f64> {
+    let account = if protects { ledger::look(path)? } else { None };
+    if let Some(sigma) = account.and_then(|account| settings::of_ledger(&account.header, plan.sampling_rate))
+    {
+        return Ok(sigma);
+    }
+    settings::noise_multiplier(plan, target, dimension).context("the budget cannot be met")
+}
+
+/// A state that cannot be gone on from has cost what it has cost: it is never written over in
+/// silence.
+fn refuse_other_state(checkpoint: &Checkpoint) -> Result<()> {
+    let path = checkpoint.path().display();
+    match checkpoint.look() {
+        Found::OtherWork => bail!(
+            "{path} is that of a training with other settings, whose steps are charged; nothing was spent: give the \
+             settings that it was begun with, or another --output-dir and --ledger"
+        ),
+        Found::Damaged => bail!(
+            "{path} is damaged, and its steps are charged; nothing was spent: bring it back from a copy, or remove it \
+             to start anew with what is left of the budget"
+        ),
+        Found::State(_) | Found::Nothing => Ok(()),
     }
 }
 
