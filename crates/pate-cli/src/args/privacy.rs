@@ -59,11 +59,11 @@ pub struct DpSgdArgs {
     pub(crate) clipping_norm: Option<f64>,
 
     /// What that norm is taken over
-    #[arg(long, value_parser = word::<ClippingKind>(), default_value = "flat")]
+    #[arg(long, value_name = "KIND", value_parser = word::<ClippingKind>(), default_value = "flat")]
     pub(crate) clipping: ClippingKind,
 
     /// Optimiser; it sees noisy gradients alone
-    #[arg(long, value_parser = word::<OptimizerKind>(), default_value = "sgd")]
+    #[arg(long, value_name = "KIND", value_parser = word::<OptimizerKind>(), default_value = "sgd")]
     pub(crate) optimizer: OptimizerKind,
 
     /// Learning rate [default: 2; of scatter-linear 4; of adam 0.001]
@@ -75,7 +75,7 @@ pub struct DpSgdArgs {
     pub(crate) momentum: f64,
 
     /// How the learning rate falls
-    #[arg(long, value_parser = word::<ScheduleKind>(), default_value = "constant")]
+    #[arg(long, value_name = "KIND", value_parser = word::<ScheduleKind>(), default_value = "constant")]
     pub(crate) lr_schedule: ScheduleKind,
 
     /// Keep the average of the weights over the steps in their place, with this decay
@@ -83,7 +83,7 @@ pub struct DpSgdArgs {
     pub(crate) ema_decay: Option<f64>,
 
     /// Changes to the images, drawn for each record and step from the record's own content
-    #[arg(long, value_parser = word::<AugmentationKind>(), default_value = "none")]
+    #[arg(long, value_name = "KIND", value_parser = word::<AugmentationKind>(), default_value = "none")]
     pub(crate) augmentation: AugmentationKind,
 
     /// Factor of the changes' sizes

@@ -42,7 +42,7 @@ pub(super) struct PublicFeatureArgs {
     public_images: u32,
 
     /// Changes to the public images [default: handwriting for the digits, none for others]
-    #[arg(long, value_parser = word::<AugmentationKind>())]
+    #[arg(long, value_name = "KIND", value_parser = word::<AugmentationKind>())]
     public_augmentation: Option<AugmentationKind>,
 
     /// Number of directions of largest variance that are kept of the public features

@@ -56,7 +56,7 @@ pub struct TrainDpClassifier {
     #[command(flatten)]
     data: PrivateDataArgs,
     /// Architecture
-    #[arg(long, value_parser = word::<NetworkKind>(), default_value = "small-cnn", help_heading = "Network")]
+    #[arg(long, value_name = "NAME", value_parser = word::<NetworkKind>(), default_value = "small-cnn", help_heading = "Network")]
     network: NetworkKind,
     /// Channels of the residual network's first layer, even
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(i64).range(2..=512), help_heading = "Network")]
