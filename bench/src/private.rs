@@ -105,8 +105,9 @@ pub(crate) fn pixels(seed: u64) -> Vec<f32> {
 const WARM_UP: usize = 2;
 const MIN_STEPS: usize = 5;
 const MAX_STEPS: usize = 40;
-/// Records of the comparison of clipped sums, and how many at once.
-const COMPARED: (i64, i64) = (256, 64);
+/// Records of the comparison of clipped sums, and how many at once: few, since the process's peak
+/// of memory is that of the steps.
+const COMPARED: (i64, i64) = (256, 8);
 
 /// When steps ended; stops when there are enough.
 struct Watch {
