@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use dp_accounting::Adjacency;
-use dp_accounting::filter::{Budget, Cap};
-use dp_accounting::ledger::{Charge, Header, Ledger, Stamp};
+use dp_accounting::filter::Cap;
+use dp_accounting::ledger::{Charge, Header, Ledger};
 use dp_noise::SystemNoise;
 use pate_core::base::progress::{Progress, Silent};
 use pate_core::base::rng::{Purpose, Stream};
@@ -176,14 +176,7 @@ pub(crate) fn private_step(run: &Run<'_>, row: Option<&str>) -> Result<Measured>
     };
     let watch = Watch { ends: RefCell::default(), repeat_for: run.repeat_for };
     let mut ledger = ledger(run, &plan)?;
-    let charge = Charge {
-        mechanism: plan.mechanism(),
-        count: 1,
-        adjacency: Adjacency::AddOrRemoveOne,
-        run: "bench".to_owned(),
-        purpose: "steps of DP-SGD".to_owned(),
-        converted_from: None,
-    };
+    let charge = Charge::new(plan.mechanism(), Adjacency::AddOrRemoveOne, "bench", "steps of DP-SGD");
     match dp::train(&task, &plan, &charge, &mut ledger, &NoCheckpoint, Some(&watch), &watch) {
         Ok(_) | Err(pate_core::Error::Stopped) => {}
         Err(error) => return Err(error.into()),
@@ -197,14 +190,8 @@ fn ledger(run: &Run<'_>, plan: &PrivatePlan) -> Result<Ledger<SystemNoise>> {
         std::fs::remove_file(&path)?;
     }
     let caps = vec![Cap { mechanism: plan.mechanism(), count: plan.steps }];
-    let header = Header {
-        ledger: 1,
-        dataset: "made-up images".to_owned(),
-        unit: "one record".to_owned(),
-        adjacency: Adjacency::AddOrRemoveOne,
-        budget: Budget::Caps { epsilon: 100.0, delta: 1e-5, caps },
-        stamp: Stamp::Release,
-    };
+    let header =
+        Header::of_caps("made-up images", "one record", Adjacency::AddOrRemoveOne, (100.0, 1e-5), caps);
     Ok(Ledger::create(&path, &header, SystemNoise::new()?)?)
 }
 

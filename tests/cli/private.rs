@@ -104,7 +104,7 @@ fn what_cannot_be_is_refused_and_nothing_is_spent() {
     let six = QUICK.replace("--steps 12", "--steps 6");
     work.run_bare(TRAIN, &format!("{six} --epsilon 4 --ledger book.jsonl --output-dir first")).ok();
     let before = work.tree();
-    let cases: [(&str, i32, &[&str]); 18] = [
+    let cases: [(&str, i32, &[&str]); 20] = [
         ("--epsilon 0", 2, &["--epsilon", "above 0"]),
         ("--epsilon=-1", 2, &["--epsilon", "above 0"]),
         ("--epsilon nan", 2, &["--epsilon", "above 0"]),
@@ -127,6 +127,12 @@ fn what_cannot_be_is_refused_and_nothing_is_spent() {
             &["book.jsonl", "\"mnist\"", "\"other\"", "nothing was spent"],
         ),
         ("--epsilon 2 --ledger book.jsonl", 2, &["book.jsonl", "epsilon 4", "2 at"]),
+        ("--epsilon 4 --ledger book.jsonl", 2, &["book.jsonl", "6 of", "12 steps", "nothing was spent"]),
+        (
+            "--epsilon 4 --steps 6 --diagnostics book.jsonl --ledger book.jsonl",
+            2,
+            &["--diagnostics", "book.jsonl"],
+        ),
         ("--epsilon 4 --ledger book.jsonl --steps 6", 2, &["book.jsonl", "used up"]),
     ];
     none_of(cases.into_iter().map(|(flags, code, words)| {
@@ -177,6 +183,10 @@ fn a_stopped_run_goes_on_with_its_own_settings_alone() {
             "nothing was spent",
         ]);
     }
+    // Without its ledger nobody knows what it has cost.
+    std::fs::rename(work.path("out/privacy_ledger.jsonl"), work.path("aside")).unwrap();
+    work.run_bare(TRAIN, &line).ends_with(2).says(&["privacy_ledger.jsonl", "bring the ledger back"]);
+    std::fs::rename(work.path("aside"), work.path("out/privacy_ledger.jsonl")).unwrap();
     let mut bytes = work.bytes("out/checkpoint.safetensors");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -48,7 +48,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::draws::Draws;
-use crate::filter::{Budget, Filter};
+use crate::filter::{Budget, Cap, Filter};
 use crate::{Adjacency, Error, Mechanism, Result};
 
 /// What a ledger's charges may be used for, from best to worst.
@@ -82,6 +82,26 @@ pub struct Header {
     pub stamp: Stamp,
 }
 
+impl Header {
+    /// That of a ledger for `caps` alone, whose results are to be released.
+    pub fn of_caps(
+        dataset: &str,
+        unit: &str,
+        adjacency: Adjacency,
+        (epsilon, delta): (f64, f64),
+        caps: Vec<Cap>,
+    ) -> Self {
+        Self {
+            ledger: 1,
+            dataset: dataset.to_owned(),
+            unit: unit.to_owned(),
+            adjacency,
+            budget: Budget::Caps { epsilon, delta, caps },
+            stamp: Stamp::Release,
+        }
+    }
+}
+
 /// What is about to run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -103,6 +123,12 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// One run of a mechanism, stated under `adjacency`.
+    pub fn new(mechanism: Mechanism, adjacency: Adjacency, run: &str, purpose: &str) -> Self {
+        let (run, purpose) = (run.to_owned(), purpose.to_owned());
+        Self { mechanism, count: 1, adjacency, run, purpose, converted_from: None }
+    }
+
     /// The same under the adjacency `to`, by [`Mechanism::converted`]; the ledger shows where it
     /// comes from.
     ///

@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use dp_accounting::draws::Lattice;
-use dp_accounting::filter::{Budget, Cap};
-use dp_accounting::ledger::{Charge, Header, Ledger, Stamp};
+use dp_accounting::filter::Cap;
+use dp_accounting::ledger::{Charge, Header, Ledger};
 use dp_accounting::{Adjacency, Mechanism};
 use dp_noise::{NoiseSource, SystemNoise};
 use dp_noise_testing::TestNoise;
@@ -63,28 +63,14 @@ struct Observed {
 
 fn part<S: NoiseSource + Send>(path: &Path, noise: S, fault: Option<Fault>, seen: &mut Observed) {
     let caps = vec![Cap { mechanism: STEP, count: STEPS as u64 }];
-    let header = Header {
-        ledger: 1,
-        dataset: "statistics".to_owned(),
-        unit: "one record".to_owned(),
-        adjacency: Adjacency::AddOrRemoveOne,
-        budget: Budget::Caps { epsilon: 50.0, delta: 1e-5, caps },
-        stamp: Stamp::Release,
-    };
+    let header = Header::of_caps("statistics", "one record", Adjacency::AddOrRemoveOne, (50.0, 1e-5), caps);
     let mut ledger = if path.exists() {
         Ledger::open(path, noise).unwrap()
     } else {
         Ledger::create(path, &header, noise).unwrap()
     };
     let honest = Lattice::of_clipped_sum(1.0, SIGMA, DIMENSION, 0.0).unwrap();
-    let charge = Charge {
-        mechanism: STEP,
-        count: STEPS as u64 / 2,
-        adjacency: Adjacency::AddOrRemoveOne,
-        run: "r".to_owned(),
-        purpose: "p".to_owned(),
-        converted_from: None,
-    };
+    let charge = Charge { count: STEPS as u64 / 2, ..Charge::new(STEP, Adjacency::AddOrRemoveOne, "r", "p") };
     let factor = match fault {
         Some(Fault::SigmaSquared) => SIGMA,
         Some(Fault::HalfTheNoise) => 0.5,

@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
-use dp_accounting::filter::{Budget, Cap};
-use dp_accounting::ledger::{Charge, Header, Stamp};
+use dp_accounting::filter::Cap;
+use dp_accounting::ledger::{Charge, Header};
 use dp_accounting::spend::Spending;
 use dp_accounting::{Adjacency, Mechanism, Result};
 use dp_noise_testing::replay::{Change, Outputs, Recording};
@@ -60,30 +60,18 @@ const FAULTS: [Fault; 8] = [
 ];
 
 fn charge(mechanism: Mechanism) -> Charge {
-    Charge {
-        mechanism,
-        count: 1,
-        adjacency: Adjacency::ReplaceOneShard,
-        run: "votes".to_owned(),
-        purpose: "a query".to_owned(),
-        converted_from: None,
-    }
+    Charge::new(mechanism, Adjacency::ReplaceOneShard, "votes", "a query")
 }
 
 fn header() -> Header {
     let caps = [SCREEN, ANSWER, Mechanism::GnmaxAnswer { sigma: 5.0 }];
-    Header {
-        ledger: 1,
-        dataset: "shards".to_owned(),
-        unit: "all records of one shard".to_owned(),
-        adjacency: Adjacency::ReplaceOneShard,
-        budget: Budget::Caps {
-            epsilon: 200.0,
-            delta: 1e-5,
-            caps: caps.map(|mechanism| Cap { mechanism, count: QUERIES as u64 }).to_vec(),
-        },
-        stamp: Stamp::Release,
-    }
+    Header::of_caps(
+        "shards",
+        "all records of one shard",
+        Adjacency::ReplaceOneShard,
+        (200.0, 1e-5),
+        caps.map(|mechanism| Cap { mechanism, count: QUERIES as u64 }).to_vec(),
+    )
 }
 
 fn counts(says: &Says, query: usize, fault: Option<Fault>) -> Vec<u32> {

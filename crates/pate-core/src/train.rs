@@ -1,4 +1,5 @@
-//! Training: [`classifier`] for teachers and students, [`vae`] for decoders, both by one loop.
+//! Training: [`classifier`] for teachers and students, [`vae`] for decoders, both by one loop;
+//! [`logistic()`] for linear maps of features.
 //! Results are returned, not printed or saved; a [`CheckpointStore`] has the state between epochs.
 
 mod checkpoint;

@@ -3,14 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
-use std::cell::RefCell;
+mod kept;
+
 use std::path::Path;
 
 use dp_accounting::Adjacency;
-use dp_accounting::filter::{Budget, Cap};
-use dp_accounting::ledger::{Charge, Header, Stamp};
+use dp_accounting::filter::Cap;
+use dp_accounting::ledger::{Charge, Header};
 use dp_accounting::spend::Spending;
 use dp_noise_testing::replay::{Change, Outputs, Recording};
+use kept::Kept;
 use pate_core::Result;
 use pate_core::base::progress::Silent;
 use pate_core::base::rng::{Purpose, Stream};
@@ -23,7 +25,6 @@ use pate_core::dp::{
 };
 use pate_core::models::{self, Classifier, ScatterLinear};
 use pate_core::nn::{Schedule, parameters};
-use pate_core::train::{Checkpoint, CheckpointStore};
 use tch::Device;
 
 const SIDE: usize = 16;
@@ -81,47 +82,14 @@ fn plan() -> PrivatePlan {
 
 fn header(plan: &PrivatePlan) -> Header {
     let caps = vec![Cap { mechanism: plan.mechanism(), count: plan.steps }];
-    Header {
-        ledger: 1,
-        dataset: "made up".to_owned(),
-        unit: "one record".to_owned(),
-        adjacency: Adjacency::AddOrRemoveOne,
-        budget: Budget::Caps { epsilon: 60.0, delta: 1e-5, caps },
-        stamp: Stamp::Release,
-    }
-}
-
-#[derive(Default)]
-struct Kept(RefCell<Outputs>);
-
-impl CheckpointStore for Kept {
-    fn load(&self) -> Option<Checkpoint> {
-        None
-    }
-
-    fn save(&self, state: &Checkpoint) -> Result<()> {
-        let mut bytes = format!("{} {} {}", state.epochs, state.steps, state.history).into_bytes();
-        for (name, shape, values) in &state.arrays {
-            bytes.extend(format!("{name} {shape:?}").bytes());
-            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        }
-        self.0.borrow_mut().push(("checkpoint".to_owned(), bytes));
-        Ok(())
-    }
+    Header::of_caps("made up", "one record", Adjacency::AddOrRemoveOne, (60.0, 1e-5), caps)
 }
 
 /// What a program of these crates does with private records.
 fn program(data: &[Record], kind: NetworkKind, views: bool, spending: &mut dyn Spending) -> Result<Outputs> {
     let (records, plan, normalisation) = (records(data), plan(), Normalisation::mnist());
     let shape = ImageShape { channels: 1, height: SIDE as i64, width: SIDE as i64 };
-    let charge = Charge {
-        mechanism: plan.mechanism(),
-        count: 1,
-        adjacency: Adjacency::AddOrRemoveOne,
-        run: "replay".to_owned(),
-        purpose: "steps".to_owned(),
-        converted_from: None,
-    };
+    let charge = Charge::new(plan.mechanism(), Adjacency::AddOrRemoveOne, "replay", "steps");
     let kept = Kept::default();
     let mut learn = |task: &dyn PrivateTask| train(task, &plan, &charge, spending, &kept, None, &Silent);
     let whole: Box<dyn Classifier> = if kind == NetworkKind::ScatterLinear {

@@ -3,14 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers, outside of test functions")]
 
+mod kept;
+
 use std::cell::RefCell;
 
 use dp_accounting::draws::Lattice;
-use dp_accounting::filter::{Budget, Cap};
-use dp_accounting::ledger::{Charge, Header, Stamp};
+use dp_accounting::filter::Cap;
+use dp_accounting::ledger::{Charge, Header};
 use dp_accounting::spend::Spending;
 use dp_accounting::{Adjacency, Mechanism};
 use dp_noise_testing::replay::{Change, Outputs, Recording, Violation};
+use kept::Kept;
 use pate_core::base::progress::Progress;
 use pate_core::base::rng::{Purpose, Stream};
 use pate_core::base::tensor;
@@ -21,7 +24,6 @@ use pate_core::dp::{
 use pate_core::nn::{
     Conv2d, DropoutMasks, Linear, Module, Parameter, Pass, Schedule, Source, Tape, parameters,
 };
-use pate_core::train::{Checkpoint, CheckpointStore};
 use pate_core::{Error, Result};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
@@ -279,26 +281,6 @@ impl PrivateLearner for Learner<'_> {
     }
 }
 
-/// Keeps states in memory; they are released, so they are among the outputs.
-#[derive(Default)]
-struct Kept(RefCell<Outputs>);
-
-impl CheckpointStore for Kept {
-    fn load(&self) -> Option<Checkpoint> {
-        None
-    }
-
-    fn save(&self, state: &Checkpoint) -> Result<()> {
-        let mut bytes = format!("{} {} {}", state.epochs, state.steps, state.history).into_bytes();
-        for (name, shape, values) in &state.arrays {
-            bytes.extend(format!("{name} {shape:?}").bytes());
-            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        }
-        self.0.borrow_mut().push(("checkpoint".to_owned(), bytes));
-        Ok(())
-    }
-}
-
 fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     tensor::to_f32(tensor).unwrap().into_iter().flat_map(f32::to_le_bytes).collect()
 }
@@ -345,26 +327,12 @@ fn plan(rate: f64) -> PrivatePlan {
 }
 
 fn charge(plan: &PrivatePlan, count: u64) -> Charge {
-    Charge {
-        mechanism: plan.mechanism(),
-        count,
-        adjacency: Adjacency::AddOrRemoveOne,
-        run: "test".to_owned(),
-        purpose: "steps".to_owned(),
-        converted_from: None,
-    }
+    Charge { count, ..Charge::new(plan.mechanism(), Adjacency::AddOrRemoveOne, "test", "steps") }
 }
 
 fn header(plan: &PrivatePlan) -> Header {
     let caps = vec![Cap { mechanism: plan.mechanism(), count: 100 }];
-    Header {
-        ledger: 1,
-        dataset: "test".to_owned(),
-        unit: "one record".to_owned(),
-        adjacency: Adjacency::AddOrRemoveOne,
-        budget: Budget::Caps { epsilon: 60.0, delta: 1e-5, caps },
-        stamp: Stamp::Release,
-    }
+    Header::of_caps("test", "one record", Adjacency::AddOrRemoveOne, (60.0, 1e-5), caps)
 }
 
 /// The program as it is meant to be: everything through `dp::train`.

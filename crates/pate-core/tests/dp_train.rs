@@ -6,8 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 
-use dp_accounting::filter::{Budget, Cap};
-use dp_accounting::ledger::{Account, Charge, Header, Ledger, Stamp};
+use dp_accounting::filter::Cap;
+use dp_accounting::ledger::{Account, Charge, Header, Ledger};
 use dp_accounting::{Adjacency, Mechanism};
 use dp_noise::SystemNoise;
 use pate_core::base::progress::{Progress, Silent};
@@ -151,26 +151,12 @@ fn plan(steps: u64) -> PrivatePlan {
 }
 
 fn charge(mechanism: Mechanism) -> Charge {
-    Charge {
-        mechanism,
-        count: 1,
-        adjacency: Adjacency::AddOrRemoveOne,
-        run: "blobs".to_owned(),
-        purpose: "steps of DP-SGD".to_owned(),
-        converted_from: None,
-    }
+    Charge::new(mechanism, Adjacency::AddOrRemoveOne, "blobs", "steps of DP-SGD")
 }
 
 fn create(path: &Path, plan: &PrivatePlan) -> Ledger<SystemNoise> {
     let caps = vec![Cap { mechanism: plan.mechanism(), count: plan.steps }];
-    let header = Header {
-        ledger: 1,
-        dataset: "blobs".to_owned(),
-        unit: "one record".to_owned(),
-        adjacency: Adjacency::AddOrRemoveOne,
-        budget: Budget::Caps { epsilon: 20.0, delta: 1e-5, caps },
-        stamp: Stamp::Release,
-    };
+    let header = Header::of_caps("blobs", "one record", Adjacency::AddOrRemoveOne, (20.0, 1e-5), caps);
     Ledger::create(path, &header, SystemNoise::new().unwrap()).unwrap()
 }
 

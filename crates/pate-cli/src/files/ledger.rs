@@ -40,7 +40,9 @@ pub fn look(path: &Path) -> Result<Option<Account>> {
     if path.exists() { Ok(Some(Account::read(path)?)) } else { Ok(None) }
 }
 
-fn check(path: &Path, found: &Header, wanted: &Header) -> Result<()> {
+/// # Errors
+/// A ledger of another data set, relation or budget than `wanted`'s.
+pub fn check(path: &Path, found: &Header, wanted: &Header) -> Result<()> {
     let of = |what: &str, found: &str, wanted: &str| -> Result<()> {
         if found == wanted {
             return Ok(());

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use dp_accounting::calibrate::{Accountant, DpSgd};
 use dp_accounting::filter::{Budget, Cap, epsilon_of_caps};
-use dp_accounting::ledger::{Header, Stamp};
+use dp_accounting::ledger::Header;
 use dp_accounting::{Adjacency, Mechanism, draws, gdp};
 use pate_core::config::{AugmentationKind, NetworkKind, OptimizerKind, ScheduleKind};
 use pate_core::data::augment::{Augmentation, Geometry};
@@ -156,27 +156,40 @@ pub fn noise_multiplier(plan: &PrivatePlan, target: PrivacyTarget, dimension: u6
 
 /// The first line of the ledger of a data set on which nothing but `plan` is to run.
 pub fn ledger_header(dataset: &str, plan: &PrivatePlan, target: PrivacyTarget) -> Header {
-    Header {
-        ledger: 1,
-        dataset: dataset.to_owned(),
-        unit: "one record".to_owned(),
-        adjacency: Adjacency::AddOrRemoveOne,
-        budget: Budget::Caps {
-            epsilon: target.epsilon,
-            delta: target.delta,
-            caps: vec![Cap { mechanism: plan.mechanism(), count: plan.steps }],
-        },
-        stamp: Stamp::Release,
-    }
+    Header::of_caps(
+        dataset,
+        "one record",
+        Adjacency::AddOrRemoveOne,
+        (target.epsilon, target.delta),
+        vec![Cap { mechanism: plan.mechanism(), count: plan.steps }],
+    )
 }
 
-/// The noise multiplier of steps at rate `q` that a ledger allows.
-pub fn of_ledger(header: &Header, q: f64) -> Option<f64> {
-    let Budget::Caps { caps, .. } = &header.budget else { return None };
-    caps.iter().find_map(|cap| match cap.mechanism {
-        Mechanism::PoissonSubsampledGaussian { q: rate, sigma } if rate.total_cmp(&q).is_eq() => Some(sigma),
+/// The noise multiplier of the plan's steps in a ledger whose list of mechanisms is fixed; none
+/// where it has no such list.
+///
+/// # Errors
+/// A list without as many steps of the plan's sampling rate.
+pub fn of_ledger(header: &Header, plan: &PrivatePlan) -> Result<Option<f64>> {
+    let Budget::Caps { caps, .. } = &header.budget else { return Ok(None) };
+    let found = caps.iter().find_map(|cap| match cap.mechanism {
+        Mechanism::PoissonSubsampledGaussian { q: rate, sigma }
+            if cap.count >= plan.steps && rate.total_cmp(&plan.sampling_rate).is_eq() =>
+        {
+            Some(sigma)
+        }
         _ => None,
-    })
+    });
+    if found.is_none() {
+        let list = caps.iter().map(|cap| format!("{} of {}", cap.count, cap.mechanism)).collect::<Vec<_>>();
+        bail!(
+            "its list, fixed when it was begun, is {}, and this run is {} steps of DP-SGD at sampling rate {}",
+            list.join(", "),
+            plan.steps,
+            plan.sampling_rate
+        );
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -207,7 +220,7 @@ mod tests {
             ));
             assert!(start.is_ok(), "{epsilon} {batch}: {:?}", start.err());
             assert_eq!(
-                of_ledger(&ledger_header("d", &plan, target), plan.sampling_rate),
+                of_ledger(&ledger_header("d", &plan, target), &plan).unwrap(),
                 Some(plan.noise_multiplier)
             );
             // And hardly more: a thousandth less noise is refused.

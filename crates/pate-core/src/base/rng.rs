@@ -49,7 +49,13 @@ pub enum Purpose {
     Comparison,
     /// Images that tell what a program gives.
     Probe,
-    /// Samples and noise of trainings without protection.
+    /// Changes to public images that features are whitened by; the index is the chunk.
+    PublicFeatures,
+    /// Directions that whitening starts its search from.
+    Whitening,
+    /// Made-up records that private training tries its network on.
+    Trial,
+    /// Samples and noise of trainings without protection; the index is the step.
     Unprotected,
 }
 
@@ -70,6 +76,9 @@ impl Purpose {
             Self::Combine => "combine",
             Self::Comparison => "comparison",
             Self::Probe => "probe",
+            Self::PublicFeatures => "public-features",
+            Self::Whitening => "whitening",
+            Self::Trial => "trial",
             Self::Unprotected => "unprotected",
         }
     }

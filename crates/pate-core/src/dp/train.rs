@@ -272,7 +272,8 @@ pub fn train(
     let device = parameters.first().map_or(tch::Device::Cpu, |parameter| parameter.value().device());
     let threads = parallel::workers(device);
     let learners = (0..threads).map(|_| task.learner()).collect();
-    let worker = Worker { plan, views: task.views(), micro_batch, step: lattice.step() };
+    let diagnose = diagnostics.is_some();
+    let worker = Worker { plan, views: task.views(), micro_batch, step: lattice.step(), diagnose };
     let job = |learner: &mut Box<dyn PrivateLearner + '_>, (rows, step): (Vec<usize>, u64)| {
         worker.group(learner.as_ref(), &rows, step)
     };
@@ -331,7 +332,7 @@ fn try_out(task: &dyn PrivateTask, plan: &PrivatePlan) -> Result<usize> {
     /// Beyond what kernels for one row and for three may differ by.
     const APART: f64 = 1e-2;
     let (learner, views) = (task.learner(), task.views());
-    let mut stream = Stream::new(0, Purpose::Probe, 0);
+    let mut stream = Stream::new(0, Purpose::Trial, 0);
     let inputs = task.made_up(RECORDS, &mut stream)?;
     let others = task.made_up(RECORDS, &mut stream)?;
     let among_others =
@@ -437,6 +438,8 @@ struct Worker<'a> {
     micro_batch: usize,
     /// Of the lattice.
     step: f64,
+    /// Whether anybody asks for figures.
+    diagnose: bool,
 }
 
 impl Worker<'_> {
@@ -461,13 +464,15 @@ impl Worker<'_> {
             }
             let clipped = self.plan.clipping.clip(gradients, &parameters, self.plan.clipping_norm)?;
             let value = |tensor: Tensor| tensor.f_sum(Kind::Double)?.f_double_value(&[]);
-            let more = [
-                rows.len() as f64,
-                value(loss.detach())?,
-                value(clipped.norms_private)?,
-                value(clipped.clipped_private)?,
-            ];
-            figures.iter_mut().zip(more).for_each(|(all, figure)| *all += figure);
+            if self.diagnose {
+                let more = [
+                    rows.len() as f64,
+                    value(loss.detach())?,
+                    value(clipped.norms_private)?,
+                    value(clipped.clipped_private)?,
+                ];
+                figures.iter_mut().zip(more).for_each(|(all, figure)| *all += figure);
+            }
             total = Some(match total {
                 None => clipped.sums,
                 Some(before) => before

@@ -19,30 +19,26 @@ pub struct Unprotected {
     seed: u64,
     /// Steps so far, each of which has a stream of its own.
     steps: u64,
-    noise: Option<Noise>,
-}
-
-/// Noise of floating-point numbers, whose holes identify the inputs (Mironov 2012; Jin et al.
-/// 2022).
-struct Noise {
+    /// Standard deviation of floating-point noise, whose holes identify the inputs (Mironov 2012;
+    /// Jin et al. 2022); 0 where there is none.
     deviation: f64,
 }
 
 impl Unprotected {
     /// No noise at all.
     pub fn without_noise(seed: u64) -> Self {
-        Self { seed, steps: 0, noise: None }
+        Self { seed, steps: 0, deviation: 0.0 }
     }
 
     /// Gaussian noise of floating-point numbers, of `deviation` in the gradients' units.
     pub fn with_float_noise(seed: u64, deviation: f64) -> Self {
-        Self { seed, steps: 0, noise: Some(Noise { deviation }) }
+        Self { seed, steps: 0, deviation }
     }
 
     /// A lattice that is fine enough for nobody to notice it.
     pub(super) fn lattice(clipping_norm: f64) -> Result<Lattice> {
         let unit = if clipping_norm.is_finite() { clipping_norm } else { 1.0 };
-        Lattice::new(unit * f64::from(2f32.powi(-30)), unit)
+        Lattice::new(unit * 2f64.powi(-30), unit)
     }
 }
 
@@ -111,7 +107,8 @@ impl Mechanisms for Steps<'_> {
         let rows = (0..records).filter(|&row| taken[row]);
         let sample = Sample::new(rows.map(|row| (row, stream.below(1 << 32) as u32)).collect::<Vec<_>>());
         let mut sum: Vec<f64> = sum_private(&sample)?.iter().map(|&x| x as f64 * lattice.step()).collect();
-        if let Some(Noise { deviation }) = self.of.noise {
+        let deviation = self.of.deviation;
+        if deviation > 0.0 {
             let noise = stream.normal(sum.len());
             sum.iter_mut().zip(noise).for_each(|(x, noise)| *x += deviation * f64::from(noise));
         }

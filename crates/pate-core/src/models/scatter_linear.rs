@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
-use tensorfile::Array;
 
 use super::{Classifier, missing, read_tensors, shape_in};
 use crate::base::progress::Progress;
@@ -58,7 +57,7 @@ impl ScatterLinear {
     /// # Errors
     /// Features of a network that whitens already; as [`Moments::whitening`].
     pub fn whitened_by(mut self, features: &Tensor, k: i64, ridge: f64) -> Result<Self> {
-        let (d, device) = (self.head_inputs(), self.head.device());
+        let (d, device) = (self.head.inputs(), self.head.device());
         if self.whiten.is_some() || features.dim() != 2 || features.size()[1] != d {
             return Err(Error::invalid(format!(
                 "features of shape {:?} are none of this network's, which have {d} values before whitening",
@@ -69,7 +68,7 @@ impl ScatterLinear {
         for part in features.f_split(CHUNK, 0)? {
             moments.add(&part)?;
         }
-        let (weight, bias) = moments.whitening(k, ridge, &mut Stream::new(0, Purpose::Probe, 1))?;
+        let (weight, bias) = moments.whitening(k, ridge, &mut Stream::new(0, Purpose::Whitening, 0))?;
         let given = vec![
             ("whiten.weight".to_owned(), weight.f_to_device(device)?),
             ("whiten.bias".to_owned(), bias.f_to_device(device)?),
@@ -97,21 +96,13 @@ impl ScatterLinear {
     /// Other names or shapes than this network's, values that are not finite, and whatever reading
     /// the file gives.
     pub fn load(path: &Path, shape: ImageShape, device: Device) -> Result<Self> {
-        Self::from_tensors(path, read_tensors(path, &Self::PARAMETERS)?, shape, device)
-    }
-
-    pub(super) fn from_tensors(
-        path: &Path,
-        tensors: Vec<(String, Array)>,
-        shape: ImageShape,
-        device: Device,
-    ) -> Result<Self> {
+        let tensors = read_tensors(path, &Self::PARAMETERS)?;
         let Some(&[classes, _]) = shape_in(&tensors, "head.weight") else {
             return Err(missing(path, "head.weight", Self::NAME, &tensors));
         };
         let whiten = shape_in(&tensors, "whiten.weight").and_then(|shape| shape.first().copied());
         let mut network = Self::new(shape, classes as i64, device)?;
-        let d = network.head_inputs();
+        let d = network.head.inputs();
         let mut source = Source::file(path, tensors, device);
         if let Some(k) = whiten {
             network.whiten = Some(Linear::new(&mut source, "whiten", d, k as i64)?);
@@ -119,15 +110,6 @@ impl ScatterLinear {
         network.head = Linear::new(&mut source, "head", whiten.map_or(d, |k| k as i64), classes as i64)?;
         source.finish(Self::NAME)?;
         Ok(network)
-    }
-
-    /// Values that the linear map takes.
-    fn head_inputs(&self) -> i64 {
-        let mut inputs = 0;
-        self.head.visit(&mut |parameter| {
-            inputs = inputs.max(parameter.value().size().last().copied().unwrap_or(0));
-        });
-        inputs
     }
 
     /// The linear map: all that training changes.
@@ -143,7 +125,7 @@ impl ScatterLinear {
     /// # Errors
     /// Images of another size, a stop.
     pub fn features_of(&self, images: &Tensor, progress: &dyn Progress) -> Result<Tensor> {
-        let all = Tensor::f_empty([images.size()[0], self.head_inputs()], (Kind::Float, Device::Cpu))?;
+        let all = Tensor::f_empty([images.size()[0], self.head.inputs()], (Kind::Float, Device::Cpu))?;
         let mut first = 0;
         self.for_chunks(images, progress, |features| {
             let n = features.size()[0];

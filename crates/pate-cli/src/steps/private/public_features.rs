@@ -210,7 +210,7 @@ impl PublicFeatureArgs {
         let n = images.size()[0];
         let mut parts = Vec::new();
         for (first, index) in (0..n).step_by(CHUNK as usize).zip(0..) {
-            let mut stream = Stream::new(seed, Purpose::LatentBank, index);
+            let mut stream = Stream::new(seed, Purpose::PublicFeatures, index);
             parts.push(augmentation.apply(&images.f_narrow(0, first, CHUNK.min(n - first))?, &mut stream)?);
         }
         Ok(Tensor::f_cat(&parts, 0)?)

@@ -98,17 +98,20 @@ impl Step for TrainDpClassifier {
         let records = self.data.load(&self.data_dir, Split::Train).context("cannot use the private data")?;
         let mut network = Network::fresh(self, &records, ctx)?;
         // Solved before anything is written: what cannot be met is refused for nothing.
-        let ledger_path = self.ledger_path();
         if target.epsilon.is_finite() {
             let dimension = network.trained().iter().map(|p| p.value().numel() as u64).sum();
-            plan.noise_multiplier = noise(&plan, target, dimension, &ledger_path, protects)?;
+            plan.noise_multiplier = self.noise(&plan, target, dimension, protects)?;
         } else if !self.dp_sgd.clip_only {
             plan.clipping_norm = f64::INFINITY;
+        }
+        if let Some(path) = &self.dp_sgd.diagnostics {
+            let (dir, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+            artifact::claim("--diagnostics", dir, &[name.to_string_lossy()])?;
         }
         let _lock = ctx.lock("--output-dir", &self.output_dir, &OUTPUTS)?;
         let mut report = self.report(&plan, target, public.as_ref(), &records, protects)?;
         let (checkpoint, work) =
-            self.checkpoint(&plan, public.as_ref(), &normalisation, report.access(), ctx)?;
+            self.checkpoint(&plan, public.as_ref(), &records, &normalisation, report.access(), ctx)?;
         if self.is_finished(&work, ctx) {
             return Ok(Outcome::Done);
         }
@@ -169,6 +172,32 @@ impl TrainDpClassifier {
     }
 
     /// The public name of the private data set.
+    /// The noise multiplier: the ledger's, where there is one, so that what was planned is what
+    /// goes on.
+    fn noise(
+        &self,
+        plan: &PrivatePlan,
+        target: PrivacyTarget,
+        dimension: u64,
+        protects: bool,
+    ) -> Result<f64> {
+        let path = self.ledger_path();
+        if let Some(account) = if protects { ledger::look(&path)? } else { None } {
+            let header = settings::ledger_header(&self.dataset_name(), plan, target);
+            ledger::check(&path, &account.header, &header)?;
+            let sigma = settings::of_ledger(&account.header, plan).with_context(|| {
+                format!(
+                    "{} does not allow this run; nothing was spent; name another with --ledger",
+                    path.display()
+                )
+            })?;
+            if let Some(sigma) = sigma {
+                return Ok(sigma);
+            }
+        }
+        settings::noise_multiplier(plan, target, dimension).context("the budget cannot be met")
+    }
+
     fn dataset_name(&self) -> String {
         let folder = || self.data_dir.file_name().map_or("folders".into(), |name| name.to_string_lossy());
         self.budget.dataset_name.clone().unwrap_or_else(|| match self.data.dataset {
@@ -229,15 +258,17 @@ impl TrainDpClassifier {
         &self,
         plan: &PrivatePlan,
         public: Option<&Records>,
+        records: &Records,
         normalisation: &Normalisation,
         access: Access,
         ctx: &Context,
     ) -> Result<(Checkpoint, WorkId)> {
         let settings = json!({
             "plan": plan, "network": self.network, "width": self.width, "data": self.dataset_name(),
-            "public": self.public.settings(), "views": self.dp_sgd.views(ctx.seed, 28), "normalisation": normalisation,
+            "public": self.public.settings(), "views": self.dp_sgd.views(ctx.seed, records.shape().width), "normalisation": normalisation,
             "seed": ctx.seed, "epsilon": self.budget.epsilon.map(|epsilon| epsilon.to_string()), "mu": self.budget.mu,
-            "delta": self.budget.delta, "float_noise": self.dp_sgd.float_noise,
+            "delta": self.budget.delta, "float_noise": self.dp_sgd.float_noise, "ledger": self.budget.ledger, "scale": self.data.scale.scale,
+            "shape": &records.images.tensor().size()[1..],
         });
         let files = PublicFeatureArgs::files(public)?;
         let work = WorkId::new(&settings, files.iter().map(|file| file.sha256.as_str()))?;
@@ -268,14 +299,12 @@ impl TrainDpClassifier {
         report: &mut Report,
         ctx: &Context,
     ) -> Result<Trained> {
-        let charge = Charge {
-            mechanism: plan.mechanism(),
-            count: 1,
-            adjacency: Adjacency::AddOrRemoveOne,
-            run: "train-dp-classifier".to_owned(),
-            purpose: format!("steps of DP-SGD for {}", self.network.word()),
-            converted_from: None,
-        };
+        let charge = Charge::new(
+            plan.mechanism(),
+            Adjacency::AddOrRemoveOne,
+            "train-dp-classifier",
+            &format!("steps of DP-SGD for {}", self.network.word()),
+        );
         let watch = Figures::default();
         let diagnostics = self.dp_sgd.diagnostics.as_ref().map(|_| &watch as &dyn Diagnostics);
         let run = |spending: &mut dyn Spending| -> Result<Trained> {
@@ -297,6 +326,14 @@ impl TrainDpClassifier {
             return run(&mut none);
         }
         let path = self.ledger_path();
+        if checkpoint.load().is_some() && !path.exists() {
+            bail!(
+                "{} has steps that were charged to {}, which is not there; nothing was spent: bring the ledger back, since \
+                 a new one would know nothing of them",
+                checkpoint.path().display(),
+                path.display()
+            );
+        }
         let header = settings::ledger_header(&self.dataset_name(), plan, target);
         let mut ledger = ledger::open(&path, &header, ctx)?;
         let trained = run(&mut ledger)?;
@@ -319,23 +356,6 @@ impl TrainDpClassifier {
         ctx.write_report(&report, path)?;
         Ok(())
     }
-}
-
-/// The noise multiplier: the ledger's, where there is one, so that what was planned is what
-/// goes on.
-fn noise(
-    plan: &PrivatePlan,
-    target: PrivacyTarget,
-    dimension: u64,
-    path: &Path,
-    protects: bool,
-) -> Result<f64> {
-    let account = if protects { ledger::look(path)? } else { None };
-    if let Some(sigma) = account.and_then(|account| settings::of_ledger(&account.header, plan.sampling_rate))
-    {
-        return Ok(sigma);
-    }
-    settings::noise_multiplier(plan, target, dimension).context("the budget cannot be met")
 }
 
 /// A state that cannot be gone on from has cost what it has cost: it is never written over in

@@ -14,7 +14,9 @@ use pate_core::data::Split;
 use pate_core::evaluate::{self, ClassifierScore};
 use pate_core::models;
 
-use crate::args::{ConfigArgs, ControlArgs, MNIST_DIR, PrivateDataArgs, check_ending, parse_path};
+use crate::args::{
+    ConfigArgs, ControlArgs, MNIST_DIR, PrivateDataArgs, PrivateDataset, check_ending, parse_path,
+};
 use crate::files::{controls, pictures};
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings;
@@ -41,8 +43,8 @@ pub struct EvaluateStudent {
     model: PathBuf,
     #[command(flatten)]
     controls: ControlArgs,
-    /// Folder of MNIST (torchvision's layout, or the IDX files straight in it), or of --dataset
-    /// folders
+    /// Folder of MNIST or Fashion-MNIST (torchvision's layout, or the IDX files straight in it), or
+    /// of --dataset folders
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = MNIST_DIR, help_heading = "Student and data")]
     mnist_dir: PathBuf,
     #[command(flatten)]
@@ -104,7 +106,11 @@ impl Step for EvaluateStudent {
             report.input(Input::not_covered(record));
         }
         let access = report.access();
-        let data = if self.data.is_folders() { records.name.as_str() } else { "MNIST test set" };
+        let data = match self.data.dataset {
+            PrivateDataset::Mnist => "MNIST test set",
+            PrivateDataset::FashionMnist => "Fashion-MNIST test set",
+            PrivateDataset::Folders => records.name.as_str(),
+        };
         let title = format!("{data}: {:.2}% of {}", score.overall_accuracy, score.total_samples);
         let picture =
             pictures::confusion(&title, &score, &records.class_names, &path.with_extension("png"), access)?;

@@ -47,6 +47,11 @@ impl Linear {
         self.affine.groups(2)
     }
 
+    /// Values that it takes.
+    pub fn inputs(&self) -> i64 {
+        self.affine.weight.value().size().last().copied().unwrap_or(0)
+    }
+
     /// Where its weights are.
     pub fn device(&self) -> Device {
         self.affine.weight.value().device()
