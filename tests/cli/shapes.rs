@@ -279,3 +279,31 @@ fn other_sizes_grey_images_and_a_control() {
     );
     assert_eq!(work.files("."), before, "nothing is left behind");
 }
+
+#[test]
+fn private_training_on_colour_images_in_class_folders() {
+    let work = four_classes(40, 4);
+    // A budget that protects nobody: 160 records allow no smaller one that learns.
+    let line = "--dataset folders --data-dir private --records 160 --expected-batch 80 --epsilon 20 --clipping-norm 1 \
+                --config c.json";
+    let networks = [
+        ("resnet", "--network resnet --width 4 --steps 3", 0.0),
+        ("scatter", "--network scatter-linear --steps 40 --learning-rate 2 --clipping-norm 0.5", 60.0),
+    ];
+    for (out, flags, least) in networks {
+        let line = if flags.contains("--clipping-norm") {
+            line.replace("--clipping-norm 1 ", "")
+        } else {
+            line.into()
+        };
+        work.run_quiet("train-dp-classifier", &format!("{line} {flags} --output-dir {out}")).ok();
+        let report = work.json(&format!("{out}/training_report.json"));
+        assert_eq!(report["class_names"], json!(CLASSES));
+        let line = format!(
+            "--model {out}/model.pth --dataset folders --mnist-dir private --output {out}/report.json --config c.json"
+        );
+        work.run_quiet("evaluate-student", &line).ok();
+        let accuracy = work.json(&format!("{out}/report.json"))["overall_accuracy"].as_f64().unwrap();
+        assert!(accuracy >= least, "{out}: {accuracy}");
+    }
+}

@@ -41,7 +41,7 @@ fn tolerance(kind: Kind) -> Tolerance {
 }
 
 /// The case's weights under the names that its network here has.
-fn weights(case: &Case<'_>, kind: Kind) -> Vec<(String, Tensor)> {
+pub(super) fn weights(case: &Case<'_>, kind: Kind) -> Vec<(String, Tensor)> {
     let all = case.at("/params").as_array().map(Vec::as_slice).unwrap_or_default();
     all.iter().map(|parameter| (name(parameter), by_rule(parameter, kind))).collect()
 }

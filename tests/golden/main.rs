@@ -13,13 +13,15 @@ use tch::{Kind, Tensor};
 use testing::golden::{Case, Golden};
 
 mod dp_sgd;
+mod imgsyn;
 mod scatter;
 
 /// What must hold of a case in a kind of numbers.
 type Check = fn(&Case<'_>, Kind) -> Result<(), Failed>;
 
 /// The groups of cases that this program knows.
-const GROUPS: [(&str, Check); 2] = [("dp_sgd", dp_sgd::check), ("scatter", scatter::check)];
+const GROUPS: [(&str, Check); 3] =
+    [("dp_sgd", dp_sgd::check), ("imgsyn", imgsyn::check), ("scatter", scatter::check)];
 
 /// Values at a pointer as a tensor.
 fn tensor(case: &Case<'_>, pointer: &str, kind: Kind) -> Tensor {

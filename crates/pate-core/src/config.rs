@@ -17,7 +17,9 @@ pub use sections::{
     Config, DecoderConfig, EvaluationConfig, FilteringConfig, GenerationConfig, KEYS, PreprocessingConfig,
     SteeringConfig, StudentConfig, TeacherVaeConfig, TeachersConfig,
 };
-pub use words::{AugmentationKind, ClippingKind, NetworkKind, OptimizerKind, ScheduleKind, StartKind, Word};
+pub use words::{
+    AugmentationKind, ClippingKind, NetworkKind, OptimizerKind, ScheduleKind, StartKind, VariantKind, Word,
+};
 
 use crate::{Error, Result};
 

@@ -60,7 +60,7 @@ impl Golden {
     /// All cases, in the file's order.
     pub fn cases(&self) -> impl Iterator<Item = Case<'_>> {
         let cases = self.all["cases"].as_array().unwrap();
-        cases.iter().map(|case| Case { case, tensors: &self.tensors })
+        cases.iter().map(|case| Case { case, golden: self })
     }
 
     /// The case of this name.
@@ -77,10 +77,15 @@ impl Golden {
 #[derive(Clone, Copy)]
 pub struct Case<'a> {
     case: &'a Value,
-    tensors: &'a HashMap<String, Array>,
+    golden: &'a Golden,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    /// The case of another name in the same group.
+    pub fn sibling(&self, id: &str) -> Case<'a> {
+        self.golden.case(id)
+    }
+
     /// Its name.
     pub fn id(&self) -> &str {
         self.case["id"].as_str().unwrap()
@@ -107,7 +112,7 @@ impl Case<'_> {
         let Some(object) = value.as_object() else { return listed(value) };
         if let Some(key) = object.get("tensor") {
             let key = key.as_str().unwrap();
-            let array = self.tensors.get(key).unwrap_or_else(|| panic!("no tensor is named {key}"));
+            let array = self.golden.tensors.get(key).unwrap_or_else(|| panic!("no tensor is named {key}"));
             let shape: Vec<_> = array.shape().iter().map(|&n| n as i64).collect();
             if let Some(declared) = object.get("shape") {
                 assert_eq!(integers(declared), shape, "{key}");

@@ -135,7 +135,8 @@ pub fn noise_multiplier(plan: &PrivatePlan, target: PrivacyTarget, dimension: u6
     let delta = (target.delta - inexact).next_down();
     if delta <= 0.0 {
         bail!(
-            "--delta {:e} is below what the noise's own inexactness takes, {inexact:.1e}; give a larger one",
+            "--delta {:e} is below what the noise's own inexactness takes, {inexact:.1e}, which grows with e^epsilon; give a larger \
+             delta or a smaller --epsilon",
             target.delta
         );
     }

@@ -55,6 +55,10 @@ pub enum Purpose {
     Whitening,
     /// Made-up records that private training tries its network on.
     Trial,
+    /// Which public images candidates are made of; the index is the turn through all of them.
+    Candidates,
+    /// Rolls and mirrorings of images that are moved; the index is the batch.
+    Synthesis,
     /// Samples and noise of trainings without protection; the index is the step.
     Unprotected,
 }
@@ -79,6 +83,8 @@ impl Purpose {
             Self::PublicFeatures => "public-features",
             Self::Whitening => "whitening",
             Self::Trial => "trial",
+            Self::Candidates => "candidates",
+            Self::Synthesis => "synthesis",
             Self::Unprotected => "unprotected",
         }
     }

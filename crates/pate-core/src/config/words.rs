@@ -78,6 +78,20 @@ words! {
         /// A linear map of scattering features, which nobody had to train
         ScatterLinear = "scatter-linear",
     }
+    /// How public images are changed before a private classifier labels them.
+    VariantKind {
+        /// As they are
+        Plain = "plain",
+        /// Rotated, slanted, stretched, bent, with wider or thinner strokes
+        Warped = "warped",
+        /// Warped, of a handwritten digit's size and place, and then their outlines alone
+        Edges = "edges",
+        /// Warped, and mixed with another one
+        Mixed = "mixed",
+        /// Warped, widened, half of them made symmetric, with a coarse texture: made knowing that
+        /// clothes look so
+        Textured = "textured",
+    }
     /// What a record's gradient is measured by.
     ClippingKind {
         /// The whole gradient

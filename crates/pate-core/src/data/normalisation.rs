@@ -64,9 +64,18 @@ impl Normalisation {
         if let ([mean], [std]) = (&self.mean[..], &self.std[..]) {
             return (images - *mean) / *std;
         }
-        let by_channel = |values: &[f64]| {
-            Tensor::from_slice(values).to_kind(images.kind()).to_device(images.device()).view([1, -1, 1, 1])
-        };
-        (images - by_channel(&self.mean)) / by_channel(&self.std)
+        (images - by_channel(&self.mean, images)) / by_channel(&self.std, images)
     }
+
+    /// The way back: `images * std + mean`.
+    ///
+    /// # Shapes
+    /// `[n, c, h, w]` in and out.
+    pub fn undo(&self, images: &Tensor) -> Tensor {
+        images * by_channel(&self.std, images) + by_channel(&self.mean, images)
+    }
+}
+
+fn by_channel(values: &[f64], like: &Tensor) -> Tensor {
+    Tensor::from_slice(values).to_kind(like.kind()).to_device(like.device()).view([1, -1, 1, 1])
 }

@@ -4,7 +4,7 @@ use tch::{Device, Tensor};
 
 use crate::Result;
 use crate::data::ImageShape;
-use crate::nn::{Module, Pass};
+use crate::nn::{Module, Parameter, Pass};
 
 /// A network that tells classes apart: teachers, students, and whatever gives features.
 ///
@@ -44,4 +44,43 @@ pub trait Classifier: Module {
 
     /// The same network for another thread: its weights are these, not copies.
     fn alias(&self) -> Box<dyn Classifier>;
+}
+
+/// A network of any architecture is one.
+impl Module for Box<dyn Classifier> {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
+        (**self).visit(f);
+    }
+}
+
+impl Classifier for Box<dyn Classifier> {
+    fn classes(&self) -> i64 {
+        (**self).classes()
+    }
+
+    fn device(&self) -> Device {
+        (**self).device()
+    }
+
+    fn features(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
+        (**self).features(x, pass)
+    }
+
+    fn logits(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
+        (**self).logits(x, pass)
+    }
+
+    fn draw_dropout(&self, shape: ImageShape, n: i64) -> Result<Vec<Tensor>> {
+        (**self).draw_dropout(shape, n)
+    }
+
+    fn alias(&self) -> Box<dyn Classifier> {
+        (**self).alias()
+    }
+}
+
+impl Clone for Box<dyn Classifier> {
+    fn clone(&self) -> Self {
+        self.alias()
+    }
 }

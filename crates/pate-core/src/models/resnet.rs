@@ -80,6 +80,20 @@ impl GnResNet {
     /// # Errors
     /// As [`GnResNet::new`], and those of the source.
     pub fn build(source: &mut Source<'_>, shape: ImageShape, classes: i64, width: i64) -> Result<Self> {
+        Self::with_blocks(source, shape, classes, width, 2)
+    }
+
+    /// The same with another number of blocks in each stage: 1 gives ResNet-10.
+    ///
+    /// # Errors
+    /// As [`GnResNet::build`].
+    pub fn with_blocks(
+        source: &mut Source<'_>,
+        shape: ImageShape,
+        classes: i64,
+        width: i64,
+        blocks_per_stage: usize,
+    ) -> Result<Self> {
         if width < 2 || width % 2 != 0 {
             return Err(crate::Error::invalid(format!(
                 "the width is {width}; it is an even number from 2 on"
@@ -90,7 +104,7 @@ impl GnResNet {
         let mut blocks = Vec::new();
         let mut channels = width;
         for stage in 0..4 {
-            for block in 0..2 {
+            for block in 0..blocks_per_stage {
                 let wide = width << stage;
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
                 let name = format!("layer{}_{block}", stage + 1);

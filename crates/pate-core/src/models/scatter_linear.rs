@@ -5,7 +5,7 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 use super::{Classifier, missing, read_tensors, shape_in};
-use crate::base::progress::Progress;
+use crate::base::progress::{Progress, Silent};
 use crate::base::rng::{Purpose, Stream};
 use crate::data::ImageShape;
 use crate::nn::scatter::{Scatter, normalise};
@@ -151,6 +151,15 @@ impl ScatterLinear {
         Ok(())
     }
 
+    /// Features with gradients for the images.
+    fn differentiable(&self, images: &Tensor) -> Result<Tensor> {
+        let features = normalise(&self.scatter.differentiable(images)?, GROUPS)?.f_flatten(1, -1)?;
+        Ok(match &self.whiten {
+            Some(whiten) => whiten.forward(&features, &mut Pass::differentiate()),
+            None => features,
+        })
+    }
+
     fn batch(&self, images: &Tensor, progress: &dyn Progress) -> Result<Tensor> {
         self.whiten(&normalise(&self.scatter.forward_with(images, progress)?, GROUPS)?.f_flatten(1, -1)?)
     }
@@ -180,13 +189,16 @@ impl Classifier for ScatterLinear {
         self.head.device()
     }
 
-    /// The scattering features, as the linear map has them; without gradients for the images.
+    /// The scattering features, as the linear map has them; with gradients for images that ask for
+    /// them.
     ///
     /// # Panics
     /// Images of another size than the network's.
-    fn features(&self, x: &Tensor, _: &mut Pass<'_>) -> Tensor {
+    fn features(&self, x: &Tensor, pass: &mut Pass<'_>) -> Tensor {
+        let gradients = x.requires_grad() && !matches!(pass, Pass::Infer);
+        let features = if gradients { self.differentiable(x) } else { self.batch(x, &Silent) };
         #[expect(clippy::expect_used, reason = "libtorch's own layers panic on other shapes, too")]
-        let features = self.batch(x, &crate::base::progress::Silent).expect("images of the network's size");
+        let features = features.expect("images of the network's size");
         features
     }
 

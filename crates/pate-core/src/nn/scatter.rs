@@ -12,6 +12,7 @@
 //! its own row of them and no other.
 
 mod filters;
+mod gradient;
 mod maps;
 
 use tch::{Device, Kind, Tensor};
@@ -164,22 +165,19 @@ impl Scatter {
     /// # Errors
     /// As [`Scatter::forward`], and a stop.
     pub fn forward_with(&self, x: &Tensor, progress: &dyn Progress) -> Result<Tensor> {
-        let ([height, width], shape) = (self.size, x.size());
-        let (n, colours) = match shape[..] {
-            [n, colours, h, w] if [h, w] == self.size && x.is_floating_point() => (n, colours),
-            _ => {
-                return Err(Error::invalid(format!(
-                    "images of shape {shape:?} ({:?}) cannot be scattered; [n, c, {height}, {width}] of floats can",
-                    x.kind()
-                )));
-            }
-        };
+        let [height, width] = self.size;
+        let (n, colours) = self.check(x)?;
         let _guard = tch::no_grad_guard();
         let planes = x.f_detach()?.f_reshape([n * colours, height, width])?;
         let total = n * colours;
         let [n_out, rows, columns] = self.output();
         let features = Tensor::f_empty([total, n_out, rows, columns], (self.kind, self.device))?;
-        let batch = if self.device == Device::Cpu { PLANES } else { PLANES_ELSEWHERE };
+        let batch = match self.device {
+            // A plane alone is computed alone.
+            Device::Cpu if total == 1 => 1,
+            Device::Cpu => PLANES,
+            _ => PLANES_ELSEWHERE,
+        };
         let workers = (0..parallel::workers(self.device)).map(|_| self.worker(&planes, batch)).collect();
         parallel::batches(
             total,
@@ -193,6 +191,18 @@ impl Scatter {
             |first, n, part| Ok(features.f_narrow(0, first, n)?.f_copy_(&part)?),
         )?;
         Ok(features.f_view([n, colours, n_out, rows, columns])?)
+    }
+
+    /// Images and colours of `x`.
+    fn check(&self, x: &Tensor) -> Result<(i64, i64)> {
+        let ([height, width], shape) = (self.size, x.size());
+        match shape[..] {
+            [n, colours, h, w] if [h, w] == self.size && x.is_floating_point() => Ok((n, colours)),
+            _ => Err(Error::invalid(format!(
+                "images of shape {shape:?} ({:?}) cannot be scattered; [n, c, {height}, {width}] of floats can",
+                x.kind()
+            ))),
+        }
     }
 
     fn worker(&self, planes: &Tensor, batch: i64) -> Worker {

@@ -55,6 +55,8 @@ pub struct ClassifierData<'a> {
     /// Probabilities of all classes, float32 `[n, classes]`, one row per training record; they take
     /// the place of the labels in the loss.
     pub soft_labels: Option<&'a Tensor>,
+    /// Temperature at which those were softened; see [`distillation`].
+    pub temperature: f64,
     /// What it is measured on after every epoch.
     pub validation: Option<&'a Records>,
 }
@@ -62,7 +64,7 @@ pub struct ClassifierData<'a> {
 impl<'a> ClassifierData<'a> {
     /// Images and their labels alone.
     pub fn new(train: &'a Records) -> Self {
-        Self { train, soft_labels: None, validation: None }
+        Self { train, soft_labels: None, temperature: 1.0, validation: None }
     }
 }
 
@@ -176,6 +178,7 @@ pub fn train<N: Classifier + Clone>(
         shape: train.shape(),
         network,
         validation: data.validation,
+        temperature: data.temperature,
         plan,
     };
     let fit_plan = FitPlan {
@@ -263,6 +266,7 @@ struct ClassifierTask<'a, N> {
     targets: Targets,
     shape: ImageShape,
     validation: Option<&'a Records>,
+    temperature: f64,
     plan: &'a ClassifierPlan,
 }
 
@@ -284,7 +288,7 @@ impl<N: Classifier + Clone> Task for ClassifierTask<'_, N> {
     }
 
     fn learner(&self, _: usize) -> Self::Learner {
-        ClassifierLearner(self.network.clone())
+        ClassifierLearner { network: self.network.clone(), temperature: self.temperature }
     }
 
     fn batch(&self, rows: &Tensor, geometry: &mut Stream) -> Result<ClassifierPart> {
@@ -345,24 +349,55 @@ impl<N: Classifier + Clone> Task for ClassifierTask<'_, N> {
     }
 }
 
-struct ClassifierLearner<N>(N);
+struct ClassifierLearner<N> {
+    network: N,
+    temperature: f64,
+}
+
+/// The loss of a student that learns from probabilities softened by a temperature T: T^2
+/// KL(soft || softmax(logits / T)), summed over the rows. Its gradient for the logits is
+/// T (softmax(logits / T) - soft). At T = 1 that of the cross-entropy.
+///
+/// G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network* (2015).
+///
+/// # Shapes
+/// `[n, classes]` both.
+///
+/// # Errors
+/// Other shapes.
+pub fn distillation(logits: &Tensor, soft: &Tensor, temperature: f64) -> Result<Tensor> {
+    let log_p = logits.f_div_scalar(temperature)?.f_log_softmax(-1, None)?;
+    let entropy = soft.f_xlogy(soft)?;
+    Ok((entropy - soft * log_p).f_sum(None::<Kind>)? * (temperature * temperature))
+}
 
 impl<N: Classifier> Learner for ClassifierLearner<N> {
     type Part = ClassifierPart;
 
     fn network(&self) -> &dyn Module {
-        &self.0
+        &self.network
     }
 
     /// Mean loss over the step's records; sums of the losses and of the hits.
     fn loss(&self, part: &ClassifierPart) -> Result<Loss> {
         let mut pass = Pass::Train { dropout: DropoutMasks::new(&part.dropout) };
-        let log_p = self.0.log_probs(&part.x, &mut pass);
-        let value = match &part.soft {
-            None => log_p.f_nll_loss::<Tensor>(&part.truth, None, Reduction::Sum, -100)?,
-            // Cross-entropy against probabilities of all classes.
-            Some(soft) => -(soft * &log_p).f_sum(Kind::Float)?,
-        } / part.step_rows as f64;
+        let (log_p, value) = match &part.soft {
+            Some(soft) if self.temperature.total_cmp(&1.0).is_ne() => {
+                let logits = self.network.logits(&part.x, &mut pass);
+                let loss = distillation(&logits, soft, self.temperature)?;
+                (logits, loss)
+            }
+            soft => {
+                let log_p = self.network.log_probs(&part.x, &mut pass);
+                let loss = match soft {
+                    None => log_p.f_nll_loss::<Tensor>(&part.truth, None, Reduction::Sum, -100)?,
+                    // Cross-entropy against probabilities of all classes.
+                    Some(soft) => -(soft * &log_p).f_sum(Kind::Float)?,
+                };
+                (log_p, loss)
+            }
+        };
+        let value = value / part.step_rows as f64;
         let _guard = tch::no_grad_guard();
         let hits = log_p.f_argmax(-1, false)?.f_eq_tensor(&part.truth)?.f_sum(Kind::Double)?;
         let loss = value.f_detach()?.f_to_kind(Kind::Double)? * part.step_rows as f64;

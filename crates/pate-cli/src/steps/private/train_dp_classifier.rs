@@ -171,7 +171,6 @@ impl TrainDpClassifier {
         self.budget.ledger.clone().unwrap_or_else(|| self.output_dir.join(layout::LEDGER))
     }
 
-    /// The public name of the private data set.
     /// The noise multiplier: the ledger's, where there is one, so that what was planned is what
     /// goes on.
     fn noise(
@@ -198,6 +197,7 @@ impl TrainDpClassifier {
         settings::noise_multiplier(plan, target, dimension).context("the budget cannot be met")
     }
 
+    /// The public name of the private data set.
     fn dataset_name(&self) -> String {
         let folder = || self.data_dir.file_name().map_or("folders".into(), |name| name.to_string_lossy());
         self.budget.dataset_name.clone().unwrap_or_else(|| match self.data.dataset {

@@ -155,8 +155,11 @@ impl Step for TrainStudent {
         let soft = soft_labels
             .map(|soft| soft.select(train_rows.iter().map(|&row| row as usize)).tensor())
             .transpose()?;
-        let data =
-            ClassifierData { train: &train, soft_labels: soft.as_ref(), validation: Some(&validation) };
+        let data = ClassifierData {
+            soft_labels: soft.as_ref(),
+            validation: Some(&validation),
+            ..ClassifierData::new(&train)
+        };
         let network = UcStub::new(train.shape(), train.classes(), plan.seed, ctx.device)?;
         let trained = classifier::train(network, &data, &plan, ctx.device, progress, &checkpoint)?;
         progress.finish();

@@ -13,6 +13,7 @@ use crate::base::tensor;
 pub struct Adam {
     learning_rate: f64,
     weight_decay: f64,
+    betas: (f64, f64),
     threads: usize,
     step: i32,
     moments: Vec<(Tensor, Tensor)>,
@@ -25,7 +26,12 @@ impl Adam {
 
     /// No step taken yet.
     pub fn new(learning_rate: f64, weight_decay: f64) -> Self {
-        Self { learning_rate, weight_decay, threads: 1, step: 0, moments: Vec::new() }
+        Self::with_betas(learning_rate, weight_decay, (Self::BETA_1, Self::BETA_2))
+    }
+
+    /// The same with other decays of the two averages.
+    pub fn with_betas(learning_rate: f64, weight_decay: f64, betas: (f64, f64)) -> Self {
+        Self { learning_rate, weight_decay, betas, threads: 1, step: 0, moments: Vec::new() }
     }
 
     /// One step of each row of `values`, rows being parameters of their own, without weight decay;
@@ -72,9 +78,10 @@ impl Optimizer for Adam {
             self.moments = gradients.iter().map(|g| (g.zeros_like(), g.zeros_like())).collect();
         }
         self.step += 1;
-        let correction_1 = 1.0 - Self::BETA_1.powi(self.step);
+        let (beta_1, beta_2) = self.betas;
+        let correction_1 = 1.0 - beta_1.powi(self.step);
         // Epsilon is added after the correction, as in `torch.optim.Adam`.
-        let correction_2 = (1.0 - Self::BETA_2.powi(self.step)).sqrt();
+        let correction_2 = (1.0 - beta_2.powi(self.step)).sqrt();
         let (rate, decay) = (self.learning_rate, self.weight_decay);
         for ((parameter, gradient), (mean, square)) in parameters.iter().zip(gradients).zip(&self.moments) {
             let tensors = [parameter, gradient, mean, square].map(Tensor::shallow_clone);
@@ -83,9 +90,9 @@ impl Optimizer for Adam {
                 let (mut parameter, mut square) = (parameter.shallow_clone(), square.shallow_clone());
                 let gradient =
                     if decay == 0.0 { gradient.shallow_clone() } else { gradient + &parameter * decay };
-                let _ = mean.shallow_clone().lerp_(&gradient, 1.0 - Self::BETA_1);
-                let _ = square.g_mul_scalar_(Self::BETA_2);
-                let _ = square.g_add_(&(&gradient * &gradient * (1.0 - Self::BETA_2)));
+                let _ = mean.shallow_clone().lerp_(&gradient, 1.0 - beta_1);
+                let _ = square.g_mul_scalar_(beta_2);
+                let _ = square.g_add_(&(&gradient * &gradient * (1.0 - beta_2)));
                 let mut denominator = square.sqrt();
                 let _ = denominator.g_div_scalar_(correction_2);
                 let _ = denominator.g_add_scalar_(Self::EPSILON);

@@ -103,7 +103,7 @@ impl Axis {
 /// Images of one size, pixels or moduli: what is computed from them.
 pub(super) struct Level {
     /// Fourier transform of the columns: real parts, then imaginary ones, `[2 * padded, length]`.
-    transform: Tensor,
+    pub(super) transform: Tensor,
     low_pass: LowPass,
     /// Wavelets of this level, finest first.
     pub(super) wavelets: Vec<Wavelets>,
@@ -137,6 +137,11 @@ impl Level {
         (finest..scales).map(of).sum::<f64>()
             + 2.0 * columns * columns
             + (rows * rows + columns * columns) / low
+    }
+
+    /// The maps of the averages, along columns and rows.
+    pub(super) fn averages(&self) -> (&Tensor, &Tensor) {
+        (&self.low_pass.columns, &self.low_pass.rows)
     }
 
     /// The same maps for another thread, or as another kind of number elsewhere.
@@ -264,6 +269,21 @@ impl Wavelets {
         let _ = re.mul_out(&moduli, &re);
         let _ = moduli.addcmul_(&im, &im).sqrt_();
         moduli.view([n_columns, n_rows, self.angles * m])
+    }
+}
+
+/// Without buffers, for gradients.
+impl Wavelets {
+    /// [`Wavelets::moduli`] as new memory, with `even` under the root.
+    pub(super) fn moduli_of(&self, spectrum: &Tensor, even: f64) -> Tensor {
+        let m = spectrum.size()[3];
+        let (shape, n_columns) = (self.rows.size(), self.columns.size()[0] / 2);
+        let n_rows = shape[1] / (2 * self.angles);
+        let folded = spectrum.view([shape[2], n_columns, m]).transpose(0, 1);
+        let waves = self.rows.bmm(&folded).view([2 * n_columns, -1]);
+        let values = self.columns.mm(&waves);
+        let (re, im) = (values.narrow(0, 0, n_columns), values.narrow(0, n_columns, n_columns));
+        (&re * &re + &im * &im + even).sqrt().view([n_columns, n_rows, self.angles * m])
     }
 }
 
