@@ -169,6 +169,7 @@ pub(crate) fn private_step(run: &Run<'_>, row: Option<&str>) -> Result<Measured>
         optimizer: OptimizerKind::Sgd,
         learning_rate: row.learning_rate,
         momentum: 0.0,
+        weight_decay: 0.0,
         schedule: Schedule::Constant,
         ema_decay: None,
         block: (WARM_UP + MAX_STEPS) as u64,

@@ -42,6 +42,12 @@ pub const SELECTION_PICTURE: &str = "selected_samples.png";
 pub const BATCH_REPORT: &str = "batch_report.json";
 /// The ledger of a private data set, where its place is not given.
 pub const LEDGER: &str = "privacy_ledger.jsonl";
+/// Statistics of what a private classifier's layers see.
+pub const DP_STATISTICS: &str = "dp_statistics.pt";
+/// Report of a synthesis.
+pub const SYNTHESIS_REPORT: &str = "synthesis_report.json";
+/// Public images, what became of them, and what the classifier says.
+pub const SYNTHESIS_PICTURE: &str = "synthesis.png";
 /// A control's weights: what public data alone give.
 pub const PUBLIC_CONTROL: &str = "public_control.pth";
 /// Report of an evaluation.
@@ -54,6 +60,16 @@ pub const STUDENT_FINAL: &str = "student_model_final.pth";
 /// Where the report of most files lies, so that a folder of many is seldom searched.
 pub(crate) const REPORTS: [&str; 6] =
     [SELECTION_REPORT, PRETRAIN_REPORT, TRAINING_REPORT, EVALUATION_REPORT, SHARDS_REPORT, BATCH_REPORT];
+
+/// The report beside a file of statistics.
+pub fn statistics_report(path: &Path) -> PathBuf {
+    path.with_extension("json")
+}
+
+/// The folder of images after k steps.
+pub fn steps_taken(k: u32) -> String {
+    format!("k{k}")
+}
 
 /// What the folders of teachers start with.
 pub const TEACHER: &str = "teacher_";

@@ -99,6 +99,11 @@ impl Report {
         self
     }
 
+    /// The files that the step read, as named so far.
+    pub fn inputs(&self) -> &[FileRecord] {
+        &self.inputs
+    }
+
     /// The files that the step wrote, as named so far.
     pub fn outputs(&self) -> &[FileRecord] {
         &self.outputs

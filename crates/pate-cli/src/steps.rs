@@ -4,6 +4,7 @@
 //! write the outputs and the report.
 
 pub mod candidates;
+pub mod imgsyn;
 pub mod measure;
 pub mod private;
 pub mod selection;
@@ -50,4 +51,8 @@ pub const STEPS: &[Entry] = &[
     Entry::of::<teachers::BatchTrainTeacherVaes>("teachers"),
     Entry::of::<measure::CompareApproaches>("measure"),
     Entry::of::<private::TrainDpClassifier>("private"),
+    Entry::of::<private::TrainDpTeacher>("private"),
+    Entry::of::<private::CaptureDpStats>("private"),
+    Entry::of::<imgsyn::SynthesizeImages>("imgsyn"),
+    Entry::of::<imgsyn::DistillStudent>("imgsyn"),
 ];

@@ -73,6 +73,7 @@ fn plan() -> PrivatePlan {
         optimizer: OptimizerKind::Sgd,
         learning_rate: 0.1,
         momentum: 0.9,
+        weight_decay: 0.0,
         schedule: Schedule::Constant,
         ema_decay: None,
         block: 1,

@@ -319,6 +319,7 @@ fn plan(rate: f64) -> PrivatePlan {
         optimizer: OptimizerKind::Adam,
         learning_rate: 0.01,
         momentum: 0.9,
+        weight_decay: 0.0,
         schedule: Schedule::Constant,
         ema_decay: Some(0.5),
         block: 2,

@@ -143,6 +143,7 @@ fn plan(steps: u64) -> PrivatePlan {
         optimizer: OptimizerKind::Sgd,
         learning_rate: 0.5,
         momentum: 0.9,
+        weight_decay: 0.0,
         schedule: Schedule::Cosine,
         ema_decay: Some(0.9),
         block: 4,

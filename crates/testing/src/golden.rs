@@ -200,7 +200,8 @@ mod tests {
         });
         let array = Array::from_f32(vec![2, 1], vec![0.5, 2.0]).unwrap();
         let tensors = HashMap::from([("a/t".to_owned(), array)]);
-        let case = Case { case: &case, tensors: &tensors };
+        let golden = Golden { all: Value::Null, tensors };
+        let case = Case { case: &case, golden: &golden };
         let of = |pointer: &str| (case.shape(pointer), case.numbers(pointer));
         assert_eq!(case.id(), "a");
         assert_eq!(of("/inputs/x").0, [1, 3]);

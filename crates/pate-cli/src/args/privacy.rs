@@ -12,12 +12,17 @@ use super::{parse_path, word};
 #[command(next_help_heading = "Privacy budget")]
 pub struct BudgetArgs {
     /// Differential privacy's epsilon; inf: no noise and no guarantee, for a control
-    #[arg(long, value_name = "EPSILON", value_parser = epsilon, required_unless_present = "mu")]
+    #[arg(long, value_name = "EPSILON", value_parser = epsilon)]
     pub(crate) epsilon: Option<f64>,
 
     /// In place of --epsilon: the one that mu of Gaussian differential privacy means at --delta
     #[arg(long, value_name = "MU", value_parser = positive, conflicts_with = "epsilon")]
     pub(crate) mu: Option<f64>,
+
+    /// In place of --epsilon: standard deviation of DP-SGD's noise, in clipping norms; epsilon is
+    /// then what it costs
+    #[arg(long, value_name = "SIGMA", value_parser = positive, conflicts_with_all = ["epsilon", "mu"])]
+    pub(crate) noise_multiplier: Option<f64>,
 
     /// Differential privacy's delta, below one over the number of records
     #[arg(long, value_name = "DELTA", default_value_t = 1e-5, value_parser = probability)]
@@ -44,9 +49,13 @@ pub struct DpSgdArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) records: Option<u64>,
 
+    /// In place of --steps: expected passes over the records
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "steps")]
+    pub(crate) epochs: Option<f64>,
+
     /// Expected number of records per step, which sums are divided by; each record takes part with
     /// probability B / --records [default: 2048; of scatter-linear 8192]
-    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, visible_alias = "train-batch-size", value_name = "B", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) expected_batch: Option<u64>,
 
     /// Steps, fixed beforehand, for which the noise is solved [default: 600; of scatter-linear
@@ -55,7 +64,7 @@ pub struct DpSgdArgs {
     pub(crate) steps: Option<u64>,
 
     /// Largest L2 norm of a record's gradient [default: 0.1]
-    #[arg(long, value_name = "C", value_parser = positive)]
+    #[arg(long, visible_alias = "max-norm", value_name = "C", value_parser = positive)]
     pub(crate) clipping_norm: Option<f64>,
 
     /// What that norm is taken over
@@ -74,9 +83,13 @@ pub struct DpSgdArgs {
     #[arg(long, value_name = "M", value_parser = fraction, default_value_t = 0.9)]
     pub(crate) momentum: f64,
 
-    /// How the learning rate falls
-    #[arg(long, value_name = "KIND", value_parser = word::<ScheduleKind>(), default_value = "constant")]
-    pub(crate) lr_schedule: ScheduleKind,
+    /// L2 regularisation in the gradient, after the noise [default: 0; of train-dp-teacher 5e-4]
+    #[arg(long, value_name = "LAMBDA", value_parser = fraction)]
+    pub(crate) weight_decay: Option<f64>,
+
+    /// How the learning rate falls [default: constant; of train-dp-teacher drops]
+    #[arg(long, value_name = "KIND", value_parser = word::<ScheduleKind>())]
+    pub(crate) lr_schedule: Option<ScheduleKind>,
 
     /// Keep the average of the weights over the steps in their place, with this decay
     #[arg(long, value_name = "DECAY", value_parser = fraction)]

@@ -14,7 +14,7 @@ use crate::run::Context;
 /// # Errors
 /// A ledger of another data set, relation or budget, one that is damaged, or in use.
 pub fn open(path: &Path, header: &Header, ctx: &Context) -> Result<Ledger<SystemNoise>> {
-    let noise = SystemNoise::new().context("the operating system has no key for the noise")?;
+    let noise = SystemNoise::new().context(NO_KEY)?;
     if !path.exists() {
         let ledger = Ledger::create(path, header, noise)?;
         // Two ledgers of one data set would each allow their whole budget.
@@ -30,6 +30,17 @@ pub fn open(path: &Path, header: &Header, ctx: &Context) -> Result<Ledger<System
     check(path, &ledger.account().header, header)?;
     Ok(ledger)
 }
+
+/// The ledger at `path`, which is there, with a fresh key for its noise.
+///
+/// # Errors
+/// One that is damaged, or in use.
+pub fn reopen(path: &Path) -> Result<Ledger<SystemNoise>> {
+    let noise = SystemNoise::new().context(NO_KEY)?;
+    Ok(Ledger::open(path, noise)?)
+}
+
+const NO_KEY: &str = "the operating system has no key for the noise";
 
 /// What the ledger at `path` says, where there is one, without locking it.
 ///

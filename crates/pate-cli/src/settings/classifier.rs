@@ -29,6 +29,7 @@ fn schedule(kind: ScheduleKind, constant: Schedule) -> Schedule {
     match kind {
         ScheduleKind::Constant => constant,
         ScheduleKind::Cosine => Schedule::Cosine,
+        ScheduleKind::Drops => Schedule::Drops,
     }
 }
 

@@ -13,6 +13,15 @@ use serde::Serialize;
 
 use crate::args::{BudgetArgs, DpSgdArgs};
 
+/// What a run is asked to cost: at most an epsilon, or what a noise multiplier costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Asked {
+    /// Infinite: no noise.
+    Epsilon(f64),
+    /// DP-SGD's.
+    NoiseMultiplier(f64),
+}
+
 /// What a run may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PrivacyTarget {
@@ -23,15 +32,18 @@ pub struct PrivacyTarget {
 }
 
 impl BudgetArgs {
-    /// The target, whichever way it was given.
+    /// What was asked for, whichever way.
     ///
     /// # Errors
-    /// A mu that no epsilon at this delta belongs to.
-    pub fn target(&self) -> Result<PrivacyTarget> {
-        let epsilon = match (self.epsilon, self.mu) {
-            (Some(epsilon), _) => epsilon,
-            (None, Some(mu)) => gdp::epsilon(mu, self.delta)?,
-            (None, None) => bail!("give --epsilon or --mu"),
+    /// Nothing; a mu that no epsilon at this delta belongs to.
+    pub fn asked(&self) -> Result<Asked> {
+        let epsilon = match (self.epsilon, self.mu, self.noise_multiplier) {
+            (Some(epsilon), ..) => epsilon,
+            (_, Some(mu), _) => gdp::epsilon(mu, self.delta)?,
+            (.., Some(sigma)) => return Ok(Asked::NoiseMultiplier(sigma)),
+            (None, None, None) => {
+                bail!("what the run may cost is missing: give --epsilon, --mu or --noise-multiplier")
+            }
         };
         if epsilon <= 0.0 {
             bail!(
@@ -39,7 +51,7 @@ impl BudgetArgs {
                 self.mu.unwrap_or_default()
             );
         }
-        Ok(PrivacyTarget { epsilon, delta: self.delta })
+        Ok(Asked::Epsilon(epsilon))
     }
 }
 
@@ -95,7 +107,8 @@ impl DpSgdArgs {
             OptimizerKind::Sgd => rate,
             OptimizerKind::Adam => 1e-3,
         };
-        let steps = self.steps.unwrap_or(steps);
+        let of_epochs = self.epochs.map(|epochs| (epochs * records as f64 / batch as f64).ceil() as u64);
+        let steps = self.steps.or(of_epochs).unwrap_or(steps);
         Ok(PrivatePlan {
             steps,
             sampling_rate: batch as f64 / records as f64,
@@ -107,9 +120,11 @@ impl DpSgdArgs {
             optimizer: self.optimizer,
             learning_rate: self.learning_rate.unwrap_or(rate),
             momentum: self.momentum,
-            schedule: match self.lr_schedule {
+            weight_decay: self.weight_decay.unwrap_or(0.0),
+            schedule: match self.lr_schedule.unwrap_or(ScheduleKind::Constant) {
                 ScheduleKind::Constant => Schedule::Constant,
                 ScheduleKind::Cosine => Schedule::Cosine,
+                ScheduleKind::Drops => Schedule::Drops,
             },
             ema_decay: self.ema_decay,
             block: self.block.unwrap_or((steps / 100).clamp(5, 100)),
@@ -125,45 +140,121 @@ impl DpSgdArgs {
     }
 }
 
-/// The noise multiplier with which `plan` costs at most the target, by privacy loss distributions,
-/// for noise that is drawn on a lattice in `dimension` coordinates.
-///
-/// # Errors
-/// A target that cannot be met, and why.
-pub fn noise_multiplier(plan: &PrivatePlan, target: PrivacyTarget, dimension: u64) -> Result<f64> {
-    let inexact = draws::inexact_noise_delta(target.epsilon, plan.steps, dimension)?;
-    let delta = (target.delta - inexact).next_down();
-    if delta <= 0.0 {
-        bail!(
-            "--delta {:e} is below what the noise's own inexactness takes, {inexact:.1e}, which grows with e^epsilon; give a larger \
-             delta or a smaller --epsilon",
-            target.delta
-        );
-    }
-    let run = DpSgd { q: plan.sampling_rate, steps: plan.steps, delta };
-    let mut sigma = run.sigma(target.epsilon, Accountant::Pld, TOLERANCE)?.sigma;
-    // A ledger counts all mechanisms on one grid, and so a little more where a formula is exact.
-    let cost = |sigma: f64| {
-        let mechanism = Mechanism::PoissonSubsampledGaussian { q: plan.sampling_rate, sigma };
-        epsilon_of_caps(&[Cap { mechanism, count: plan.steps }], delta)
-    };
-    while cost(sigma)? > target.epsilon {
-        sigma *= 1.0 + 10.0 * TOLERANCE;
-    }
-    // Whether there is a lattice for so much noise.
-    PrivatePlan { noise_multiplier: sigma, ..plan.clone() }.lattice(dimension as usize)?;
-    Ok(sigma)
+/// A release beside the steps of DP-SGD, inside the same budget.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Beside {
+    /// Its mechanism, and how often it runs.
+    pub cap: Cap,
+    /// Coordinates of one.
+    pub dimension: u64,
 }
 
-/// The first line of the ledger of a data set on which nothing but `plan` is to run.
-pub fn ledger_header(dataset: &str, plan: &PrivatePlan, target: PrivacyTarget) -> Header {
-    Header::of_caps(
-        dataset,
-        "one record",
-        Adjacency::AddOrRemoveOne,
-        (target.epsilon, target.delta),
-        vec![Cap { mechanism: plan.mechanism(), count: plan.steps }],
-    )
+/// What a private training is charged with: its steps, and what else is to run on the same data.
+#[derive(Clone, Copy, Debug)]
+pub struct Costs<'a> {
+    /// The steps.
+    pub plan: &'a PrivatePlan,
+    /// Weights that are trained.
+    pub dimension: u64,
+    /// What else.
+    pub beside: Option<Beside>,
+}
+
+impl Costs<'_> {
+    /// All mechanisms, with the steps at `sigma`.
+    fn caps(&self, sigma: f64) -> Vec<Cap> {
+        let q = self.plan.sampling_rate;
+        let steps =
+            Cap { mechanism: Mechanism::PoissonSubsampledGaussian { q, sigma }, count: self.plan.steps };
+        std::iter::once(steps).chain(self.beside.map(|beside| beside.cap)).collect()
+    }
+
+    /// What is left of delta once the noise's own inexactness is taken off.
+    fn delta_left(&self, target: PrivacyTarget) -> Result<f64> {
+        let (draws, dimension) = match self.beside {
+            None => (self.plan.steps, self.dimension),
+            Some(beside) => (self.plan.steps + beside.cap.count, self.dimension.max(beside.dimension)),
+        };
+        let inexact = draws::inexact_noise_delta(target.epsilon, draws, dimension)?;
+        let delta = (target.delta - inexact).next_down();
+        if delta <= 0.0 {
+            bail!(
+                "--delta {:e} is below what the noise's own inexactness takes, {inexact:.1e}, which grows with \
+                 e^epsilon; give a larger delta or a smaller --epsilon",
+                target.delta
+            );
+        }
+        Ok(delta)
+    }
+
+    /// The noise multiplier with which all costs at most the target, by privacy loss distributions,
+    /// for noise that is drawn on a lattice.
+    ///
+    /// # Errors
+    /// A target that cannot be met, and why.
+    pub fn noise_multiplier(&self, target: PrivacyTarget) -> Result<f64> {
+        let delta = self.delta_left(target)?;
+        let run = DpSgd { q: self.plan.sampling_rate, steps: self.plan.steps, delta };
+        let mut sigma = run.sigma(target.epsilon, Accountant::Pld, TOLERANCE)?.sigma;
+        // A ledger counts all mechanisms on one grid, and so a little more where a formula is exact.
+        let cost = |sigma: f64| epsilon_of_caps(&self.caps(sigma), delta);
+        if let Some(beside) = self.beside {
+            let alone = epsilon_of_caps(&[beside.cap], delta)?;
+            if alone >= target.epsilon {
+                bail!(
+                    "{} alone costs epsilon {alone:.3}, and --epsilon is {}; give it more noise, or a larger epsilon",
+                    beside.cap.mechanism,
+                    target.epsilon
+                );
+            }
+            // Between what is too little and what is enough.
+            let (mut low, mut high) = (sigma, sigma * 1.02);
+            while cost(high)? > target.epsilon {
+                low = high;
+                high *= 1.1;
+            }
+            while high / low > 1.0 + TOLERANCE {
+                let middle = 0.5 * (low + high);
+                if cost(middle)? > target.epsilon { low = middle } else { high = middle }
+            }
+            sigma = high;
+        }
+        while cost(sigma)? > target.epsilon {
+            sigma *= 1.0 + 10.0 * TOLERANCE;
+        }
+        // Whether there is a lattice for so much noise.
+        PrivatePlan { noise_multiplier: sigma, ..self.plan.clone() }.lattice(self.dimension as usize)?;
+        Ok(sigma)
+    }
+
+    /// What all costs with a noise multiplier of `sigma`.
+    ///
+    /// # Errors
+    /// A sigma so small that nothing is protected.
+    pub fn of_noise(&self, sigma: f64, delta: f64) -> Result<PrivacyTarget> {
+        let caps = self.caps(sigma);
+        // A thousandth of a per mille for the inexactness, which is far less for any epsilon of
+        // use; the check below says so.
+        let epsilon = epsilon_of_caps(&caps, delta * (1.0 - 1e-6))? * (1.0 + 1e-12);
+        let target = PrivacyTarget { epsilon, delta };
+        if !(epsilon.is_finite() && self.delta_left(target).is_ok_and(|left| left >= delta * (1.0 - 1e-6))) {
+            bail!(
+                "--noise-multiplier {sigma} costs epsilon {epsilon:.1}, which protects nobody; give a larger one"
+            );
+        }
+        Ok(target)
+    }
+
+    /// The first line of the ledger of a data set on which nothing else is to run.
+    pub fn ledger_header(&self, dataset: &str, target: PrivacyTarget) -> Header {
+        Header::of_caps(
+            dataset,
+            "one record",
+            Adjacency::AddOrRemoveOne,
+            (target.epsilon, target.delta),
+            self.caps(self.plan.noise_multiplier),
+        )
+    }
 }
 
 /// The noise multiplier of the plan's steps in a ledger whose list of mechanisms is fixed; none
@@ -215,45 +306,57 @@ mod tests {
             };
             let mut plan = args.plan(NetworkKind::SmallCnn, None).unwrap();
             let target = PrivacyTarget { epsilon, delta: 1e-5 };
-            plan.noise_multiplier = noise_multiplier(&plan, target, 26_010).unwrap();
-            let start = dp_accounting::ledger::Ledger::<dp_noise::SystemNoise>::start(&ledger_header(
-                "d", &plan, target,
-            ));
-            assert!(start.is_ok(), "{epsilon} {batch}: {:?}", start.err());
-            assert_eq!(
-                of_ledger(&ledger_header("d", &plan, target), &plan).unwrap(),
-                Some(plan.noise_multiplier)
-            );
-            // And hardly more: a thousandth less noise is refused.
-            plan.noise_multiplier *= 0.999;
-            let start = dp_accounting::ledger::Ledger::<dp_noise::SystemNoise>::start(&ledger_header(
-                "d", &plan, target,
-            ));
-            assert!(start.is_err(), "{epsilon} {batch}");
+            let statistics = Mechanism::Gaussian { sigma: 40.0 / epsilon, sensitivity_l2: 1.0 };
+            let beside = Beside { cap: Cap { mechanism: statistics, count: 1 }, dimension: 9600 };
+            for beside in [None, Some(beside)] {
+                let costs = Costs { plan: &plan, dimension: 26_010, beside };
+                let sigma = costs.noise_multiplier(target).unwrap();
+                plan.noise_multiplier = sigma;
+                let header =
+                    |plan: &PrivatePlan| Costs { plan, dimension: 26_010, beside }.ledger_header("d", target);
+                let start = |plan: &PrivatePlan| {
+                    dp_accounting::ledger::Ledger::<dp_noise::SystemNoise>::start(&header(plan))
+                };
+                assert!(start(&plan).is_ok(), "{epsilon} {batch}: {:?}", start(&plan).err());
+                assert_eq!(of_ledger(&header(&plan), &plan).unwrap(), Some(sigma));
+                // What it costs is what was asked for.
+                let costs = Costs { plan: &plan, dimension: 26_010, beside };
+                let back = costs.of_noise(sigma, 1e-5).unwrap().epsilon;
+                assert!(back <= epsilon * (1.0 + 1e-5) && back > epsilon * 0.99, "{back} {epsilon}");
+                // And hardly more: a thousandth less noise is refused.
+                plan.noise_multiplier *= 0.999;
+                assert!(start(&plan).is_err(), "{epsilon} {batch}");
+            }
         }
     }
 
+    /// The specification's: MNIST in batches of 256 for 4 epochs, with statistics at 20.
+    #[test]
+    fn statistics_take_little_of_a_budget() {
+        let args =
+            DpSgdArgs { records: Some(60_000), expected_batch: Some(256), epochs: Some(4.0), ..flags() };
+        let plan = args.plan(NetworkKind::ResNet, None).unwrap();
+        assert_eq!(plan.steps, 938);
+        let statistics = Mechanism::Gaussian { sigma: 20.0, sensitivity_l2: 1.0 };
+        let beside = Beside { cap: Cap { mechanism: statistics, count: 1 }, dimension: 9600 };
+        let target = PrivacyTarget { epsilon: 1.0, delta: 1e-5 };
+        let sigma =
+            |beside| Costs { plan: &plan, dimension: 176_258, beside }.noise_multiplier(target).unwrap();
+        let (alone, both) = (sigma(None), sigma(Some(beside)));
+        assert!(alone < both && both < 1.01 * alone, "{alone} {both}");
+        // What takes all of it is refused.
+        let large = Mechanism::Gaussian { sigma: 2.0, sensitivity_l2: 1.0 };
+        let beside = Some(Beside { cap: Cap { mechanism: large, count: 1 }, dimension: 9600 });
+        let error = Costs { plan: &plan, dimension: 176_258, beside }.noise_multiplier(target).unwrap_err();
+        assert!(error.to_string().contains("alone costs"), "{error}");
+    }
+
     fn flags() -> DpSgdArgs {
-        DpSgdArgs {
-            records: None,
-            expected_batch: None,
-            steps: None,
-            clipping_norm: None,
-            clipping: pate_core::config::ClippingKind::Flat,
-            optimizer: OptimizerKind::Sgd,
-            learning_rate: None,
-            momentum: 0.9,
-            lr_schedule: ScheduleKind::Constant,
-            ema_decay: None,
-            augmentation: AugmentationKind::None,
-            augmentation_strength: 1.0,
-            views: 1,
-            block: None,
-            micro_batch: None,
-            materialise: false,
-            clip_only: false,
-            float_noise: false,
-            diagnostics: None,
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            of: DpSgdArgs,
         }
+        <Flags as clap::Parser>::parse_from(["test"]).of
     }
 }

@@ -58,6 +58,8 @@ words! {
         Constant = "constant",
         /// It rises for a twentieth of the training, then falls to 0 as half a cosine
         Cosine = "cosine",
+        /// A tenth of it from 60% of the training on, a hundredth from 80% on
+        Drops = "drops",
     }
     /// Which optimiser.
     OptimizerKind {

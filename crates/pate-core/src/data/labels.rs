@@ -101,6 +101,9 @@ pub enum LabelColumn {
     Label,
     /// `label` and, where it is there, `confidence`.
     Confidence,
+    /// `public_label` in the place of `label`: what the public data set says of an image that a
+    /// private classifier labels otherwise.
+    Public,
 }
 
 /// A row of a label file.
@@ -161,7 +164,8 @@ fn line_of(text: &[u8], start: u64) -> usize {
 const LONGEST_LINE: usize = 1 << 16;
 
 /// Columns whose values are whole numbers for other reasons than to number the rows.
-const OTHER_COLUMNS: [&str; 5] = ["label", "confidence", "teacher", "teacher_id", "class"];
+const OTHER_COLUMNS: [&str; 7] =
+    ["label", "confidence", "teacher", "teacher_id", "class", "assigned", "public_label"];
 
 /// Names of columns that number the rows; pandas gives its index none, and reads it back as the
 /// second.
@@ -192,12 +196,13 @@ fn parse_label_csv(path: &Path, text: &[u8], classes: i64, columns: LabelColumn)
             (first, _) => Ok(first),
         }
     };
-    let Some(label_at) = column("label")? else {
+    let wanted = if columns == LabelColumn::Public { "public_label" } else { "label" };
+    let Some(label_at) = column(wanted)? else {
         let line = header.iter().collect::<Vec<_>>().join(",");
         let hint = if line.contains([';', '\t']) {
-            "the first line must name a column `label`, and commas must stand between columns"
+            format!("the first line must name a column `{wanted}`, and commas must stand between columns")
         } else {
-            "the first line must name a column `label`"
+            format!("the first line must name a column `{wanted}`")
         };
         return Err(Error::content(path, format!("its header is `{}`", input_file::shown(&line, 80)), hint));
     };

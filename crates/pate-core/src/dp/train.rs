@@ -44,6 +44,8 @@ pub struct PrivatePlan {
     pub learning_rate: f64,
     /// Momentum of SGD.
     pub momentum: f64,
+    /// L2 regularisation in the gradient, after the noise.
+    pub weight_decay: f64,
     /// How the learning rate falls.
     pub schedule: Schedule,
     /// Decay of the average of the weights over the steps, from 0 to below 1; see
@@ -246,8 +248,8 @@ pub fn train(
         Unprotected::lattice(plan.clipping_norm)?
     };
     let mut optimizer: Box<dyn Optimizer> = match plan.optimizer {
-        OptimizerKind::Sgd => Box::new(Sgd::new(plan.learning_rate, plan.momentum, 0.0)),
-        OptimizerKind::Adam => Box::new(Adam::new(plan.learning_rate, 0.0)),
+        OptimizerKind::Sgd => Box::new(Sgd::new(plan.learning_rate, plan.momentum, plan.weight_decay)),
+        OptimizerKind::Adam => Box::new(Adam::new(plan.learning_rate, plan.weight_decay)),
     };
     let mut average = plan.ema_decay.map(|decay| Average::new(decay, &parameters));
     let mut done = 0;

@@ -29,11 +29,16 @@ pub struct CandidatePlan {
 const CHUNK: usize = 1000;
 
 /// Makes public images from public images: each row is the next of a seeded permutation, which
-/// starts anew when it ends, changed as its kind says.
+/// starts anew when it ends, changed as its kind says. Gives also the rows that they come from (of
+/// mixtures, the first).
 ///
 /// # Errors
 /// No images or kinds, a stop.
-pub fn candidates(public: &Images, plan: &CandidatePlan, progress: &dyn Progress) -> Result<Images> {
+pub fn candidates(
+    public: &Images,
+    plan: &CandidatePlan,
+    progress: &dyn Progress,
+) -> Result<(Images, Vec<i64>)> {
     if public.is_empty() || plan.variants.is_empty() {
         return Err(Error::invalid("there are no public images, or no kinds of them, to start from"));
     }
@@ -68,7 +73,7 @@ pub fn candidates(public: &Images, plan: &CandidatePlan, progress: &dyn Progress
     }
     let all: Vec<Tensor> = parts.into_iter().map(|(_, images)| images).collect();
     let all = Tensor::f_cat(&all, 0)?.f_index_select(0, &tensor::from_i64(&back))?;
-    Ok(Images::trusted(all.f_clamp(0.0, 1.0)?))
+    Ok((Images::trusted(all.f_clamp(0.0, 1.0)?), sources))
 }
 
 fn change(images: &Tensor, variant: VariantKind, strength: f64, stream: &mut Stream) -> Result<Tensor> {

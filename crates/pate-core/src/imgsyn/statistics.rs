@@ -279,7 +279,18 @@ impl Statistics {
 /// Records whose sums a thread hands over together.
 const CHUNK: i64 = 64;
 
-/// Releases the statistics of what `network` sees of private `images`. `keep` gets them before the
+/// What is looked at: private images by a network.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    /// Public, or released under the ledger that pays for the statistics.
+    pub network: &'a dyn Classifier,
+    /// As the network was trained.
+    pub normalisation: &'a Normalisation,
+    /// Private.
+    pub images: &'a Images,
+}
+
+/// Releases the statistics of what a network sees of private `images`. `keep` gets them before the
 /// charge is closed, and says what the ledger remembers of them.
 ///
 /// # Privacy
@@ -295,15 +306,14 @@ const CHUNK: i64 = 64;
 /// # Errors
 /// A plan whose numbers mean nothing, a charge for another mechanism or a refused one, a stop.
 pub fn release(
-    network: &dyn Classifier,
-    normalisation: &Normalisation,
-    images: &Images,
+    seen: Seen<'_>,
     plan: &StatisticsPlan,
     charge: Charge,
     spending: &mut dyn Spending,
     progress: &dyn Progress,
     keep: &mut dyn FnMut(&Statistics) -> Result<Value>,
 ) -> Result<Statistics> {
+    let Seen { network, normalisation, images } = seen;
     let shape = images.shape();
     normalisation.check_channels(shape.channels)?;
     if charge.mechanism != plan.mechanism() || charge.count != 1 {
@@ -322,7 +332,7 @@ pub fn release(
     let mut released = None;
     spending.spend(charge, &mut |mechanisms| {
         let statistic = |error: Error| dp_accounting::Error::Statistic(Box::new(error));
-        let sum = sum(network, normalisation, images, plan, (lattice, clip), dimension, progress);
+        let sum = sum(seen, plan, (lattice, clip), dimension, progress);
         let noisy = mechanisms.vector(&sum.map_err(statistic)?, lattice)?;
         let noisy: Vec<f64> = noisy.into_iter().map(|x| x * plan.clipping_norm).collect();
         let statistics = Statistics::of_sum(&noisy, &channels, plan).map_err(statistic)?;
@@ -335,14 +345,13 @@ pub fn release(
 
 /// The sum of the records' vectors, in steps of the lattice.
 fn sum(
-    network: &dyn Classifier,
-    normalisation: &Normalisation,
-    images: &Images,
+    seen: Seen<'_>,
     plan: &StatisticsPlan,
     (lattice, clip): (Lattice, f64),
     dimension: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<i64>> {
+    let Seen { network, normalisation, images } = seen;
     let mut total = Tensor::f_zeros([dimension as i64], (Kind::Int64, tch::Device::Cpu))?;
     let device = network.device();
     let workers = (0..parallel::workers(device))

@@ -106,7 +106,7 @@ pub fn loss(
         + &total_variation * weights.total_variation
         + &l2 * weights.l2;
     if let Some(features) = &features {
-        total = total + features * weights.features;
+        total += features * weights.features;
     }
     Ok(Loss { total, features, cross_entropy, total_variation, l2 })
 }
@@ -279,7 +279,9 @@ pub fn synthesise(
         },
     )?;
     let batches = (n as f64 / batch as f64).ceil();
-    losses.iter_mut().for_each(|loss| *loss /= batches);
+    for loss in &mut losses {
+        *loss /= batches;
+    }
     Ok(Synthesised { images: Images::trusted(moved), losses })
 }
 

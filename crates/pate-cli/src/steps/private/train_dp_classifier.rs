@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{Access, Guarantee, Input, Report, WorkId, layout};
+use artifact::{Access, FINGERPRINT, Guarantee, Input, Report, WorkId, layout};
 use clap::Parser;
 use dp_accounting::Adjacency;
 use dp_accounting::ledger::Charge;
@@ -24,7 +24,7 @@ use crate::args::{BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, PrivateDat
 use crate::files::{data_sets, ledger};
 use crate::resume::checkpoint::{self, Checkpoint, Found};
 use crate::run::{Context, Outcome, RunArgs, Step};
-use crate::settings::{self, PrivacyTarget};
+use crate::settings::{self, Asked, Beside, Costs, PrivacyTarget};
 
 /// Train a classifier of private images with DP-SGD
 ///
@@ -52,28 +52,31 @@ pub struct TrainDpClassifier {
     /// Folder of the private images: MNIST's or Fashion-MNIST's (torchvision's layout, or the IDX
     /// files straight in it), or of --dataset folders
     #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Private data")]
-    data_dir: PathBuf,
+    pub(super) data_dir: PathBuf,
     #[command(flatten)]
-    data: PrivateDataArgs,
+    pub(super) data: PrivateDataArgs,
     /// Architecture
     #[arg(long, value_name = "NAME", value_parser = word::<NetworkKind>(), default_value = "small-cnn", help_heading = "Network")]
-    network: NetworkKind,
+    pub(super) network: NetworkKind,
     /// Channels of the residual network's first layer, even
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(i64).range(2..=512), help_heading = "Network")]
-    width: i64,
+    pub(super) width: i64,
     #[command(flatten)]
-    budget: BudgetArgs,
+    pub(super) budget: BudgetArgs,
     #[command(flatten)]
-    dp_sgd: DpSgdArgs,
+    pub(super) dp_sgd: DpSgdArgs,
     #[command(flatten)]
-    public: PublicFeatureArgs,
+    pub(super) public: PublicFeatureArgs,
     /// Folder for the results
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "dp_classifier", help_heading = "Output")]
-    output_dir: PathBuf,
+    pub(super) output_dir: PathBuf,
     #[command(flatten)]
-    config: ConfigArgs,
+    pub(super) config: ConfigArgs,
     #[command(flatten)]
-    run: RunArgs,
+    pub(super) run: RunArgs,
+    /// What of the budget is kept for a release beside the training.
+    #[arg(skip)]
+    pub(super) beside: Option<Beside>,
 }
 
 const OUTPUTS: [&str; 4] = [layout::MODEL, layout::PUBLIC_CONTROL, layout::TRAINING_REPORT, checkpoint::FILE];
@@ -86,9 +89,10 @@ impl Step for TrainDpClassifier {
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let loaded = self.config.load(ctx)?;
         let normalisation = settings::normalisation(&loaded.config.preprocessing)?;
-        let target = self.budget.target()?;
-        let protects = target.epsilon.is_finite() && !self.dp_sgd.float_noise;
-        if self.dp_sgd.clip_only && target.epsilon.is_finite() {
+        let asked = self.budget.asked()?;
+        let noiseless = asked == Asked::Epsilon(f64::INFINITY);
+        let protects = !noiseless && !self.dp_sgd.float_noise;
+        if self.dp_sgd.clip_only && !noiseless {
             bail!(
                 "--clip-only goes with --epsilon inf: with noise, gradients are always clipped; leave it out"
             );
@@ -98,10 +102,9 @@ impl Step for TrainDpClassifier {
         let records = self.data.load(&self.data_dir, Split::Train).context("cannot use the private data")?;
         let mut network = Network::fresh(self, &records, ctx)?;
         // Solved before anything is written: what cannot be met is refused for nothing.
-        if target.epsilon.is_finite() {
-            let dimension = network.trained().iter().map(|p| p.value().numel() as u64).sum();
-            plan.noise_multiplier = self.noise(&plan, target, dimension, protects)?;
-        } else if !self.dp_sgd.clip_only {
+        let dimension = network.trained().iter().map(|p| p.value().numel() as u64).sum();
+        let target = self.solve(&mut plan, asked, dimension, protects)?;
+        if noiseless && !self.dp_sgd.clip_only {
             plan.clipping_norm = f64::INFINITY;
         }
         if let Some(path) = &self.dp_sgd.diagnostics {
@@ -122,7 +125,8 @@ impl Step for TrainDpClassifier {
         let control = network.control(self, &self.output_dir)?;
         let views = self.dp_sgd.views(ctx.seed, records.shape().width);
         let task = network.task(&records, &normalisation, views, ctx)?;
-        let trained = self.train(&*task, &plan, target, &checkpoint, &mut report, ctx)?;
+        let costs = Costs { plan: &plan, dimension, beside: self.beside };
+        let trained = self.train(&*task, costs, target, &checkpoint, &mut report, ctx)?;
         drop(task);
         if let Some(average) = &trained.average {
             network.put(average)?;
@@ -134,7 +138,7 @@ impl Step for TrainDpClassifier {
             .field("steps_taken", trained.steps)?
             .field("steps_lost", plan.steps - trained.steps)?
             .field("model_path", &model_path)?
-            .field("work", work.as_str())?;
+            .field(FINGERPRINT, &work)?;
         loaded.describe(&mut report)?;
         report.output(model);
         if let Some(control) = control {
@@ -171,30 +175,42 @@ impl TrainDpClassifier {
         self.budget.ledger.clone().unwrap_or_else(|| self.output_dir.join(layout::LEDGER))
     }
 
-    /// The noise multiplier: the ledger's, where there is one, so that what was planned is what
-    /// goes on.
-    fn noise(
+    /// The target, and the plan's noise multiplier for it: the ledger's, where there is one, so
+    /// that what was planned is what goes on.
+    fn solve(
         &self,
-        plan: &PrivatePlan,
-        target: PrivacyTarget,
+        plan: &mut PrivatePlan,
+        asked: Asked,
         dimension: u64,
         protects: bool,
-    ) -> Result<f64> {
+    ) -> Result<PrivacyTarget> {
+        let delta = self.budget.delta;
+        let costs = Costs { plan, dimension, beside: self.beside };
+        let target = match asked {
+            Asked::Epsilon(epsilon) => PrivacyTarget { epsilon, delta },
+            Asked::NoiseMultiplier(sigma) => {
+                costs.of_noise(sigma, delta).context("cannot use --noise-multiplier")?
+            }
+        };
+        if target.epsilon.is_infinite() {
+            return Ok(target);
+        }
         let path = self.ledger_path();
+        let mut sigma = None;
         if let Some(account) = if protects { ledger::look(&path)? } else { None } {
-            let header = settings::ledger_header(&self.dataset_name(), plan, target);
-            ledger::check(&path, &account.header, &header)?;
-            let sigma = settings::of_ledger(&account.header, plan).with_context(|| {
+            ledger::check(&path, &account.header, &costs.ledger_header(&self.dataset_name(), target))?;
+            sigma = settings::of_ledger(&account.header, plan).with_context(|| {
                 format!(
                     "{} does not allow this run; nothing was spent; name another with --ledger",
                     path.display()
                 )
             })?;
-            if let Some(sigma) = sigma {
-                return Ok(sigma);
-            }
         }
-        settings::noise_multiplier(plan, target, dimension).context("the budget cannot be met")
+        plan.noise_multiplier = match (sigma, asked) {
+            (Some(sigma), _) | (None, Asked::NoiseMultiplier(sigma)) => sigma,
+            _ => costs.noise_multiplier(target).context("the budget cannot be met")?,
+        };
+        Ok(target)
     }
 
     /// The public name of the private data set.
@@ -233,6 +249,7 @@ impl TrainDpClassifier {
                 "the clipping norm, in L2, with what rounding to the lattice and float32 sums add",
             )?
             .field("plan", plan)?
+            .field("kept_for", self.beside.map(|beside| beside.cap))?
             .field("views", self.dp_sgd.views(0, records.shape().width).map(|views| views.count))?
             .field(
                 "public_data",
@@ -267,6 +284,7 @@ impl TrainDpClassifier {
             "plan": plan, "network": self.network, "width": self.width, "data": self.dataset_name(),
             "public": self.public.settings(), "views": self.dp_sgd.views(ctx.seed, records.shape().width), "normalisation": normalisation,
             "seed": ctx.seed, "epsilon": self.budget.epsilon.map(|epsilon| epsilon.to_string()), "mu": self.budget.mu,
+            "sigma": self.budget.noise_multiplier, "beside": self.beside.map(|beside| beside.cap),
             "delta": self.budget.delta, "float_noise": self.dp_sgd.float_noise, "ledger": self.budget.ledger, "scale": self.data.scale.scale,
             "shape": &records.images.tensor().size()[1..],
         });
@@ -278,12 +296,7 @@ impl TrainDpClassifier {
     /// Whether this very training is done, with all that it made.
     fn is_finished(&self, work: &WorkId, ctx: &Context) -> bool {
         let path = self.output_dir.join(layout::TRAINING_REPORT);
-        // It is this program's own, and replaced by the next one.
-        let _own = input_file::own();
-        let Some(report) = artifact::StoredReport::read(&path).ok().flatten() else { return false };
-        let same = report.fields.get("work").and_then(|found| found.as_str()) == Some(work.as_str());
-        let there = |record| matches!(report.state_of(record), artifact::FileState::Present(_));
-        let finished = same && report.outputs.iter().all(there);
+        let finished = work.finished(&path).is_some();
         if finished {
             ctx.say(&format!("this training is done already: {}", path.display()));
         }
@@ -293,16 +306,17 @@ impl TrainDpClassifier {
     fn train(
         &self,
         task: &dyn PrivateTask,
-        plan: &PrivatePlan,
+        costs: Costs<'_>,
         target: PrivacyTarget,
         checkpoint: &Checkpoint,
         report: &mut Report,
         ctx: &Context,
     ) -> Result<Trained> {
+        let plan = costs.plan;
         let charge = Charge::new(
             plan.mechanism(),
             Adjacency::AddOrRemoveOne,
-            "train-dp-classifier",
+            ctx.program(),
             &format!("steps of DP-SGD for {}", self.network.word()),
         );
         let watch = Figures::default();
@@ -334,7 +348,7 @@ impl TrainDpClassifier {
                 path.display()
             );
         }
-        let header = settings::ledger_header(&self.dataset_name(), plan, target);
+        let header = costs.ledger_header(&self.dataset_name(), target);
         let mut ledger = ledger::open(&path, &header, ctx)?;
         let trained = run(&mut ledger)?;
         if trained.steps == 0 {

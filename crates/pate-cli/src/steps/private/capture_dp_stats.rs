@@ -1,0 +1,228 @@
+//! `capture-dp-stats`: what the layers of a private classifier see, released once.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use artifact::{Input, Report, layout};
+use clap::Parser;
+use dp_accounting::Adjacency;
+use dp_accounting::filter::Budget;
+use dp_accounting::ledger::Charge;
+use pate_core::data::{Records, Split};
+use pate_core::imgsyn::statistics::{self, Seen, StatisticsPlan};
+use pate_core::models;
+use serde_json::json;
+
+use crate::args::{ConfigArgs, PrivateDataArgs, PrivateDataset, parse_path};
+use crate::files::ledger;
+use crate::run::{Context, Outcome, RunArgs, Step};
+use crate::settings;
+
+/// Release what the layers of a private classifier see of private images
+///
+/// Each record's means and means of squares at the inputs of the normalisations, by channel, are
+/// clipped to a norm and summed; the sum is released once, with exact discrete Gaussian noise, and
+/// charged to the ledger in which train-dp-teacher kept room for it. Adding or removing one record
+/// moves the sum by the norm at most.
+#[derive(Parser)]
+#[command(
+    name = "capture-dp-stats",
+    version,
+    after_help = "\
+Examples:
+  capture-dp-stats --model dp_teacher/model.pth --data-dir datasets
+  capture-dp-stats --model dp_teacher/model.pth --data-dir private --dataset folders \\
+    --records 50000 --config c.json
+
+Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
+)]
+pub struct CaptureDpStats {
+    /// The classifier's weights, from train-dp-teacher
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Classifier")]
+    model: PathBuf,
+    /// Folder of the private images that it was trained on
+    #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Private data")]
+    data_dir: PathBuf,
+    #[command(flatten)]
+    data: PrivateDataArgs,
+    /// Number of records that the data set is publicly known to have, which sums are divided by: a
+    /// constant, never a count of the files [default: 60000 for mnist and fashion-mnist, none for
+    /// folders]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Private data")]
+    records: Option<u64>,
+    /// Ledger that train-dp-teacher began [default: privacy_ledger.jsonl beside --model]
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Privacy budget")]
+    ledger: Option<PathBuf>,
+    /// Largest L2 norm of a record's statistics (S)
+    #[arg(long, visible_alias = "max-norm", value_name = "S", default_value_t = 6.0, value_parser = positive, help_heading = "Statistics")]
+    clipping_norm: f64,
+    /// Means are clamped to this on both sides, means of squares to its square
+    #[arg(long, value_name = "B", default_value_t = 1.5, value_parser = positive, help_heading = "Statistics")]
+    bound: f64,
+    /// Least variance: noise can leave less than 0
+    #[arg(long, value_name = "V", default_value_t = 1e-3, value_parser = positive, help_heading = "Statistics")]
+    variance_floor: f64,
+    /// The statistics; their report goes beside them [default: dp_statistics.pt beside --model]
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Output")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let parsed = text.parse().ok().filter(|x: &f64| *x > 0.0 && x.is_finite());
+    parsed.ok_or_else(|| "give a number above 0".to_owned())
+}
+
+impl Step for CaptureDpStats {
+    fn run_args(&self) -> &RunArgs {
+        &self.run
+    }
+
+    fn run(&self, ctx: &Context) -> Result<Outcome> {
+        let loaded = self.config.load(ctx)?;
+        let normalisation = settings::normalisation(&loaded.config.preprocessing)?;
+        let beside = self.model.parent().unwrap_or(Path::new(""));
+        let ledger_path = self.ledger.clone().unwrap_or_else(|| beside.join(layout::LEDGER));
+        let out = self.out.clone().unwrap_or_else(|| beside.join(layout::DP_STATISTICS));
+        let report_path = layout::statistics_report(&out);
+        let plan = self.plan(noise_multiplier(&ledger_path)?)?;
+        let records = self.data.load(&self.data_dir, Split::Train).context("cannot use the private data")?;
+        let network = models::load_classifier(&self.model, records.shape(), ctx.device)
+            .context("cannot use the classifier")?;
+        let report_name = report_path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let _lock = ctx.lock_file("--out", &out, &[report_name])?;
+        let mut report = report(&plan, &records)?;
+        let model = Input::open(&self.model)?;
+        let mut ledger = ledger::reopen(&ledger_path)?;
+        // Before anything is spent: a classifier that this ledger did not pay for would leave the
+        // statistics without a guarantee.
+        let both = model.guarantee.clone().join(ledger.label());
+        if let Some(reason) = both.reason() {
+            bail!(
+                "{} and {} together have no guarantee ({reason}); nothing was spent: give the ledger that the classifier \
+                 was charged to",
+                self.model.display(),
+                ledger_path.display()
+            );
+        }
+        report.input(model);
+        let charge = Charge::new(
+            plan.mechanism(),
+            Adjacency::AddOrRemoveOne,
+            ctx.program(),
+            "statistics of what the layers of a classifier see",
+        );
+        let progress = ctx.progress();
+        progress.start("record", records.len() as u64);
+        let access = report.access();
+        let mut written = None;
+        let released = statistics::release(
+            Seen { network: &*network, normalisation: &normalisation, images: &records.images },
+            &plan,
+            charge,
+            &mut ledger,
+            progress,
+            &mut |statistics| {
+                // Before the charge is closed: what the ledger remembers is what the file holds.
+                let record = statistics.save(&out, access)?;
+                let remembered = json!({ "statistics_sha256": record.sha256 });
+                written = Some(record);
+                Ok(remembered)
+            },
+        );
+        let released =
+            released.with_context(|| format!("cannot release the statistics ({})", ledger_path.display()))?;
+        progress.finish();
+        report.released(ledger.label());
+        report
+            .field("channels", &released.channels)?
+            .field("variances_at_the_floor", released.floored)?
+            .field("ledger_path", &ledger_path)?;
+        loaded.describe(&mut report)?;
+        if let Some(written) = written {
+            report.output(written);
+        }
+        ctx.write_report(&report, &report_path)?;
+        ctx.say(&format!(
+            "{} layers, {} of {} variances at the floor: {}\n{}",
+            released.channels.len(),
+            released.floored,
+            released.channels.iter().sum::<i64>(),
+            out.display(),
+            report.guarantee().sentence()
+        ));
+        Ok(Outcome::Done)
+    }
+}
+
+impl CaptureDpStats {
+    fn plan(&self, noise_multiplier: f64) -> Result<StatisticsPlan> {
+        let known = (self.data.dataset != PrivateDataset::Folders).then_some(60_000);
+        let Some(records) = self.records.or(known) else {
+            bail!(
+                "--records is missing: sums are divided by a number of records that is publicly known, and counting the \
+                 files would tell it to whoever sees the result"
+            );
+        };
+        Ok(StatisticsPlan {
+            noise_multiplier,
+            clipping_norm: self.clipping_norm,
+            bound: self.bound,
+            records: records as f64,
+            variance_floor: self.variance_floor,
+        })
+    }
+}
+
+/// The noise for which the ledger has room.
+fn noise_multiplier(path: &Path) -> Result<f64> {
+    let Some(account) = ledger::look(path)? else {
+        bail!(
+            "{} is not there; nothing was spent: give the ledger of train-dp-teacher with --ledger",
+            path.display()
+        );
+    };
+    let Budget::Caps { caps, .. } = &account.header.budget else {
+        bail!(
+            "{} has no list of mechanisms; nothing was spent: begin one with train-dp-teacher",
+            path.display()
+        );
+    };
+    let cap = caps.iter().find_map(|cap| match cap.mechanism {
+        dp_accounting::Mechanism::Gaussian { sigma, sensitivity_l2 }
+            if sensitivity_l2.total_cmp(&1.0).is_eq() =>
+        {
+            Some((sigma, *cap))
+        }
+        _ => None,
+    });
+    let Some((sigma, cap)) = cap else {
+        bail!(
+            "{} keeps no room for statistics; nothing was spent: train the classifier with train-dp-teacher \
+             --statistics-noise",
+            path.display()
+        );
+    };
+    let used = account.totals().into_iter().find(|(mechanism, _)| *mechanism == cap.mechanism);
+    if used.is_some_and(|(_, count)| count >= cap.count) {
+        bail!(
+            "the statistics of {} were released already, and its budget has room for once; nothing was spent: \
+             use what was released, or a file of it from a copy",
+            path.display()
+        );
+    }
+    Ok(sigma)
+}
+
+fn report(plan: &StatisticsPlan, records: &Records) -> Result<Report> {
+    let mut report = Report::new();
+    report
+        .field("plan", plan)?
+        .field("adjacency", Adjacency::AddOrRemoveOne.words())?
+        .field("sensitivity", "S, in L2: each record's vector is clipped to it, rounding included")?
+        .field("image_shape", records.images.tensor().size()[1..].to_vec())?;
+    Ok(report)
+}
