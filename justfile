@@ -187,6 +187,12 @@ dp-classifier epsilon="1" s="42":
     {{step}} train-dp-classifier -- --data-dir {{datasets}} --network scatter-linear --public digits --start public --epsilon {{epsilon}} --output-dir runs/dp/mnist_{{epsilon}}_{{s}} --config {{config}} --seed {{s}} {{common}}
     {{step}} evaluate-student -- --model runs/dp/mnist_{{epsilon}}_{{s}}/model.pth --public-control-model runs/dp/mnist_{{epsilon}}_{{s}}/public_control.pth --mnist-dir {{datasets}} --config {{config}} --output runs/dp/mnist_{{epsilon}}_{{s}}/evaluation_report.json {{common}}
 
+# Public Fashion-MNIST images with the labels of a private classifier of MNIST, moved k steps, and students of both: `just imgsyn-mnist 10 1` (needs data-mnist, data-fashion)
+imgsyn-mnist epsilon="1" s="42":
+    {{step}} train-dp-teacher -- --data-dir {{datasets}} --model scatter-linear --public fashion-mnist --public-root {{datasets}} --epsilon {{epsilon}} --learning-rate 12 --lr-schedule cosine --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher --config {{config}} --seed {{s}} {{common}}
+    {{step}} capture-dp-stats -- --model runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/model.pth --data-dir {{datasets}} --config {{config}} {{common}}
+    {{step}} synthesize-images -- --teacher runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/model.pth --statistics runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/dp_statistics.pt --dataset fashion-mnist --data-root {{datasets}} IMGSYN_MNIST --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis --config {{config}} --seed {{s}} {{common}}
+
 # Put run folders beside each other: a public decoder and one VAE per teacher (after nine-k-digits and teacher-vae-pipeline)
 compare-approaches:
     {{step}} compare-approaches -- --approach "public-decoder={{base}}/nine_k_digits" --approach "teacher-vae={{base}}/teacher_vae" --teacher-shard-base {{shards}} --output-dir {{base}}/comparison --seed {{seed}} {{common}}

@@ -17,6 +17,7 @@ mod faults;
 mod field;
 mod filters;
 mod help;
+mod imgsyn;
 mod interrupts;
 mod labels;
 mod matrix;

@@ -77,6 +77,23 @@ pub(crate) const GOOD: &[(&str, &str)] = &[
         "--data-dir mnist --network ucstub --records 40 --expected-batch 8 --steps 6 --block 2 --epsilon inf --clip-only \
          --output-dir out --config c.json",
     ),
+    (
+        "train-dp-teacher",
+        "--data-dir mnist --model ucstub --records 40 --train-batch-size 8 --steps 6 --block 2 --epsilon inf --clip-only \
+         --output-dir out --config c.json",
+    ),
+    (
+        "capture-dp-stats",
+        "--model nets/0/model.pth --data-dir mnist --records 40 --without-noise --out out/stats.pt --config c.json",
+    ),
+    (
+        "synthesize-images",
+        "--teacher nets/0/model.pth --dataset digits --num-samples 20 --batch-size 10 --k 1 --output-dir out --config c.json",
+    ),
+    (
+        "distill-student",
+        "--synthesis synthesis --k 0 --epochs 2 --batch-size 4 --output-dir out --config c.json",
+    ),
 ];
 
 pub(crate) fn good_line(binary: &str) -> &'static str {
@@ -109,6 +126,8 @@ pub(crate) fn inputs() -> Work {
     }
     work.put("s.pt", work.bytes("sets/teacher_0/synthetic_samples.pt"));
     work.put("l.csv", work.bytes("sets/teacher_0/labels.csv"));
+    let line = "--teacher nets/0/model.pth --dataset digits --num-samples 12 --k 0 --output-dir synthesis --config c.json";
+    work.run_quiet("synthesize-images", line).ok();
     work
 }
 
@@ -591,6 +610,7 @@ fn inputs_of(work: &Work, binary: &str) -> Vec<(&'static str, &'static str, Stri
         "mnist" => "mnist/MNIST/raw/train-images-idx3-ubyte".to_owned(),
         "nets" => "nets/1/model.pth".to_owned(),
         "shards" => "shards/teacher_1/shard.pt".to_owned(),
+        "synthesis" => "synthesis/k0/synthetic_samples.pt".to_owned(),
         _ => "sets/teacher_1/synthetic_samples.pt".to_owned(),
     };
     let named = words.windows(2).filter_map(|pair| {

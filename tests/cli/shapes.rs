@@ -307,3 +307,38 @@ fn private_training_on_colour_images_in_class_folders() {
         assert!(accuracy >= least, "{out}: {accuracy}");
     }
 }
+
+#[test]
+fn private_synthesis_on_colour_images_in_class_folders() {
+    let work = four_classes(40, 20);
+    let data = "--dataset folders --data-dir private --records 160 --config c.json";
+    let steps = [
+        (
+            "train-dp-teacher",
+            format!("{data} --width 4 --epsilon 20 --train-batch-size 40 --steps 3 --statistics-noise 2 --output-dir teacher"),
+        ),
+        ("capture-dp-stats", format!("{data} --model teacher/model.pth")),
+        (
+            "synthesize-images",
+            "--teacher teacher/model.pth --statistics teacher/dp_statistics.pt --dataset folders --data-root public --num-samples 40 \
+             --batch-size 20 --variants plain,warped,edges,mixed,textured --roll --flip --k 2 --output-dir synthesis --config c.json"
+                .to_owned(),
+        ),
+        (
+            "distill-student",
+            "--synthesis synthesis --k 2 --network resnet --width 4 --epochs 1 --output-dir student --config c.json".to_owned(),
+        ),
+        (
+            "evaluate-student",
+            "--model student/student_model_final.pth --dataset folders --mnist-dir private --output student/report.json \
+             --config c.json"
+                .to_owned(),
+        ),
+    ];
+    for (binary, line) in steps {
+        work.run_quiet(binary, &line).ok();
+    }
+    assert_eq!(work.array("synthesis/k2/synthetic_samples.pt").0, [40, 3, 32, 32]);
+    assert_eq!(work.array("synthesis/k2/soft_labels.pt").0, [40, 4]);
+    assert_eq!(number(&work.json("student/report.json")["total_samples"]), 80);
+}

@@ -23,6 +23,7 @@ use pate_core::data::{ImageShape, Images, Labels, Normalisation, Privacy, RangeR
 use pate_core::dp::{
     Clipping, Engine, PrivateFeatures, PrivateImages, PrivatePlan, PrivateTask, Views, train,
 };
+use pate_core::imgsyn::statistics::{Seen, StatisticsPlan, clipped, release, vectors};
 use pate_core::models::{self, Classifier, ScatterLinear};
 use pate_core::nn::{Schedule, parameters};
 use tch::Device;
@@ -113,6 +114,29 @@ fn program(data: &[Record], kind: NetworkKind, views: bool, spending: &mut dyn S
     Ok(outputs)
 }
 
+/// What [`statistics::release`] is to be charged for.
+fn statistics_plan() -> StatisticsPlan {
+    let (bound, variance_floor) = (1.5, 1e-3);
+    StatisticsPlan { noise_multiplier: 2.0, clipping_norm: 1.0, bound, records: 14.0, variance_floor }
+}
+
+/// The release of what a network's layers see.
+fn statistics_program(data: &[Record], kind: NetworkKind, spending: &mut dyn Spending) -> Result<Outputs> {
+    let (records, plan, normalisation) = (records(data), statistics_plan(), Normalisation::mnist());
+    let shape = ImageShape { channels: 1, height: SIDE as i64, width: SIDE as i64 };
+    let network = models::fresh(kind, 2, shape, CLASSES, 1, Device::Cpu)?;
+    let charge = Charge::new(plan.mechanism(), Adjacency::AddOrRemoveOne, "replay", "statistics");
+    let seen = Seen { network: &*network, normalisation: &normalisation, images: &records.images };
+    let statistics = release(seen, &plan, charge, spending, &Silent, &mut |found| {
+        Ok(serde_json::json!({ "floored": found.floored }))
+    })?;
+    let bytes = |tensor| tensor::to_f32(tensor).unwrap().into_iter().flat_map(f32::to_le_bytes).collect();
+    Ok(vec![
+        ("mean".to_owned(), bytes(&statistics.mean)),
+        ("variance".to_owned(), bytes(&statistics.variance)),
+    ])
+}
+
 fn neighbours(data: &[Record]) -> Vec<(Vec<Record>, Change)> {
     let last = data.len() - 1;
     let without = |row: usize| {
@@ -174,4 +198,61 @@ fn no_architecture_betrays_its_records() {
         assert!(message.contains("no records"), "{message}");
     }
     println!("{tried} neighbours");
+}
+
+#[test]
+fn no_statistics_betray_their_records() {
+    let (data, plan) = (data(), statistics_plan());
+    let caps = vec![Cap { mechanism: plan.mechanism(), count: 1 }];
+    let header = Header::of_caps("made up", "one record", Adjacency::AddOrRemoveOne, (60.0, 1e-5), caps);
+    for kind in NetworkKind::ALL {
+        let recording = Recording::of(&header, 8, |spending| statistics_program(&data, *kind, spending));
+        recording.outputs().unwrap();
+        assert_eq!(recording.calls(), 1);
+        let mut all = neighbours(&data);
+        // What is no number counts as nothing.
+        let mut strange = data.clone();
+        strange[4].0[17] = f32::NAN;
+        all.push((strange, Change::Replaced(4)));
+        let mut strange = data.clone();
+        strange.push((vec![f32::INFINITY; SIDE * SIDE], 0));
+        all.push((strange, Change::Added));
+        for (other, change) in all {
+            let violations = recording.replay(change, |spending| statistics_program(&other, *kind, spending));
+            assert!(violations.is_empty(), "{kind:?}, {change:?}: {}", violations[0]);
+        }
+    }
+}
+
+/// No record, whatever it is, moves the sum by more than S: vectors of all sizes, before and after
+/// rounding, against the bound that is charged.
+#[test]
+fn no_vector_is_longer_than_the_sensitivity() {
+    let mut stream = Stream::new(3, Purpose::Probe, 6);
+    let channels = [2, 4, 8];
+    let n: i64 = channels.iter().sum();
+    let mut longest = 0.0f64;
+    for case in 0..3000 {
+        let size = 10f32.powi(case % 17 - 8);
+        let draw = |stream: &mut Stream| {
+            let values: Vec<f32> = stream.normal(n as usize).into_iter().map(|x| x * size).collect();
+            tensor::from_f32(&values, &[1, n]).unwrap()
+        };
+        let (mean, squares) = (draw(&mut stream), draw(&mut stream).abs());
+        let bound = f64::from(size) * [0.1, 1.0, 1e9][case as usize % 3];
+        let clip = f64::from(size) * [0.01, 0.5, 3.0, 1e6][case as usize % 4];
+        let vectors = vectors(&mean, &squares, &channels, bound).unwrap();
+        let short = clipped(&(vectors / clip), 1.0).unwrap();
+        let norm = (&short * &short).sum(tch::Kind::Double).sqrt().double_value(&[]);
+        assert!(norm <= 1.0 + 1e-12, "{case}: {norm}");
+        longest = longest.max(norm);
+    }
+    // The bound is reached.
+    assert!(longest > 1.0 - 1e-9);
+    for strange in [f32::NAN, f32::INFINITY] {
+        let mean = tensor::from_f32(&vec![strange; n as usize], &[1, n]).unwrap();
+        let short = clipped(&vectors(&mean, &mean, &channels, 1.5).unwrap(), 1.0).unwrap();
+        let norm = (&short * &short).sum(tch::Kind::Double).double_value(&[]);
+        assert!(norm <= 1.0 + 1e-12, "{norm}");
+    }
 }

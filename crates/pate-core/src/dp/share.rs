@@ -226,7 +226,16 @@ pub(super) fn of_use(
         Layer::Conv2d(layer) => (conv(e, x, layer.window(), views, keep), bias(pixels)),
         // The same with the roles of input and output changed.
         Layer::ConvTranspose2d(layer) => (conv(x, e, layer.window(), views, keep), bias(pixels)),
-        Layer::GroupNorm(layer) => (per_output(pixels(&(e * layer.normalised(x)))), bias(pixels)),
+        Layer::GroupNorm(layer) => {
+            let sums = |of: &Tensor| records(pixels(of)).sum_dim_intlist(1, false, None);
+            let of_bias = sums(e);
+            let weight = match layer.inverse() {
+                // What was normalised is (y - bias) / weight, and need not be made again.
+                Some((weight, bias)) => (sums(&(e * &used.output)) - &of_bias * bias) / weight,
+                None => sums(&(e * layer.normalised(x))),
+            };
+            (Share::plain(weight), used.layer.bias().map(|_| Share::plain(of_bias)))
+        }
         Layer::LayerNorm(layer) => {
             let rows = |x: &Tensor| x.reshape([x.size()[0], -1, layer.width()]);
             let bias = used.layer.bias().map(|_| per_output(rows(e)));

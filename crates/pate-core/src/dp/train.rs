@@ -280,7 +280,8 @@ pub fn train(
         worker.group(learner.as_ref(), &rows, step)
     };
     let groups = (plan.expected_batch / micro_batch as f64).ceil().max(1.0) as usize;
-    let groups = NonZero::new(groups).unwrap_or(NonZero::<usize>::MIN);
+    // As many for each thread: with one more, all others would wait for it.
+    let groups = NonZero::new(groups.next_multiple_of(threads)).unwrap_or(NonZero::<usize>::MIN);
     let mut releases = Releases { task, lattice, groups, figures: None };
     workers::with_pool(learners, job, |pool| {
         while done < plan.steps {
@@ -409,6 +410,9 @@ impl Releases<'_> {
         mechanisms.sampled_sum(task.records(), *lattice, &mut |sample| {
             let mut jobs = sample.groups(*groups);
             jobs.retain(|rows| !rows.is_empty());
+            // The largest first, so that no thread has it left at the end; whole numbers add up to
+            // the same in any order.
+            jobs.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
             let mut sum = || -> Result<Vec<i64>> {
                 let mut total = Tensor::f_zeros([dimension as i64], (Kind::Int64, tch::Device::Cpu))?;
                 let mut all = [0.0; 4];

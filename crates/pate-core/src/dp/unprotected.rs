@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::base::rng::{Purpose, Stream};
 
-/// Takes the steps of private training without any protection: no ledger, and no noise or noise of
+/// Takes the steps of private training, and releases sums, without any protection: no ledger, and no noise or noise of
 /// floating-point numbers. For controls (what clipping costs, what noise costs) and for
 /// measurements of speed.
 ///
@@ -74,8 +74,18 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
+    fn noisy(&self, sum: &[i64], lattice: Lattice, stream: &mut Stream) -> Vec<f64> {
+        let mut sum: Vec<f64> = sum.iter().map(|&x| x as f64 * lattice.step()).collect();
+        let deviation = self.of.deviation;
+        if deviation > 0.0 {
+            let noise = stream.normal(sum.len());
+            sum.iter_mut().zip(noise).for_each(|(x, noise)| *x += deviation * f64::from(noise));
+        }
+        sum
+    }
+
     fn refused<T>(&self) -> Result<T> {
-        let reason = "a run without protection takes steps on samples, and nothing else".to_owned();
+        let reason = "a run without protection takes steps on samples or sums, and nothing else".to_owned();
         Err(Error::Draw { mechanism: self.mechanism.to_string(), reason })
     }
 }
@@ -93,8 +103,10 @@ impl Mechanisms for Steps<'_> {
         self.refused()
     }
 
-    fn vector(&mut self, _: &[i64], _: Lattice) -> Result<Vec<f64>> {
-        self.refused()
+    fn vector(&mut self, sum_private: &[i64], lattice: Lattice) -> Result<Vec<f64>> {
+        let mut stream = Stream::new(self.of.seed, Purpose::Unprotected, self.of.steps);
+        self.of.steps += 1;
+        Ok(self.noisy(sum_private, lattice, &mut stream))
     }
 
     fn sampled_sum(&mut self, records: usize, lattice: Lattice, sum_private: SumOf<'_>) -> Result<Vec<f64>> {
@@ -106,12 +118,6 @@ impl Mechanisms for Steps<'_> {
         let taken: Vec<bool> = stream.uniform(records, 0.0, 1.0).iter().map(|&u| f64::from(u) < q).collect();
         let rows = (0..records).filter(|&row| taken[row]);
         let sample = Sample::new(rows.map(|row| (row, stream.below(1 << 32) as u32)).collect::<Vec<_>>());
-        let mut sum: Vec<f64> = sum_private(&sample)?.iter().map(|&x| x as f64 * lattice.step()).collect();
-        let deviation = self.of.deviation;
-        if deviation > 0.0 {
-            let noise = stream.normal(sum.len());
-            sum.iter_mut().zip(noise).for_each(|(x, noise)| *x += deviation * f64::from(noise));
-        }
-        Ok(sum)
+        Ok(self.noisy(&sum_private(&sample)?, lattice, &mut stream))
     }
 }

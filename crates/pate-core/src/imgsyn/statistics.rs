@@ -82,7 +82,7 @@ pub fn of_records(inputs: &[Tensor]) -> Result<(Tensor, Tensor, Vec<i64>)> {
 /// How statistics are released. All of it is public and is never computed from the private data.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct StatisticsPlan {
-    /// Standard deviation of the noise, in sensitivities.
+    /// Standard deviation of the noise, in sensitivities; 0 without protection alone.
     pub noise_multiplier: f64,
     /// Largest L2 norm of a record's vector (S).
     pub clipping_norm: f64,
@@ -106,9 +106,10 @@ impl StatisticsPlan {
     /// # Errors
     /// Numbers that mean nothing; noise so large, in so many coordinates, that rounding would take
     /// half of the norm.
-    fn lattice(&self, dimension: usize) -> Result<(Lattice, f64)> {
+    fn lattice(&self, dimension: usize, protects: bool) -> Result<(Lattice, f64)> {
+        let noise = if protects { self.noise_multiplier } else { self.noise_multiplier.max(1.0) };
         let named = [
-            ("noise multiplier", self.noise_multiplier),
+            ("noise multiplier", noise),
             ("clipping norm", self.clipping_norm),
             ("bound", self.bound),
             ("number of records", self.records),
@@ -119,12 +120,12 @@ impl StatisticsPlan {
                 "the {name} of the statistics is {value}; it is a number above 0"
             )));
         }
-        let step = self.noise_multiplier / f64::from(1 << 20) * (1.0 + 8.0 * f64::EPSILON);
+        let step = noise / f64::from(1 << 20) * (1.0 + 8.0 * f64::EPSILON);
         let rounding = 0.5 * step * (dimension as f64).sqrt();
         if rounding > 0.5 {
             return Err(Error::invalid(format!(
                 "a noise multiplier of {} is too large for {dimension} statistics; give one below {:.0}",
-                self.noise_multiplier,
+                noise,
                 f64::from(1 << 20) / (dimension as f64).sqrt()
             )));
         }
@@ -328,7 +329,7 @@ pub fn release(
     let blank = Tensor::f_zeros(shape.batch(1), (Kind::Float, network.device()))?;
     let (_, _, channels) = moments(network, &normalisation.apply(&blank))?;
     let dimension = 2 * channels.iter().sum::<i64>() as usize;
-    let (lattice, clip) = plan.lattice(dimension)?;
+    let (lattice, clip) = plan.lattice(dimension, spending.protects())?;
     let mut released = None;
     spending.spend(charge, &mut |mechanisms| {
         let statistic = |error: Error| dp_accounting::Error::Statistic(Box::new(error));

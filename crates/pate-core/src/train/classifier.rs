@@ -57,6 +57,8 @@ pub struct ClassifierData<'a> {
     pub soft_labels: Option<&'a Tensor>,
     /// Temperature at which those were softened; see [`distillation`].
     pub temperature: f64,
+    /// Whether the network's dropouts drop anything.
+    pub dropout: bool,
     /// What it is measured on after every epoch.
     pub validation: Option<&'a Records>,
 }
@@ -64,7 +66,7 @@ pub struct ClassifierData<'a> {
 impl<'a> ClassifierData<'a> {
     /// Images and their labels alone.
     pub fn new(train: &'a Records) -> Self {
-        Self { train, soft_labels: None, temperature: 1.0, validation: None }
+        Self { train, soft_labels: None, temperature: 1.0, dropout: true, validation: None }
     }
 }
 
@@ -179,6 +181,7 @@ pub fn train<N: Classifier + Clone>(
         network,
         validation: data.validation,
         temperature: data.temperature,
+        dropout: data.dropout,
         plan,
     };
     let fit_plan = FitPlan {
@@ -267,6 +270,7 @@ struct ClassifierTask<'a, N> {
     shape: ImageShape,
     validation: Option<&'a Records>,
     temperature: f64,
+    dropout: bool,
     plan: &'a ClassifierPlan,
 }
 
@@ -300,7 +304,8 @@ impl<N: Classifier + Clone> Task for ClassifierTask<'_, N> {
         }
         let x = self.plan.normalisation.apply(&x);
         let step_rows = x.size()[0];
-        let dropout = self.network.draw_dropout(self.shape, step_rows)?;
+        let dropout =
+            if self.dropout { self.network.draw_dropout(self.shape, step_rows)? } else { Vec::new() };
         Ok(ClassifierPart { x, truth, soft, dropout, step_rows })
     }
 
@@ -380,7 +385,9 @@ impl<N: Classifier> Learner for ClassifierLearner<N> {
 
     /// Mean loss over the step's records; sums of the losses and of the hits.
     fn loss(&self, part: &ClassifierPart) -> Result<Loss> {
-        let mut pass = Pass::Train { dropout: DropoutMasks::new(&part.dropout) };
+        let masks = &part.dropout;
+        let dropout = if masks.is_empty() { DropoutMasks::none() } else { DropoutMasks::new(masks) };
+        let mut pass = Pass::Train { dropout };
         let (log_p, value) = match &part.soft {
             Some(soft) if self.temperature.total_cmp(&1.0).is_ne() => {
                 let logits = self.network.logits(&part.x, &mut pass);

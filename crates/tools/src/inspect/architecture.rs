@@ -51,6 +51,9 @@ pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
             "UCStub, the classifier of teachers and students: {classes} classes, image channels: {channels}"
         ));
     }
+    if let Some(private) = of_private_training(&shape, &only) {
+        return Some(private);
+    }
     let decoder = |prefix: &str| {
         let shape = |name: &str| shape(&format!("{prefix}{name}"));
         match (
@@ -75,6 +78,40 @@ pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
         && let Some((latents, channels)) = decoder("decoder.").or_else(|| decoder(""))
     {
         return Some(format!("VAE, encoder and decoder: {latents} latents, image channels: {channels}"));
+    }
+    None
+}
+
+/// The other networks of private training, and what it releases beside them.
+fn of_private_training<'a>(
+    shape: &dyn Fn(&str) -> Option<&'a [usize]>,
+    only: &dyn Fn(&[&str]) -> bool,
+) -> Option<String> {
+    if only(&["conv1", "conv2", "fc1", "fc2"])
+        && let (Some(&[_, channels, 8, 8]), Some(&[classes, _])) =
+            (shape("conv1.weight"), shape("fc2.weight"))
+    {
+        return Some(format!("small CNN: {classes} classes, image channels: {channels}"));
+    }
+    if let (Some(&[width, channels, 3, 3]), Some(_), Some(_), Some(&[classes, _])) =
+        (shape("conv1.weight"), shape("norm1.weight"), shape("layer4_1.conv2.weight"), shape("fc.weight"))
+    {
+        return Some(format!(
+            "ResNet-18 with group normalisation, width {width}: {classes} classes, image channels: {channels}"
+        ));
+    }
+    let whitened = shape("whiten.weight").map(|shape| shape.first().copied().unwrap_or(0));
+    if let Some(&[classes, inputs]) = shape("head.weight")
+        && (only(&["head"]) || (whitened.is_some() && only(&["head", "whiten"])))
+    {
+        let how = if whitened.is_some() { "whitened" } else { "unwhitened" };
+        return Some(format!("linear map of {inputs} {how} scattering features: {classes} classes"));
+    }
+    if let (Some(&[n]), Some(&[same]), Some(&[layers])) =
+        (shape("mean"), shape("variance"), shape("channels"))
+        && n == same
+    {
+        return Some(format!("means and variances of what {layers} layers see: {n} channels"));
     }
     None
 }
@@ -188,6 +225,30 @@ mod tests {
         vae.extend(tensors(&[("encoder.fc_mu", &[5, 8]), ("encoder.fc_logvar", &[5, 8])]));
         assert!(network(&vae).unwrap().starts_with("VAE, encoder and decoder: 5 latents"));
         assert_eq!(network(&[]), None);
+        let small = [
+            ("conv1", &[16, 1, 8, 8][..]),
+            ("conv2", &[32, 16, 4, 4]),
+            ("fc1", &[32, 512]),
+            ("fc2", &[10, 32]),
+        ];
+        assert_eq!(network(&tensors(&small)).unwrap(), "small CNN: 10 classes, image channels: 1");
+        let residual = [
+            ("conv1", &[16, 3, 3, 3][..]),
+            ("norm1", &[16]),
+            ("layer4_1.conv2", &[128, 128, 3, 3]),
+            ("fc", &[4, 128]),
+        ];
+        let found = network(&tensors(&residual)).unwrap();
+        assert!(found.contains("width 16: 4 classes, image channels: 3"), "{found}");
+        let linear = [("head", &[10, 1000][..]), ("whiten", &[1000, 3969])];
+        assert!(
+            network(&tensors(&linear)).unwrap().contains("1000 whitened scattering features: 10 classes")
+        );
+        assert!(network(&tensors(&linear[..1])).unwrap().contains("1000 unwhitened"));
+        let statistics = ["mean", "variance"].map(|name| (name.to_owned(), array(&[600], 1.0)));
+        let channels = ("channels".to_owned(), Array::from_i64(vec![20], vec![30; 20]).unwrap());
+        let all: Vec<_> = statistics.into_iter().chain([channels]).collect();
+        assert_eq!(network(&all).unwrap(), "means and variances of what 20 layers see: 600 channels");
     }
 
     #[test]

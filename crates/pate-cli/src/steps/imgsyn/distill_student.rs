@@ -71,6 +71,9 @@ pub struct DistillStudent {
     /// L2 regularisation in the gradient
     #[arg(long, value_name = "LAMBDA", value_parser = not_negative, default_value_t = 0.0, help_heading = "Training")]
     weight_decay: f64,
+    /// Let UCStub's dropouts drop, which costs a student of soft labels more than it gives
+    #[arg(long, help_heading = "Training")]
+    dropout: bool,
     /// Changes to the images in every epoch; soft labels stay as they are
     #[arg(long, value_name = "KIND", value_parser = word::<AugmentationKind>(), default_value = "none", help_heading = "Training")]
     augmentation: AugmentationKind,
@@ -155,12 +158,16 @@ impl Step for DistillStudent {
         let access = report.access();
         let plan = self.plan(&loaded.config, ctx.seed, records.shape().width)?;
         let temperature = if self.public_control { 1.0 } else { temperature };
-        let work = json!({ "plan": plan, "network": self.network, "width": self.width, "temperature": temperature, "control": self.public_control });
+        let work = json!({ "plan": plan, "network": self.network, "width": self.width, "temperature": temperature, "control": self.public_control, "dropout": self.dropout });
         let checkpoint = self.resume.checkpoint(&self.output_dir, &work, &files, access, ctx)?;
         let network =
             models::fresh(self.network, self.width, records.shape(), classes, ctx.seed, ctx.device)?;
-        let data =
-            ClassifierData { soft_labels: soft.as_ref(), temperature, ..ClassifierData::new(&records) };
+        let data = ClassifierData {
+            soft_labels: soft.as_ref(),
+            temperature,
+            dropout: self.dropout,
+            ..ClassifierData::new(&records)
+        };
         let progress = ctx.progress();
         progress.start("epoch", plan.epochs as u64);
         let trained = classifier::train(network, &data, &plan, ctx.device, progress, &checkpoint)?;
@@ -179,6 +186,7 @@ impl Step for DistillStudent {
             .field("k", self.k)?
             .field("public_control", self.public_control)?
             .field("temperature", temperature)?
+            .field("dropout", self.dropout)?
             .field("plan", &plan)?
             .field("samples", records.len())?
             .field("final_model_path", &path)?

@@ -8,7 +8,9 @@ use clap::Parser;
 use dp_accounting::Adjacency;
 use dp_accounting::filter::Budget;
 use dp_accounting::ledger::Charge;
+use dp_accounting::spend::Spending;
 use pate_core::data::{Records, Split};
+use pate_core::dp::Unprotected;
 use pate_core::imgsyn::statistics::{self, Seen, StatisticsPlan};
 use pate_core::models;
 use serde_json::json;
@@ -53,6 +55,9 @@ pub struct CaptureDpStats {
     /// Ledger that train-dp-teacher began [default: privacy_ledger.jsonl beside --model]
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Privacy budget")]
     ledger: Option<PathBuf>,
+    /// Add no noise and charge no ledger, for a control: the statistics have no guarantee
+    #[arg(long, conflicts_with = "ledger", help_heading = "Privacy budget")]
+    without_noise: bool,
     /// Largest L2 norm of a record's statistics (S)
     #[arg(long, visible_alias = "max-norm", value_name = "S", default_value_t = 6.0, value_parser = positive, help_heading = "Statistics")]
     clipping_norm: f64,
@@ -71,6 +76,9 @@ pub struct CaptureDpStats {
     run: RunArgs,
 }
 
+/// Why a control has no guarantee.
+const NO_NOISE: &str = "statistics of private records without noise (--without-noise)";
+
 fn positive(text: &str) -> Result<f64, String> {
     let parsed = text.parse().ok().filter(|x: &f64| *x > 0.0 && x.is_finite());
     parsed.ok_or_else(|| "give a number above 0".to_owned())
@@ -88,7 +96,7 @@ impl Step for CaptureDpStats {
         let ledger_path = self.ledger.clone().unwrap_or_else(|| beside.join(layout::LEDGER));
         let out = self.out.clone().unwrap_or_else(|| beside.join(layout::DP_STATISTICS));
         let report_path = layout::statistics_report(&out);
-        let plan = self.plan(noise_multiplier(&ledger_path)?)?;
+        let plan = self.plan(if self.without_noise { 0.0 } else { noise_multiplier(&ledger_path)? })?;
         let records = self.data.load(&self.data_dir, Split::Train).context("cannot use the private data")?;
         let network = models::load_classifier(&self.model, records.shape(), ctx.device)
             .context("cannot use the classifier")?;
@@ -96,11 +104,12 @@ impl Step for CaptureDpStats {
         let _lock = ctx.lock_file("--out", &out, &[report_name])?;
         let mut report = report(&plan, &records)?;
         let model = Input::open(&self.model)?;
-        let mut ledger = ledger::reopen(&ledger_path)?;
+        let mut none = Unprotected::without_noise(ctx.seed);
+        let mut ledger = if self.without_noise { None } else { Some(ledger::reopen(&ledger_path)?) };
         // Before anything is spent: a classifier that this ledger did not pay for would leave the
         // statistics without a guarantee.
-        let both = model.guarantee.clone().join(ledger.label());
-        if let Some(reason) = both.reason() {
+        let both = ledger.as_ref().map(|ledger| model.guarantee.clone().join(ledger.label()));
+        if let Some(reason) = both.and_then(|both| both.reason()) {
             bail!(
                 "{} and {} together have no guarantee ({reason}); nothing was spent: give the ledger that the classifier \
                  was charged to",
@@ -109,6 +118,9 @@ impl Step for CaptureDpStats {
             );
         }
         report.input(model);
+        if self.without_noise {
+            report.reads_private(NO_NOISE);
+        }
         let charge = Charge::new(
             plan.mechanism(),
             Adjacency::AddOrRemoveOne,
@@ -123,7 +135,10 @@ impl Step for CaptureDpStats {
             Seen { network: &*network, normalisation: &normalisation, images: &records.images },
             &plan,
             charge,
-            &mut ledger,
+            match ledger.as_mut() {
+                Some(ledger) => ledger as &mut dyn Spending,
+                None => &mut none,
+            },
             progress,
             &mut |statistics| {
                 // Before the charge is closed: what the ledger remembers is what the file holds.
@@ -133,14 +148,13 @@ impl Step for CaptureDpStats {
                 Ok(remembered)
             },
         );
-        let released =
-            released.with_context(|| format!("cannot release the statistics ({})", ledger_path.display()))?;
+        let released = released.context("cannot release the statistics")?;
         progress.finish();
-        report.released(ledger.label());
-        report
-            .field("channels", &released.channels)?
-            .field("variances_at_the_floor", released.floored)?
-            .field("ledger_path", &ledger_path)?;
+        if let Some(ledger) = &ledger {
+            report.released(ledger.label());
+            report.field("ledger_path", &ledger_path)?;
+        }
+        report.field("channels", &released.channels)?.field("variances_at_the_floor", released.floored)?;
         loaded.describe(&mut report)?;
         if let Some(written) = written {
             report.output(written);

@@ -43,6 +43,16 @@ impl GroupNorm {
         pass.record(|| Layer::GroupNorm(self.clone()), x, y)
     }
 
+    /// Factors and shifts, where what they are applied to can be had back from the output without a
+    /// loss: no shift is larger than a few of the factors.
+    pub(crate) fn inverse(&self) -> Option<(Tensor, Tensor)> {
+        let (weight, bias) = self.affine.values();
+        let bias = bias.map_or_else(|| weight.zeros_like(), Tensor::shallow_clone);
+        let least = weight.abs().min().double_value(&[]);
+        let most = bias.abs().max().double_value(&[]);
+        (least > 0.0 && most <= 4.0 * least).then(|| (weight.shallow_clone(), bias))
+    }
+
     /// What the factors and shifts are applied to.
     pub(crate) fn normalised(&self, x: &Tensor) -> Tensor {
         // By hand: libtorch's takes ten times as long where channels come last.

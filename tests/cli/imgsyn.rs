@@ -1,0 +1,159 @@
+//! DP-ImgSyn's four steps: what they make, what that is labelled, and what is refused.
+
+use serde_json::json;
+use testing::{Work, none_of, number};
+
+/// Forty records, a budget that protects nobody, a network that is quick.
+fn work() -> Work {
+    let work = Work::new();
+    work.mnist("mnist", 40, 20);
+    work
+}
+
+const TEACHER: &str = "--data-dir mnist --model resnet --width 2 --records 40 --train-batch-size 8 --steps 4 --block 2 --epsilon 8 \
+                       --statistics-noise 4 --output-dir teacher";
+const STATISTICS: &str = "--model teacher/model.pth --data-dir mnist --records 40";
+const SYNTHESIS: &str = "--teacher teacher/model.pth --statistics teacher/dp_statistics.pt --dataset digits --num-samples 40 \
+                         --batch-size 20 --k 2 --output-dir synthesis";
+
+#[test]
+fn one_budget_covers_all_that_leaves() {
+    let work = work();
+    work.run_quiet("train-dp-teacher", TEACHER).ok();
+    work.run_quiet("capture-dp-stats", STATISTICS).ok();
+    work.run_quiet("synthesize-images", SYNTHESIS).ok();
+    let line = "--synthesis synthesis --epochs 1";
+    work.run_quiet("distill-student", &format!("{line} --k 2 --output-dir student")).ok();
+    work.run_quiet("distill-student", &format!("{line} --k 0 --public-control --output-dir control")).ok();
+    let control =
+        "--model student/student_model_final.pth --public-control-model control/student_model_final.pth";
+    work.run_quiet("evaluate-student", &format!("{control} --mnist-dir mnist")).ok().shows(&["control"]);
+
+    // Each file says the same: the ledger's budget, of both mechanisms.
+    for report in [
+        "teacher/training_report.json",
+        "teacher/dp_statistics.json",
+        "synthesis/synthesis_report.json",
+        "student/training_report.json",
+    ] {
+        let label = work.json(report)["formal_guarantee"].clone();
+        assert_eq!(label["epsilon"], 8.0, "{report}: {label}");
+        let mechanism = label["mechanism"].as_str().unwrap();
+        assert!(mechanism.contains("Poisson") && mechanism.contains("Gaussian mechanism"), "{mechanism}");
+    }
+    // The images as they were, and what became of them, with labels and soft labels of each.
+    let report = work.json("synthesis/synthesis_report.json");
+    for k in ["k0", "k2"] {
+        assert_eq!(work.array(&format!("synthesis/{k}/synthetic_samples.pt")).0, [40, 1, 28, 28]);
+        assert_eq!(work.array(&format!("synthesis/{k}/soft_labels.pt")).0, [40, 10]);
+        assert_eq!(number(&report[k]["images"]), 40);
+        let columns = ["index", "label", "confidence", "assigned", "public_label"];
+        let labels = work.text(&format!("synthesis/{k}/labels.csv"));
+        assert_eq!(labels.lines().next().unwrap().split(',').collect::<Vec<_>>(), columns);
+    }
+    assert_eq!(report["k2"]["mean_loss_before_each_step"].as_array().unwrap().len(), 2);
+    let (before, after) = (
+        work.array("synthesis/k0/synthetic_samples.pt").1,
+        work.array("synthesis/k2/synthetic_samples.pt").1,
+    );
+    assert!(before != after && after.iter().all(|x| (0.0..=1.0).contains(x)));
+    assert!(work.path("synthesis/synthesis.png").is_file());
+    // Twice the same: the second run finds it done, and another seed is other work.
+    let tree = work.tree();
+    work.run("synthesize-images", SYNTHESIS).ok().says(&["done already"]);
+    assert_eq!(work.tree(), tree);
+
+    // Statistics that the ledger does not know, or that were changed.
+    let mut bytes = work.bytes("teacher/dp_statistics.pt");
+    let at = bytes.windows(4).position(|part| part == 0.25f32.to_le_bytes()).unwrap_or(bytes.len() / 2);
+    bytes[at] ^= 1;
+    work.put("changed.pt", &bytes);
+    let line =
+        SYNTHESIS.replace("teacher/dp_statistics.pt", "changed.pt").replace("-dir synthesis", "-dir other");
+    let with = format!("{line} --ledger teacher/privacy_ledger.jsonl");
+    let refused = work.run_quiet("synthesize-images", &with);
+    assert!([2, 3].contains(&refused.code.unwrap()), "{}", refused.stderr);
+    refused.says(&["changed.pt"]);
+    work.put("teacher/changed.pt", work.bytes("teacher/dp_statistics.pt"));
+    work.run_quiet("synthesize-images", &line).ends_with(2).says(&["privacy_ledger.jsonl is not there"]);
+
+    // The budget has room for statistics once.
+    let again = format!("{STATISTICS} --out teacher/again.pt");
+    work.run_quiet("capture-dp-stats", &again).ends_with(2).says(&["released already", "nothing was spent"]);
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_nothing_is_spent() {
+    let work = work();
+    work.run_quiet("train-dp-teacher", &TEACHER.replace("--statistics-noise 4", "--statistics-noise 0")).ok();
+    work.run_quiet("train-dp-teacher", &TEACHER.replace("-dir teacher", "-dir second")).ok();
+    let teacher = |flags: &str| format!("{} {flags}", TEACHER.replace("-dir teacher", "-dir third"));
+    let before = work.tree();
+    let cases: Vec<(&str, String, i32, &[&str])> = vec![
+        // Statistics that would take the whole budget.
+        (
+            "train-dp-teacher",
+            teacher("").replace("--statistics-noise 4", "--statistics-noise 0.1"),
+            3,
+            &["alone costs"],
+        ),
+        ("train-dp-teacher", teacher("--table fashion-1"), 2, &["--table", "--dataset"]),
+        (
+            "train-dp-teacher",
+            teacher("--statistics-noise x").replace("--statistics-noise 4 ", ""),
+            2,
+            &["0 for no statistics"],
+        ),
+        (
+            "train-dp-teacher",
+            teacher("").replace("--epsilon 8", "--noise-multiplier 0.01"),
+            3,
+            &["protects nobody"],
+        ),
+        (
+            "train-dp-teacher",
+            teacher("").replace("--epsilon 8 ", ""),
+            2,
+            &["--epsilon", "--noise-multiplier"],
+        ),
+        // A teacher whose ledger keeps no room, a ledger that is not there, or another one's.
+        ("capture-dp-stats", STATISTICS.to_owned(), 2, &["no room for statistics", "--statistics-noise"]),
+        ("capture-dp-stats", format!("{STATISTICS} --ledger gone.jsonl"), 2, &["gone.jsonl is not there"]),
+        (
+            "capture-dp-stats",
+            format!("{STATISTICS} --ledger second/privacy_ledger.jsonl --out third.pt"),
+            2,
+            &["together have no guarantee", "nothing was spent"],
+        ),
+        (
+            "capture-dp-stats",
+            "--model second/model.pth --data-dir mnist --clipping-norm 0".to_owned(),
+            2,
+            &["--clipping-norm", "above 0"],
+        ),
+        (
+            "synthesize-images",
+            "--teacher second/model.pth --dataset mnist --data-root mnist --output-dir third".to_owned(),
+            2,
+            &["--mnist-is-public"],
+        ),
+        (
+            "synthesize-images",
+            "--teacher second/model.pth --dataset digits --variants plain,loud --output-dir third".to_owned(),
+            2,
+            &["loud"],
+        ),
+    ];
+    none_of(
+        cases
+            .into_iter()
+            .map(|(binary, line, code, words)| work.run_quiet(binary, &line).check(code, "error: ", words)),
+    );
+    assert_eq!(work.tree(), before, "a refused step leaves nothing behind, and charges nothing");
+    // Without noise there is no ledger, and no guarantee.
+    let line = "--model second/model.pth --data-dir mnist --records 40 --without-noise --out plain/stats.pt";
+    work.run_quiet("capture-dp-stats", line).ok();
+    let report = work.json("plain/stats.json");
+    assert_eq!(report["formal_guarantee"], json!(null));
+    assert!(report["formal_guarantee_reason"].as_str().unwrap().contains("--without-noise"));
+}
