@@ -91,6 +91,18 @@ def steering(run: Run) -> tuple[list[float], dict]:
     return seconds, {"samples": len(images)}
 
 
+def synthesis(run: Run) -> tuple[list[float], dict]:
+    from private import GnResNet
+
+    network = GnResNet(16)
+    network.load_state_dict(torch.load(run.inputs / "private_gn-resnet.pth"))
+    images = networks.normalise(run.tensor("pool.pt")[:5000])
+    labels = torch.arange(len(images)) % 10
+    seconds, losses = run.timed(lambda: run.way.synthesise(network, images, labels, 10, 80, 0.1))
+    run.write("losses", losses)
+    return seconds, {"images": len(images)}
+
+
 def diversity(run: Run) -> tuple[list[float], dict]:
     rows = run.tensor("survivors.pt").flatten(1)
     seconds, kept = run.timed(lambda: run.way.diverse(rows, run.settings["min_distance"]))
@@ -230,6 +242,7 @@ def calibration(run: Run, name: str) -> tuple[list[float], dict]:
 
 PARTS = {
     "labelling": labelling,
+    "synthesis": synthesis,
     "decoding": decoding,
     "steering": steering,
     "diversity": diversity,

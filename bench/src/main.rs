@@ -65,6 +65,8 @@ enum Part {
     PrivateStep,
     /// The same network without privacy.
     PlainStep,
+    /// Steps on the pixels of public images.
+    Synthesis,
     Sgemm,
 }
 
@@ -95,6 +97,7 @@ fn main() -> Result<()> {
         Part::CalibrationRdp => parts::calibration(&run, Accountant::Rdp)?,
         Part::PrivateStep => private::private_step(&run, args.row.as_deref())?,
         Part::PlainStep => private::plain_step(&run, args.row.as_deref())?,
+        Part::Synthesis => private::synthesis(&run)?,
         Part::Sgemm => parts::sgemm(&run)?,
     };
     let part = args.part.to_possible_value().map(|value| value.get_name().to_owned());

@@ -189,3 +189,29 @@ fn dropout_masks_are_used_in_their_order() {
     let bias = with(&nothing);
     assert!(bias.get(0).equal(&bias.get(3)) && !plain.get(0).equal(&plain.get(3)));
 }
+
+/// oneDNN's gradients of weights with windows of one pixel wrote past the end of their memory where
+/// channels do not come in eights: widths that have such layers give the gradients of float64.
+#[test]
+fn narrow_networks_have_gradients_of_all_weights() {
+    let shape = ImageShape { channels: 3, height: 16, width: 16 };
+    for width in [2, 4, 6, 8] {
+        let of = |kind: Kind| {
+            let network = GnResNet::new(shape, 4, width, 1, Device::Cpu).unwrap();
+            let named: Vec<_> = parameters(&network)
+                .into_iter()
+                .map(|p| (p.name().to_owned(), p.value().detach().to_kind(kind)))
+                .collect();
+            let network = GnResNet::build(&mut Source::given(named, Device::Cpu), shape, 4, width).unwrap();
+            let weights = trainable(&network);
+            let x = Tensor::arange(8 * 768, (kind, Device::Cpu)).sin().view([8, 3, 16, 16]);
+            let loss = network.log_probs(&x, &mut Pass::differentiate()).get(0).get(1);
+            gradients(&loss, &weights).unwrap()
+        };
+        for (a, b) in of(Kind::Float).iter().zip(of(Kind::Double)) {
+            let scale = b.abs().max().double_value(&[]).max(1e-6);
+            let off = difference(&a.to_kind(Kind::Double), &b) / scale;
+            assert!(off < 1e-2, "width {width}: {off}");
+        }
+    }
+}

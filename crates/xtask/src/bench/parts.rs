@@ -55,6 +55,7 @@ pub(super) const PARTS: &[Part] = &[
     part("l2", "DP-SGD, small CNN, batch 2,048", PRIVATE, How::Private),
     part("l3", "DP-SGD, UCStub, batch 256", PRIVATE, How::Private),
     part("l4", "DP-SGD, GroupNorm ResNet-18 of width 16, batch 256", PRIVATE, How::Private),
+    part("m", "DP-ImgSyn: 10 steps on 5,000 images", Some((2.0, 3.0)), How::Inside("synthesis")),
 ];
 
 /// Against the better of Opacus' two ways.
