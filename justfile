@@ -187,11 +187,35 @@ dp-classifier epsilon="1" s="42":
     {{step}} train-dp-classifier -- --data-dir {{datasets}} --network scatter-linear --public digits --start public --epsilon {{epsilon}} --output-dir runs/dp/mnist_{{epsilon}}_{{s}} --config {{config}} --seed {{s}} {{common}}
     {{step}} evaluate-student -- --model runs/dp/mnist_{{epsilon}}_{{s}}/model.pth --public-control-model runs/dp/mnist_{{epsilon}}_{{s}}/public_control.pth --mnist-dir {{datasets}} --config {{config}} --output runs/dp/mnist_{{epsilon}}_{{s}}/evaluation_report.json {{common}}
 
-# Public Fashion-MNIST images with the labels of a private classifier of MNIST, moved k steps, and students of both: `just imgsyn-mnist 10 1` (needs data-mnist, data-fashion)
-imgsyn-mnist epsilon="1" s="42":
-    {{step}} train-dp-teacher -- --data-dir {{datasets}} --model scatter-linear --public fashion-mnist --public-root {{datasets}} --epsilon {{epsilon}} --learning-rate 12 --lr-schedule cosine --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher --config {{config}} --seed {{s}} {{common}}
+# DP-ImgSyn on MNIST from Fashion-MNIST: `just imgsyn-mnist 10 1` for epsilon 10, seed 1 (needs data-mnist, data-fashion)
+imgsyn-mnist epsilon="1" s="42" k="10":
+    {{step}} train-dp-teacher -- --data-dir {{datasets}} --lr-schedule cosine --learning-rate 12 --model scatter-linear --public fashion-mnist --public-root {{datasets}} --epsilon {{epsilon}} --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher --config {{config}} --seed {{s}} {{common}}
     {{step}} capture-dp-stats -- --model runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/model.pth --data-dir {{datasets}} --config {{config}} {{common}}
-    {{step}} synthesize-images -- --teacher runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/model.pth --statistics runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/dp_statistics.pt --dataset fashion-mnist --data-root {{datasets}} IMGSYN_MNIST --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis --config {{config}} --seed {{s}} {{common}}
+    {{step}} synthesize-images -- --teacher runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/model.pth --statistics runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/dp_statistics.pt --dataset fashion-mnist --data-root {{datasets}} --variants "warped,edges,mixed" --variant-strength 1.5 --k {{k}} --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis --config {{config}} --seed {{s}} {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis --k 0 --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/student_k0 --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/mnist_{{epsilon}}_{{s}}/student_k0/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/mnist_{{epsilon}}_{{s}}/student_k0/evaluation_report.json {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis --k {{k}} --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/student --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/mnist_{{epsilon}}_{{s}}/student/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/mnist_{{epsilon}}_{{s}}/student/evaluation_report.json {{common}}
+
+# DP-ImgSyn on Fashion-MNIST from MNIST (needs data-mnist, data-fashion)
+imgsyn-fashion epsilon="1" s="42" k="10":
+    {{step}} train-dp-teacher -- --data-dir {{datasets}} --dataset fashion-mnist --lr-schedule cosine --learning-rate 12 --model scatter-linear --public mnist --public-root {{datasets}} --mnist-is-public --epsilon {{epsilon}} --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/teacher --config {{config}} --seed {{s}} {{common}}
+    {{step}} capture-dp-stats -- --model runs/imgsyn/fashion_{{epsilon}}_{{s}}/teacher/model.pth --data-dir {{datasets}} --dataset fashion-mnist --config {{config}} {{common}}
+    {{step}} synthesize-images -- --teacher runs/imgsyn/fashion_{{epsilon}}_{{s}}/teacher/model.pth --statistics runs/imgsyn/fashion_{{epsilon}}_{{s}}/teacher/dp_statistics.pt --dataset mnist --data-root {{datasets}} --mnist-is-public --variants "textured,textured,warped,mixed" --variant-strength 1.5 --k {{k}} --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/synthesis --config {{config}} --seed {{s}} {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/fashion_{{epsilon}}_{{s}}/synthesis --k 0 --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/student_k0 --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/fashion_{{epsilon}}_{{s}}/student_k0/student_model_final.pth --mnist-dir {{datasets}} --dataset fashion-mnist --config {{config}} --output runs/imgsyn/fashion_{{epsilon}}_{{s}}/student_k0/evaluation_report.json {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/fashion_{{epsilon}}_{{s}}/synthesis --k {{k}} --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/student --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/fashion_{{epsilon}}_{{s}}/student/student_model_final.pth --mnist-dir {{datasets}} --dataset fashion-mnist --config {{config}} --output runs/imgsyn/fashion_{{epsilon}}_{{s}}/student/evaluation_report.json {{common}}
+
+# DP-ImgSyn on MNIST from the embedded digits, 5,000 images, in minutes (needs data-mnist)
+imgsyn-demo epsilon="1" s="42" k="10":
+    {{step}} train-dp-teacher -- --data-dir {{datasets}} --model scatter-linear --public digits --start public --epsilon {{epsilon}} --output-dir runs/imgsyn/demo_{{epsilon}}_{{s}}/teacher --config {{config}} --seed {{s}} {{common}}
+    {{step}} capture-dp-stats -- --model runs/imgsyn/demo_{{epsilon}}_{{s}}/teacher/model.pth --data-dir {{datasets}} --config {{config}} {{common}}
+    {{step}} synthesize-images -- --teacher runs/imgsyn/demo_{{epsilon}}_{{s}}/teacher/model.pth --statistics runs/imgsyn/demo_{{epsilon}}_{{s}}/teacher/dp_statistics.pt --dataset digits --variants warped --k {{k}} --output-dir runs/imgsyn/demo_{{epsilon}}_{{s}}/synthesis --config {{config}} --seed {{s}} {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/demo_{{epsilon}}_{{s}}/synthesis --k 0 --output-dir runs/imgsyn/demo_{{epsilon}}_{{s}}/student_k0 --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/demo_{{epsilon}}_{{s}}/student_k0/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/demo_{{epsilon}}_{{s}}/student_k0/evaluation_report.json {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/demo_{{epsilon}}_{{s}}/synthesis --k {{k}} --output-dir runs/imgsyn/demo_{{epsilon}}_{{s}}/student --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/demo_{{epsilon}}_{{s}}/student/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/demo_{{epsilon}}_{{s}}/student/evaluation_report.json {{common}}
 
 # Put run folders beside each other: a public decoder and one VAE per teacher (after nine-k-digits and teacher-vae-pipeline)
 compare-approaches:

@@ -105,3 +105,48 @@ def load_decoder(path: Path) -> Decoder:
     network = Decoder(weights["fc.weight"].shape[1])
     network.load_state_dict(weights)
     return network.eval()
+
+
+class Block(nn.Module):
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
+        self.norm1 = nn.GroupNorm(n_out // 2, n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
+        self.norm2 = nn.GroupNorm(n_out // 2, n_out)
+        self.changes = stride != 1 or n_in != n_out
+        if self.changes:
+            self.conv_s = nn.Conv2d(n_in, n_out, 1, stride, bias=False)
+            self.norm_s = nn.GroupNorm(n_out // 2, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        if self.changes:
+            x = self.norm_s(self.conv_s(x))
+        return F.relu(x + y)
+
+
+class GnResNet(nn.Module):
+    """ResNet-18 with group normalisation, two channels to a group, on small images."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, width, 3, 1, 1, bias=False)
+        self.norm1 = nn.GroupNorm(width // 2, width)
+        self.blocks, channels = [], width
+        for stage in range(4):
+            for block in range(2):
+                wide = width << stage
+                stride = 2 if stage > 0 and block == 0 else 1
+                name = f"layer{stage + 1}_{block}"
+                self.add_module(name, Block(channels, wide, stride))
+                self.blocks.append(name)
+                channels = wide
+        self.fc = nn.Linear(channels, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm1(self.conv1(x)))
+        for name in self.blocks:
+            x = getattr(self, name)(x)
+        return self.fc(x.mean((2, 3)))

@@ -92,9 +92,7 @@ def steering(run: Run) -> tuple[list[float], dict]:
 
 
 def synthesis(run: Run) -> tuple[list[float], dict]:
-    from private import GnResNet
-
-    network = GnResNet(16)
+    network = networks.GnResNet(16)
     network.load_state_dict(torch.load(run.inputs / "private_gn-resnet.pth"))
     images = networks.normalise(run.tensor("pool.pt")[:5000])
     labels = torch.arange(len(images)) % 10

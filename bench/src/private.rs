@@ -270,7 +270,8 @@ fn plain<N: Classifier + Clone>(
 const MOVED: usize = 5000;
 const MOVED_BY: &str = "private_gn-resnet.pth";
 
-/// Ten steps on the pixels of 5,000 images, towards made-up statistics, with the original's weights.
+/// Ten steps on the pixels of 5,000 images, towards made-up statistics, with the original's
+/// weights.
 pub(crate) fn synthesis(run: &Run<'_>) -> Result<Measured> {
     let network = GnResNet::load(&run.inputs.file(MOVED_BY), ImageShape::MNIST, Device::Cpu)?;
     let images = run.inputs.pool()?.select(&(0..MOVED as i64).collect::<Vec<_>>())?;

@@ -12,8 +12,8 @@
 //! - [`evaluate`]: scores of students and of synthetic data;
 //! - [`train`]: one loop for classifiers and VAEs;
 //! - [`dp`]: training under differential privacy;
-//! - the methods: [`pate`], from candidates to the combined data set; [`imgsyn`], public images that
-//!   a private classifier labels.
+//! - the methods: [`pate`], from candidates to the combined data set; [`imgsyn`], public images
+//!   that a private classifier labels.
 //!
 //! Functions return results; binaries print and save them. Nothing here downloads, and nothing that
 //! is read is executed (but for a TorchScript program that the caller says to trust).

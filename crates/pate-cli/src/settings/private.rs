@@ -196,7 +196,8 @@ impl Costs<'_> {
         let delta = self.delta_left(target)?;
         let run = DpSgd { q: self.plan.sampling_rate, steps: self.plan.steps, delta };
         let mut sigma = run.sigma(target.epsilon, Accountant::Pld, TOLERANCE)?.sigma;
-        // A ledger counts all mechanisms on one grid, and so a little more where a formula is exact.
+        // A ledger counts all mechanisms on one grid, and so a little more where a formula is
+        // exact.
         let cost = |sigma: f64| epsilon_of_caps(&self.caps(sigma), delta);
         if let Some(beside) = self.beside {
             let alone = epsilon_of_caps(&[beside.cap], delta)?;

@@ -73,9 +73,9 @@ pub const SUM_ERROR: f64 = 1.0 / 512.0;
 pub const MEMORY: usize = 64 << 20;
 /// The same on other devices, which need much work at once.
 const MEMORY_ELSEWHERE: usize = 4 << 30;
-/// Records of a group at most: with more, rounding in their float32 sum would come near
+/// Records of a group, about: with many more, rounding in their float32 sums would come near
 /// [`SUM_ERROR`].
-const LARGEST_GROUP: usize = 256;
+const GROUP: f64 = 128.0;
 
 impl PrivatePlan {
     /// One step, as it is charged.
@@ -279,10 +279,12 @@ pub fn train(
     let job = |learner: &mut Box<dyn PrivateLearner + '_>, (rows, step): (Vec<usize>, u64)| {
         worker.group(learner.as_ref(), &rows, step)
     };
-    let groups = (plan.expected_batch / micro_batch as f64).ceil().max(1.0) as usize;
-    // As many for each thread: with one more, all others would wait for it.
+    // Few, since each is brought to the lattice by itself; and as many for each thread, since with
+    // one more all others would wait for it.
+    let least = if micro_batch < SMALL { 2 * threads } else { threads };
+    let groups = ((plan.expected_batch / GROUP).ceil() as usize).max(least);
     let groups = NonZero::new(groups.next_multiple_of(threads)).unwrap_or(NonZero::<usize>::MIN);
-    let mut releases = Releases { task, lattice, groups, figures: None };
+    let mut releases = Releases { task, lattice, groups, threads, figures: None };
     workers::with_pool(learners, job, |pool| {
         while done < plan.steps {
             progress.check()?;
@@ -364,7 +366,7 @@ fn try_out(task: &dyn PrivateTask, plan: &PrivatePlan) -> Result<usize> {
     // What a layer was given, what it gave, and the gradient of that.
     let bytes: usize = tape.uses.iter().map(|used| values(&used.input) + 2 * values(&used.output)).sum();
     let budget = if first.device() == tch::Device::Cpu { MEMORY } else { MEMORY_ELSEWHERE };
-    Ok((budget * RECORDS as usize / bytes.max(1)).clamp(1, LARGEST_GROUP))
+    Ok((budget * RECORDS as usize / bytes.max(1)).clamp(1, GROUP as usize))
 }
 
 /// A charge for anything else would pay for nothing here.
@@ -392,6 +394,7 @@ struct Releases<'a> {
     task: &'a dyn PrivateTask,
     lattice: Lattice,
     groups: NonZero<usize>,
+    threads: usize,
     /// Of the last step.
     figures: Option<StepFigures>,
 }
@@ -404,15 +407,16 @@ impl Releases<'_> {
         pool: &mut Pool<'_>,
         mechanisms: &mut dyn Mechanisms,
     ) -> dp_accounting::Result<Vec<f64>> {
-        let Self { task, lattice, groups, figures } = self;
+        let Self { task, lattice, groups, threads, figures } = self;
         let parameters = nn::parameters(task.network());
         let dimension: usize = parameters.iter().map(|parameter| parameter.value().numel()).sum();
         mechanisms.sampled_sum(task.records(), *lattice, &mut |sample| {
             let mut jobs = sample.groups(*groups);
             jobs.retain(|rows| !rows.is_empty());
-            // The largest first, so that no thread has it left at the end; whole numbers add up to
-            // the same in any order.
+            // To the threads in turns, forward and back, the largest first: as many records for
+            // each. Whole numbers add up to the same in any order.
             jobs.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
+            jobs.chunks_mut(*threads).skip(1).step_by(2).for_each(<[_]>::reverse);
             let mut sum = || -> Result<Vec<i64>> {
                 let mut total = Tensor::f_zeros([dimension as i64], (Kind::Int64, tch::Device::Cpu))?;
                 let mut all = [0.0; 4];
@@ -437,6 +441,21 @@ impl Releases<'_> {
     }
 }
 
+/// Networks of which a thread takes so many records at once are small.
+const SMALL: usize = 64;
+
+/// How many of `left` records are worked on next. Few different numbers ever come out: libtorch
+/// compiles its convolutions anew for each, which takes a large network as long as dozens of
+/// records.
+fn at_once(left: usize, micro_batch: usize) -> usize {
+    match left {
+        _ if micro_batch >= SMALL && left <= 2 * micro_batch => left,
+        _ if left >= micro_batch => micro_batch,
+        // The largest power of two that there is.
+        _ => 1 << left.ilog2(),
+    }
+}
+
 /// What a thread needs to know.
 struct Worker<'a> {
     plan: &'a PrivatePlan,
@@ -453,11 +472,12 @@ impl Worker<'_> {
     /// how many were clipped.
     fn group(&self, learner: &dyn PrivateLearner, rows: &[usize], step: u64) -> Result<(Tensor, [f64; 4])> {
         let parameters = nn::parameters(learner.network());
-        let mut total: Option<Vec<Tensor>> = None;
+        let mut total: Vec<Tensor> = Vec::new();
         let mut figures = [0.0; 4];
-        // A group that came out much larger than the others is no reason to run out of memory.
-        let parts = rows.len().div_ceil(2 * self.micro_batch).max(1);
-        for rows in rows.chunks(rows.len().div_ceil(parts).max(1)) {
+        let mut left = rows;
+        while !left.is_empty() {
+            let (rows, after) = left.split_at(at_once(left.len(), self.micro_batch));
+            left = after;
             let mut tape = Tape::default();
             let loss = learner.loss(rows, step, &mut tape)?;
             let gradients = Gradients::of(&tape, &loss, &parameters, self.views, self.plan.engine)?;
@@ -479,17 +499,17 @@ impl Worker<'_> {
                 ];
                 figures.iter_mut().zip(more).for_each(|(all, figure)| *all += figure);
             }
-            total = Some(match total {
-                None => clipped.sums,
-                Some(before) => before
-                    .into_iter()
-                    .zip(&clipped.sums)
-                    .map(|(before, sum)| before.f_to_kind(Kind::Double)?.f_add(&sum.f_to_kind(Kind::Double)?))
-                    .collect::<std::result::Result<_, _>>()?,
-            });
+            if total.is_empty() {
+                let wide = clipped.sums.iter().map(|sum| sum.f_to_kind(Kind::Double));
+                total = wide.collect::<std::result::Result<_, _>>()?;
+            } else {
+                for (total, sum) in total.iter_mut().zip(&clipped.sums) {
+                    let _ = total.f_add_(sum)?;
+                }
+            }
         }
-        let flat = |sum: &Tensor| sum.f_contiguous()?.f_flatten(0, -1)?.f_to_kind(Kind::Double);
-        let sums = total.iter().flatten().map(flat).collect::<std::result::Result<Vec<_>, _>>()?;
+        let flat = |sum: &Tensor| sum.f_contiguous()?.f_flatten(0, -1);
+        let sums = total.iter().map(flat).collect::<std::result::Result<Vec<_>, _>>()?;
         let sum = Tensor::f_cat(&sums, 0)?.f_div_scalar(self.step)?.f_round()?;
         Ok((sum.f_to_kind(Kind::Int64)?.f_to_device(tch::Device::Cpu)?, figures))
     }

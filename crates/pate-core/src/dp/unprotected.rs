@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use crate::base::rng::{Purpose, Stream};
 
-/// Takes the steps of private training, and releases sums, without any protection: no ledger, and no noise or noise of
-/// floating-point numbers. For controls (what clipping costs, what noise costs) and for
-/// measurements of speed.
+/// Takes the steps of private training, and releases sums, without any protection: no ledger, and
+/// no noise or noise of floating-point numbers. For controls (what clipping costs, what noise
+/// costs) and for measurements of speed.
 ///
 /// # Privacy
 /// None: whatever comes out has to be labelled so. Samples come from a seed.

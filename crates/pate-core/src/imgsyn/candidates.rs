@@ -43,7 +43,8 @@ pub fn candidates(
         return Err(Error::invalid("there are no public images, or no kinds of them, to start from"));
     }
     let n = public.len();
-    // A stretch of candidates of one kind at a time: what a kind draws does not depend on the others.
+    // A stretch of candidates of one kind at a time: what a kind draws does not depend on the
+    // others.
     let mut parts: Vec<(Vec<i64>, Tensor)> = Vec::new();
     let mut sources = Vec::with_capacity(plan.count);
     for turn in 0..plan.count.div_ceil(n) {

@@ -295,14 +295,14 @@ pub struct Seen<'a> {
 /// charge is closed, and says what the ledger remembers of them.
 ///
 /// # Privacy
-/// Neighbours add or remove one record. Every record's vector ([`vectors`]) is computed by itself, in a
-/// batch of one, so that it is a function of that record and of the network alone; it is clipped to
-/// an L2 norm of S less what rounding can add, and rounded to a lattice. The sum is one of whole
-/// numbers. One record therefore moves it by S at most in L2: its clipped vector has a norm of at
-/// most S - h sqrt(d) / 2 for a lattice of step h in d coordinates, rounding to the nearest
-/// multiples moves each coordinate by h / 2 at most, and nothing else changes. Discrete Gaussian
-/// noise of `noise_multiplier` times S is added once; what is divided by is a constant. The network
-/// must be public, or itself released under the same ledger.
+/// Neighbours add or remove one record. Every record's vector ([`vectors`]) is computed by itself,
+/// in a batch of one, so that it is a function of that record and of the network alone; it is
+/// clipped to an L2 norm of S less what rounding can add, and rounded to a lattice. The sum is one
+/// of whole numbers. One record therefore moves it by S at most in L2: its clipped vector has a
+/// norm of at most S - h sqrt(d) / 2 for a lattice of step h in d coordinates, rounding to the
+/// nearest multiples moves each coordinate by h / 2 at most, and nothing else changes. Discrete
+/// Gaussian noise of `noise_multiplier` times S is added once; what is divided by is a constant.
+/// The network must be public, or itself released under the same ledger.
 ///
 /// # Errors
 /// A plan whose numbers mean nothing, a charge for another mechanism or a refused one, a stop.
