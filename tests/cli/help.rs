@@ -130,11 +130,15 @@ fn the_short_help_and_the_version_are_there_too() {
     }
 }
 
+const SHELLS: [&str; 5] = ["bash", "zsh", "fish", "powershell", "elvish"];
+
 #[test]
 fn completions_are_there_for_every_shell_and_need_no_other_flag() {
     let work = Work::new();
-    for &binary in steps() {
-        for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+    for (i, &binary) in steps().iter().enumerate() {
+        // All shells of one program, one in turn of the others: what makes them is the same.
+        let one = &SHELLS[i % SHELLS.len()..][..1];
+        for &shell in if i == 0 { &SHELLS[..] } else { one } {
             let run = work.run_bare(binary, &format!("--completions {shell}")).ok();
             assert_eq!(run.stderr, "", "{binary} {shell}");
             // fish writes a long flag without its dashes.

@@ -63,11 +63,15 @@ fn trials(prefix: &str, folder: &Path) -> Vec<Trial> {
     for (group, check) in GROUPS {
         let golden = Arc::new(Golden::open(folder, group));
         for id in golden.ids() {
-            for (name, kind) in [("float64", Kind::Double), ("float32", Kind::Float)] {
-                let (golden, id) = (Arc::clone(&golden), id.clone());
-                let title = format!("{prefix}{group}/{id}/{name}");
-                all.push(Trial::test(title, move || check(&golden.case(&id), kind)));
-            }
+            let golden = Arc::clone(&golden);
+            let both = move |id: &str| {
+                for (name, kind) in [("float64", Kind::Double), ("float32", Kind::Float)] {
+                    check(&golden.case(id), kind)
+                        .map_err(|failed| format!("in {name}: {}", failed.message().unwrap_or_default()))?;
+                }
+                Ok(())
+            };
+            all.push(Trial::test(format!("{prefix}{group}/{id}"), move || both(&id)));
         }
     }
     all
