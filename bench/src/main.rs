@@ -10,6 +10,7 @@ mod outputs;
 mod parts;
 mod private;
 mod settings;
+mod synthesis;
 
 use std::path::PathBuf;
 
@@ -97,7 +98,7 @@ fn main() -> Result<()> {
         Part::CalibrationRdp => parts::calibration(&run, Accountant::Rdp)?,
         Part::PrivateStep => private::private_step(&run, args.row.as_deref())?,
         Part::PlainStep => private::plain_step(&run, args.row.as_deref())?,
-        Part::Synthesis => private::synthesis(&run)?,
+        Part::Synthesis => synthesis::synthesis(&run)?,
         Part::Sgemm => parts::sgemm(&run)?,
     };
     let part = args.part.to_possible_value().map(|value| value.get_name().to_owned());

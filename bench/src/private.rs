@@ -16,8 +16,6 @@ use pate_core::data::{ImageShape, MNIST_CLASSES, Normalisation, Records};
 use pate_core::dp::{
     self, Clipping, Diagnostics, Engine, Gradients, PrivateImages, PrivatePlan, StepFigures,
 };
-use pate_core::imgsyn::statistics::{Statistics, inputs};
-use pate_core::imgsyn::synthesis::{SynthesisPlan, Weights, assigned, synthesise};
 use pate_core::models::{Activation, Classifier, GnResNet, SmallCnn, UcStub};
 use pate_core::nn::{self, DropoutMasks, Pass, Schedule, Source, Tape};
 use pate_core::train::NoCheckpoint;
@@ -264,42 +262,4 @@ fn plain<N: Classifier + Clone>(
         run.timed(|| Ok(classifier::train(network()?, &data, &plan, Device::Cpu, &Silent, &NoCheckpoint)?))?;
     let steps = records.len().div_ceil(row.batch) as f64;
     Ok((seconds.into_iter().map(|seconds| seconds / steps).collect(), json!({ "batch": row.batch })))
-}
-
-/// Images that are moved, and their network.
-const MOVED: usize = 5000;
-const MOVED_BY: &str = "private_gn-resnet.pth";
-
-/// Ten steps on the pixels of 5,000 images, towards made-up statistics, with the original's
-/// weights.
-pub(crate) fn synthesis(run: &Run<'_>) -> Result<Measured> {
-    let network = GnResNet::load(&run.inputs.file(MOVED_BY), ImageShape::MNIST, Device::Cpu)?;
-    let images = run.inputs.pool()?.select(&(0..MOVED as i64).collect::<Vec<_>>())?;
-    let blank = Tensor::zeros(ImageShape::MNIST.batch(1), (Kind::Float, Device::Cpu));
-    let mut tape = Tape::default();
-    let _ = network.logits(&blank, &mut Pass::Record { tape: &mut tape, dropout: DropoutMasks::none() });
-    let channels: Vec<i64> = inputs(&tape, &blank).iter().map(|input| input.size()[1]).collect();
-    let all = channels.iter().sum::<i64>();
-    let statistics = Statistics {
-        mean: Tensor::zeros([all], (Kind::Float, Device::Cpu)),
-        variance: Tensor::ones([all], (Kind::Float, Device::Cpu)),
-        channels,
-        floored: 0,
-    };
-    let plan = SynthesisPlan {
-        steps: 10,
-        batch_size: 80,
-        learning_rate: 0.1,
-        weights: Weights::ORIGINAL,
-        roll: false,
-        flip: false,
-        seed: run.inputs.settings.seed,
-    };
-    let (normalisation, labels) = (Normalisation::mnist(), assigned(MOVED, 10));
-    let (seconds, moved) = run.timed(|| {
-        Ok(synthesise(&network, &normalisation, Some(&statistics), &images, &labels, &plan, &Silent)?)
-    })?;
-    let losses: Vec<f32> = moved.losses.iter().map(|&loss| loss as f32).collect();
-    outputs::floats(run.out, "losses", &losses)?;
-    Ok((seconds, json!({ "images": MOVED })))
 }

@@ -43,6 +43,13 @@ fn one_budget_covers_all_that_leaves() {
         let both = mechanism.contains("Gaussian mechanism") || report.starts_with("teacher/training");
         assert!(mechanism.contains("Poisson") && both, "{report}: {mechanism}");
     }
+    work.run_quiet("distill-student", &format!("{line} --k 3 --output-dir other"))
+        .ends_with(3)
+        .says(&["k0, k2"]);
+    work.run_quiet("distill-student", "--synthesis gone --k 0 --output-dir other")
+        .ends_with(3)
+        .says(&["--synthesis"]);
+    work.run_quiet("capture-dp-stats", "--model gone.pth --data-dir mnist").ends_with(3).says(&["gone.pth"]);
     // The images as they were, and what became of them, with labels and soft labels of each.
     let report = work.json("synthesis/synthesis_report.json");
     for k in ["k0", "k2"] {
@@ -87,7 +94,10 @@ fn one_budget_covers_all_that_leaves() {
         work.run_quiet("synthesize-images", &format!("{line} {ledger}")).check(code, "error: ", words)
     }));
 
-    // The budget has room for statistics once.
+    // The budget has room for statistics once. The same command again finds them.
+    let tree = work.tree();
+    work.run("capture-dp-stats", STATISTICS).ok().says(&["released already"]);
+    assert_eq!(work.tree(), tree);
     let again = format!("{STATISTICS} --out teacher/again.pt");
     work.run_quiet("capture-dp-stats", &again).ends_with(2).says(&["released already", "nothing was spent"]);
 }
@@ -123,6 +133,12 @@ fn what_cannot_be_is_refused_and_nothing_is_spent() {
         // A teacher whose ledger keeps no room, a ledger that is not there, or another one's.
         ("capture-dp-stats", STATISTICS.to_owned(), 2, &["no room for statistics", "--statistics-noise"]),
         ("capture-dp-stats", format!("{STATISTICS} --ledger gone.jsonl"), 2, &["gone.jsonl is not there"]),
+        (
+            "capture-dp-stats",
+            "--model second/model.pth --data-dir mnist --dataset fashion-mnist".to_owned(),
+            2,
+            &["\"mnist\"", "\"fashion-mnist\"", "nothing was spent"],
+        ),
         (
             "capture-dp-stats",
             format!("{STATISTICS} --ledger second/privacy_ledger.jsonl --out third.pt"),

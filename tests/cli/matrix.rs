@@ -134,8 +134,7 @@ pub(crate) fn inputs() -> Work {
     let rows = (0..n).map(|i| format!("{i},{class},0.5,{class},{class}\r\n", class = i % 10));
     let header = "index,label,confidence,assigned,public_label\r\n".to_owned();
     work.put("synthesis/k0/labels.csv", std::iter::once(header).chain(rows).collect::<String>());
-    let report =
-        r#"{"temperature": 10, "classes": 10, "formal_guarantee": "public", "inputs": [], "outputs": []}"#;
+    let report = r#"{"k0": {}, "temperature": 10, "classes": 10, "formal_guarantee": "public", "inputs": [], "outputs": []}"#;
     work.put("synthesis/synthesis_report.json", report);
     work
 }

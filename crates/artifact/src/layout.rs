@@ -61,11 +61,6 @@ pub const STUDENT_FINAL: &str = "student_model_final.pth";
 pub(crate) const REPORTS: [&str; 6] =
     [SELECTION_REPORT, PRETRAIN_REPORT, TRAINING_REPORT, EVALUATION_REPORT, SHARDS_REPORT, BATCH_REPORT];
 
-/// The report beside a file of statistics.
-pub fn statistics_report(path: &Path) -> PathBuf {
-    path.with_extension("json")
-}
-
 /// The folder of images after k steps.
 pub fn steps_taken(k: u32) -> String {
     format!("k{k}")

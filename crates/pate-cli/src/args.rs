@@ -26,4 +26,6 @@ pub use reading::{ProgramArgs, ScaleArgs, ShardScaleArgs};
 pub use resume::ResumeArgs;
 pub use shards::IndexArgs;
 pub use training::{SgdArgs, VaeArgs};
-pub use values::{check_ending, check_name, for_teacher, has_id, parse_bool, parse_path, word};
+pub use values::{
+    check_ending, check_name, for_teacher, has_id, not_negative, parse_bool, parse_path, positive, word,
+};

@@ -7,7 +7,7 @@ mod latents;
 mod private;
 mod vae;
 
-pub use classifier::{student_plan, teacher_plan};
+pub use classifier::{schedule, student_plan, teacher_plan};
 pub use filters::ResolvedFilters;
 pub use private::{Asked, Beside, Costs, PrivacyTarget, of_ledger};
 pub use vae::{

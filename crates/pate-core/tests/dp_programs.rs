@@ -182,13 +182,11 @@ fn no_architecture_betrays_its_records() {
             let recording = Recording::of(&header, 8, |spending| run(&data, spending));
             recording.outputs().unwrap();
             assert_eq!(recording.calls(), 2);
-            let t = std::time::Instant::now();
             for (other, change) in neighbours(&data) {
                 let violations = recording.replay(change, |spending| run(&other, spending));
                 assert!(violations.is_empty(), "{kind:?}, views {views}, {change:?}: {}", violations[0]);
                 tried += 1;
             }
-            println!("{kind:?} {views} {:?}", t.elapsed());
         }
     }
     // Samples in which nobody takes part.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use pate_core::config::{AugmentationKind, ClippingKind, OptimizerKind, ScheduleKind};
 
-use super::{parse_path, word};
+use super::{parse_path, positive, word};
 
 /// What a private step may cost, and where that is written down.
 #[derive(Args, Clone, Debug)]
@@ -63,7 +63,7 @@ pub struct DpSgdArgs {
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: Option<u64>,
 
-    /// Largest L2 norm of a record's gradient [default: 0.1]
+    /// Largest L2 norm of a record's gradient [default: 0.1; of train-dp-teacher 1]
     #[arg(long, visible_alias = "max-norm", value_name = "C", value_parser = positive)]
     pub(crate) clipping_norm: Option<f64>,
 
@@ -75,7 +75,7 @@ pub struct DpSgdArgs {
     #[arg(long, value_name = "KIND", value_parser = word::<OptimizerKind>(), default_value = "sgd")]
     pub(crate) optimizer: OptimizerKind,
 
-    /// Learning rate [default: 2; of scatter-linear 4; of adam 0.001]
+    /// Learning rate [default: 2; of train-dp-teacher 0.01; of scatter-linear 4; of adam 0.001]
     #[arg(long, visible_alias = "lr", value_name = "RATE", value_parser = positive)]
     pub(crate) learning_rate: Option<f64>,
 
@@ -140,13 +140,6 @@ fn epsilon(text: &str) -> Result<f64, String> {
         "inf" => Ok(f64::INFINITY),
         _ => positive(text).map_err(|_| "give a number above 0, or inf for a run without noise".to_owned()),
     }
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|x: &f64| *x > 0.0 && x.is_finite())
-        .ok_or_else(|| "give a number above 0".to_owned())
 }
 
 fn probability(text: &str) -> Result<f64, String> {

@@ -3,7 +3,7 @@
 use clap::Args;
 use pate_core::config::{AugmentationKind, ScheduleKind};
 
-use super::word;
+use super::{not_negative, positive, word};
 
 /// How a VAE is trained.
 #[derive(Args, Clone, Debug)]
@@ -83,16 +83,4 @@ pub struct SgdArgs {
     /// How the learning rate falls
     #[arg(long, value_parser = word::<ScheduleKind>(), value_name = "KIND")]
     pub lr_schedule: Option<ScheduleKind>,
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    number(text).filter(|x| *x > 0.0).ok_or_else(|| "give a number above 0".to_owned())
-}
-
-fn not_negative(text: &str) -> Result<f64, String> {
-    number(text).filter(|x| *x >= 0.0).ok_or_else(|| "give a number, at least 0".to_owned())
-}
-
-fn number(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|x: &f64| x.is_finite())
 }

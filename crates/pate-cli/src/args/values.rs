@@ -29,6 +29,26 @@ pub fn parse_bool(text: &str) -> Result<bool, String> {
     }
 }
 
+/// A finite number above 0.
+///
+/// # Errors
+/// Anything else.
+pub fn positive(text: &str) -> Result<f64, String> {
+    number(text).filter(|x| *x > 0.0).ok_or_else(|| "give a number above 0".to_owned())
+}
+
+/// A finite number, at least 0.
+///
+/// # Errors
+/// Anything else.
+pub fn not_negative(text: &str) -> Result<f64, String> {
+    number(text).filter(|x| *x >= 0.0).ok_or_else(|| "give a number, at least 0".to_owned())
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|x: &f64| x.is_finite())
+}
+
 /// A parser of the words of a setting; `--help` has what each means.
 pub fn word<W: Word>() -> impl TypedValueParser<Value = W> {
     let words = W::WORDS.iter().map(|(word, meaning)| PossibleValue::new(*word).help(*meaning));

@@ -83,6 +83,29 @@ impl PublicDataArgs {
     }
 }
 
+/// Refuses MNIST as a public data set, which counts as private in these programs, unless the user
+/// says that none of it is; `flag` names the data set.
+///
+/// # Errors
+/// Names the flag that says so.
+pub fn require_public(
+    flag: &str,
+    dataset: Dataset,
+    records: &mut Records,
+    mnist_is_public: bool,
+) -> Result<()> {
+    if dataset == Dataset::Mnist {
+        if !mnist_is_public {
+            bail!(
+                "{flag} mnist: MNIST counts as private in these programs; where nothing of it is private, say so with \
+                 --mnist-is-public"
+            );
+        }
+        records.privacy = Privacy::Public;
+    }
+    Ok(())
+}
+
 /// PNG files say what white is; the embedded digits are ours.
 fn refuse_scale(scale: ScaleArgs) -> Result<()> {
     match scale.scale {
@@ -100,7 +123,26 @@ fn refuse_size(size: Option<ImageSize>) -> Result<()> {
     }
 }
 
+impl PrivateDataset {
+    /// The number of training records that a data set is publicly known to have, where its name
+    /// tells.
+    pub fn known_records(self) -> Option<u64> {
+        (self != Self::Folders).then_some(60_000)
+    }
+}
+
 impl PrivateDataArgs {
+    /// The public name of the data set in `root`, for ledgers.
+    pub fn public_name(&self, root: &Path) -> String {
+        match self.dataset {
+            PrivateDataset::Mnist => "mnist".to_owned(),
+            PrivateDataset::FashionMnist => "fashion-mnist".to_owned(),
+            PrivateDataset::Folders => {
+                root.file_name().map_or("folders".into(), |name| name.to_string_lossy()).into_owned()
+            }
+        }
+    }
+
     /// Whether the data are folders of images.
     pub fn is_folders(&self) -> bool {
         self.dataset == PrivateDataset::Folders

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use dp_accounting::ledger::{Account, Header, Ledger};
+use dp_accounting::ledger::{Account, Entry, Header, Ledger};
 use dp_noise::SystemNoise;
 
 use crate::run::Context;
@@ -77,4 +77,17 @@ pub fn check(path: &Path, found: &Header, wanted: &Header) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The field of an outcome that names the hash of released statistics.
+pub const STATISTICS: &str = "statistics_sha256";
+
+/// Whether a ledger remembers the release of statistics whose file has this hash.
+pub fn released_statistics(account: &Account, sha256: &str) -> bool {
+    account.entries.iter().any(|entry| match entry {
+        Entry::Result { outcome, .. } => {
+            outcome.get(STATISTICS).and_then(|found| found.as_str()) == Some(sha256)
+        }
+        _ => false,
+    })
 }

@@ -109,6 +109,16 @@ impl Context {
         Ok(OutputLock::acquire(dir, &self.program)?)
     }
 
+    /// Says that `flag` names a file that the step will write, which no lock of a folder covers.
+    ///
+    /// # Errors
+    /// Where it would take the place of an input, or of another output.
+    pub fn claim_file(flag: &str, path: &Path) -> Result<()> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(artifact::claim(flag, dir, &[name])?)
+    }
+
     /// Holds the one output file that `flag` names; `beside` are the names of others that the step
     /// will write in its folder.
     ///
@@ -116,8 +126,7 @@ impl Context {
     /// As [`Context::lock`].
     pub fn lock_file(&self, flag: &str, path: &Path, beside: &[impl AsRef<str>]) -> Result<OutputLock> {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        artifact::claim(flag, dir, &[name])?;
+        Self::claim_file(flag, path)?;
         artifact::claim(flag, dir, beside)?;
         Ok(OutputLock::acquire_file(path, &self.program)?)
     }

@@ -25,7 +25,8 @@ fn sgd_augmentation(
     Augmentation::of(kind, strength, Geometry::teachers(pixels))
 }
 
-fn schedule(kind: ScheduleKind, constant: Schedule) -> Schedule {
+/// How a learning rate falls; `constant` is what stands for the word.
+pub fn schedule(kind: ScheduleKind, constant: Schedule) -> Schedule {
     match kind {
         ScheduleKind::Constant => constant,
         ScheduleKind::Cosine => Schedule::Cosine,

@@ -11,6 +11,7 @@ use pate_core::dp::{Engine, PrivatePlan, Views};
 use pate_core::nn::Schedule;
 use serde::Serialize;
 
+use super::classifier::schedule;
 use crate::args::{BudgetArgs, DpSgdArgs};
 
 /// What a run is asked to cost: at most an epsilon, or what a noise multiplier costs.
@@ -121,11 +122,7 @@ impl DpSgdArgs {
             learning_rate: self.learning_rate.unwrap_or(rate),
             momentum: self.momentum,
             weight_decay: self.weight_decay.unwrap_or(0.0),
-            schedule: match self.lr_schedule.unwrap_or(ScheduleKind::Constant) {
-                ScheduleKind::Constant => Schedule::Constant,
-                ScheduleKind::Cosine => Schedule::Cosine,
-                ScheduleKind::Drops => Schedule::Drops,
-            },
+            schedule: schedule(self.lr_schedule.unwrap_or(ScheduleKind::Constant), Schedule::Constant),
             ema_decay: self.ema_decay,
             block: self.block.unwrap_or((steps / 100).clamp(5, 100)),
             micro_batch: self.micro_batch.map(|n| n as usize),

@@ -57,6 +57,22 @@ impl SoftLabels {
         Self::new(path, array.into_f32(), classes)
     }
 
+    /// [`SoftLabels::load`] for `records` records.
+    ///
+    /// # Errors
+    /// As there; another number of rows.
+    pub fn load_for(path: &Path, classes: i64, records: usize) -> Result<Self> {
+        let soft = Self::load(path, classes)?;
+        if soft.len() != records {
+            return Err(Error::content(
+                path,
+                format!("{} rows for {records} samples", soft.len()),
+                "give the files of one run",
+            ));
+        }
+        Ok(soft)
+    }
+
     /// Number of records.
     pub fn len(&self) -> usize {
         self.values.len() / self.classes

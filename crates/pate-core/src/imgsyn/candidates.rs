@@ -58,7 +58,6 @@ pub fn candidates(
         for rows in rows.chunks(CHUNK) {
             progress.check()?;
             index += 1;
-            // Behind those of the permutations.
             let mut stream = Stream::new(plan.seed, Purpose::CandidateAugmentation, index);
             let chosen: Vec<i64> = rows.iter().map(|&row| sources[row]).collect();
             let images = public.tensor().f_index_select(0, &tensor::from_i64(&chosen))?;

@@ -21,14 +21,14 @@ use tensorfile::View;
 use crate::base::parallel;
 use crate::base::progress::Progress;
 use crate::base::tensor;
-use crate::data::{Images, Normalisation};
+use crate::data::{ImageShape, Images, Normalisation};
 use crate::models::Classifier;
 use crate::nn::{DropoutMasks, Layer, Pass, Tape};
 use crate::{Error, Result};
 
 /// The inputs whose statistics count: those of the group normalisations, in the order of execution;
-/// of a network without any, those of all layers with parameters but the first, which sees the
-/// image itself.
+/// of a network without any, those of all layers with parameters that see something else than the
+/// image, which is told by its shape.
 ///
 /// # Shapes
 /// `[n, channels, ...]` each.
@@ -71,7 +71,7 @@ pub fn of_records(inputs: &[Tensor]) -> Result<(Tensor, Tensor, Vec<i64>)> {
         ));
     }
     let by_record = |x: &Tensor| {
-        let flat = x.flatten(1, 1).reshape([x.size()[0], x.size()[1], -1]);
+        let flat = x.reshape([x.size()[0], x.size()[1], -1]);
         (flat.mean_dim(2, false, None), (&flat * &flat).mean_dim(2, false, None))
     };
     let (means, squares): (Vec<_>, Vec<_>) = inputs.iter().map(by_record).unzip();
@@ -325,16 +325,15 @@ pub fn release(
             plan.mechanism()
         )));
     }
-    // What there is to record is known from an image that nobody took.
-    let blank = Tensor::f_zeros(shape.batch(1), (Kind::Float, network.device()))?;
-    let (_, _, channels) = moments(network, &normalisation.apply(&blank))?;
+    let channels = channels(network, shape)?;
     let dimension = 2 * channels.iter().sum::<i64>() as usize;
     let (lattice, clip) = plan.lattice(dimension, spending.protects())?;
+    // Before the charge: minutes of work that can be stopped, and then have cost nothing.
+    let sum_private = sum(seen, plan, (lattice, clip), dimension, progress)?;
     let mut released = None;
     spending.spend(charge, &mut |mechanisms| {
         let statistic = |error: Error| dp_accounting::Error::Statistic(Box::new(error));
-        let sum = sum(seen, plan, (lattice, clip), dimension, progress);
-        let noisy = mechanisms.vector(&sum.map_err(statistic)?, lattice)?;
+        let noisy = mechanisms.vector(&sum_private, lattice)?;
         let noisy: Vec<f64> = noisy.into_iter().map(|x| x * plan.clipping_norm).collect();
         let statistics = Statistics::of_sum(&noisy, &channels, plan).map_err(statistic)?;
         let remembered = keep(&statistics).map_err(statistic)?;
@@ -387,6 +386,17 @@ fn sum(
 struct Alone {
     network: Box<dyn Classifier>,
     images: Tensor,
+}
+
+/// Channels of each layer whose statistics count, of a network for images of `shape`: known from an
+/// image that nobody took.
+///
+/// # Errors
+/// A network without such layers.
+pub fn channels(network: &dyn Classifier, shape: ImageShape) -> Result<Vec<i64>> {
+    let blank = Tensor::f_zeros(shape.batch(1), (Kind::Float, network.device()))?;
+    let (_, _, channels) = moments(network, &blank)?;
+    Ok(channels)
 }
 
 /// Moments of what the layers see of images as the network sees them.

@@ -1,4 +1,4 @@
-//! Public images moved along a classifier's gradients, and the labels that it gives them.
+//! Public images moved along a classifier's gradients.
 
 use serde::Serialize;
 use tch::{Kind, Reduction, Tensor};
@@ -8,7 +8,7 @@ use crate::base::parallel;
 use crate::base::progress::Progress;
 use crate::base::rng::{Purpose, Stream};
 use crate::base::tensor;
-use crate::data::{Images, Labels, Normalisation, SoftLabels};
+use crate::data::{Images, Normalisation};
 use crate::models::Classifier;
 use crate::nn::{Adam, DropoutMasks, Optimizer, Pass, Tape};
 use crate::{Error, Result};
@@ -292,57 +292,6 @@ struct Worker {
     pixels: Tensor,
     labels: Tensor,
 }
-
-/// What a classifier says of images.
-pub struct Labelled {
-    /// Its most probable classes.
-    pub labels: Labels,
-    /// How probable it thinks these.
-    pub confidences: Vec<f32>,
-    /// softmax(logits / T).
-    pub soft: SoftLabels,
-}
-
-/// Labels images; `temperature` is that of the probabilities of all classes.
-///
-/// # Errors
-/// A temperature that is not above 0, images of another shape, a stop.
-pub fn label(
-    network: &dyn Classifier,
-    normalisation: &Normalisation,
-    images: &Images,
-    temperature: f64,
-    progress: &dyn Progress,
-) -> Result<Labelled> {
-    if !(temperature > 0.0 && temperature.is_finite()) {
-        return Err(Error::invalid(format!("the temperature is {temperature}; it is a number above 0")));
-    }
-    let device = network.device();
-    let (mut labels, mut confidences, mut soft) = (Vec::new(), Vec::new(), Vec::new());
-    let _guard = tch::no_grad_guard();
-    let n = images.len() as i64;
-    tensor::batches(n, LABELLED_AT_ONCE, |first, n| {
-        progress.check()?;
-        let x = images.tensor().f_narrow(0, first, n)?.f_to_device(device)?;
-        let logits = network.logits(&normalisation.apply(&x), &mut Pass::Infer).f_to_kind(Kind::Double)?;
-        let (top, class) = logits.f_softmax(-1, None)?.f_max_dim(-1, false)?;
-        labels.extend(tensor::to_i64(&class)?);
-        confidences.extend(tensor::to_f32(&top)?);
-        let soften = logits.f_div_scalar(temperature)?.f_softmax(-1, None)?;
-        soft.extend(tensor::to_f32(&soften.f_to_kind(Kind::Float)?)?);
-        progress.advance(n as u64, "");
-        Ok(())
-    })?;
-    let (source, classes) = (std::path::Path::new("the network's answers"), network.classes());
-    Ok(Labelled {
-        labels: Labels::new(source, labels, classes)?,
-        confidences,
-        soft: SoftLabels::new(source, soft, classes)?,
-    })
-}
-
-/// Images that are labelled at once.
-const LABELLED_AT_ONCE: i64 = 480;
 
 /// The classes that images are moved towards: each as often as the others, in turns.
 pub fn assigned(n: usize, classes: i64) -> Vec<i64> {

@@ -5,12 +5,12 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
 
-use crate::base::progress::Progress;
+use crate::base::progress::{Progress, Silent};
 use crate::base::rng::{Purpose, Stream};
 use crate::base::tensor;
 use crate::config::OptimizerKind;
 use crate::data::augment::Augmentation;
-use crate::data::{ImageShape, Labels, Normalisation, Records, SoftLabels};
+use crate::data::{ImageShape, Images, Labels, Normalisation, Records, SoftLabels};
 use crate::models::Classifier;
 use crate::nn::{self, Adam, DropoutMasks, Module, Optimizer, Pass, Schedule, Sgd};
 use crate::train::checkpoint::CheckpointStore;
@@ -118,6 +118,58 @@ pub fn split(n: usize, train_split: f64, seed: u64) -> Result<(Vec<i64>, Vec<i64
     Ok((order, validation))
 }
 
+/// What a classifier says of images.
+pub struct Answers {
+    /// Its most probable classes.
+    pub labels: Labels,
+    /// How probable it thinks these.
+    pub confidences: Vec<f32>,
+    /// softmax(logits / T).
+    pub soft: SoftLabels,
+}
+
+/// Asks `network` about images; `temperature` is that of the probabilities of all classes.
+///
+/// # Errors
+/// A temperature that is not above 0, other channels than the normalisation's, a stop.
+pub fn answers(
+    network: &dyn Classifier,
+    normalisation: &Normalisation,
+    images: &Images,
+    temperature: f64,
+    progress: &dyn Progress,
+) -> Result<Answers> {
+    if !(temperature > 0.0 && temperature.is_finite()) {
+        return Err(Error::invalid(format!("the temperature is {temperature}; it is a number above 0")));
+    }
+    normalisation.check_channels(images.shape().channels)?;
+    let _guard = tch::no_grad_guard();
+    let (mut labels, mut confidences, mut soft) = (Vec::with_capacity(images.len()), Vec::new(), Vec::new());
+    tensor::batches(images.len() as i64, VALIDATION_BATCH as i64, |first, n| {
+        progress.check()?;
+        let x = images.tensor().f_narrow(0, first, n)?.f_to_device(network.device())?;
+        let log_p = network.log_probs(&normalisation.apply(&x), &mut Pass::Infer);
+        let (top, class) = log_p.f_max_dim(-1, false)?;
+        labels.extend(tensor::to_i64(&class)?);
+        confidences.extend(tensor::to_f32(&top.f_exp()?)?);
+        // Log-probabilities are logits, too.
+        let softened = if temperature.total_cmp(&1.0).is_eq() {
+            log_p
+        } else {
+            log_p.f_div_scalar(temperature)?.f_log_softmax(-1, None)?
+        };
+        soft.extend(tensor::to_f32(&softened.f_exp()?)?);
+        progress.advance(n as u64, "");
+        Ok(())
+    })?;
+    let (source, classes) = (std::path::Path::new("the network's answers"), network.classes());
+    Ok(Answers {
+        labels: Labels::new(source, labels, classes)?,
+        confidences,
+        soft: SoftLabels::new(source, soft, classes)?,
+    })
+}
+
 /// What `network` says about the images of `records`, instead of their own labels: the most
 /// probable class, and the probabilities of all.
 ///
@@ -127,7 +179,6 @@ pub fn relabel(
     network: &dyn Classifier,
     normalisation: &Normalisation,
     records: &Records,
-    device: Device,
 ) -> Result<(Labels, SoftLabels)> {
     if network.classes() != records.labels.classes() {
         return Err(Error::invalid(format!(
@@ -136,18 +187,8 @@ pub fn relabel(
             records.labels.classes()
         )));
     }
-    normalisation.check_channels(records.shape().channels)?;
-    let _guard = tch::no_grad_guard();
-    let (mut labels, mut soft) = (Vec::with_capacity(records.len()), Vec::new());
-    tensor::batches(records.len() as i64, VALIDATION_BATCH as i64, |first, n| {
-        let x = records.images.tensor().f_narrow(0, first, n)?.f_to_device(device)?;
-        let log_p = network.log_probs(&normalisation.apply(&x), &mut Pass::Infer);
-        labels.extend(tensor::to_i64(&log_p.f_argmax(-1, false)?)?);
-        soft.extend(tensor::to_f32(&log_p.f_exp()?)?);
-        Ok(())
-    })?;
-    let (source, classes) = (std::path::Path::new("the network's answers"), network.classes());
-    Ok((Labels::new(source, labels, classes)?, SoftLabels::new(source, soft, classes)?))
+    let Answers { labels, soft, .. } = answers(network, normalisation, &records.images, 1.0, &Silent)?;
+    Ok((labels, soft))
 }
 
 /// Trains a classifier, from the weights that it has, and measures it on the validation records
@@ -321,7 +362,7 @@ impl<N: Classifier + Clone> Task for ClassifierTask<'_, N> {
         }
         let measure = |records| {
             let (normalisation, device) = (&self.plan.normalisation, self.device());
-            let silent = &crate::base::progress::Silent;
+            let silent = &Silent;
             crate::evaluate::classifier(
                 &self.network,
                 normalisation,

@@ -1,4 +1,7 @@
 //! `distill-student`: a student of synthesised images and their soft labels.
+//!
+//! Reads: a folder of `synthesize-images`. Writes: `student_model_final.pth`,
+//! `training_report.json`, `training_curves.png`. Privacy: that of the images.
 
 use std::path::PathBuf;
 
@@ -13,7 +16,7 @@ use pate_core::nn::Schedule;
 use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
 use serde_json::json;
 
-use crate::args::{ConfigArgs, ResumeArgs, parse_path, word};
+use crate::args::{ConfigArgs, ResumeArgs, not_negative, parse_path, positive, word};
 use crate::files::pictures;
 use crate::resume::checkpoint;
 use crate::run::{Context, Outcome, RunArgs, Step};
@@ -88,15 +91,6 @@ pub struct DistillStudent {
     run: RunArgs,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    not_negative(text).ok().filter(|x| *x > 0.0).ok_or_else(|| "give a number above 0".to_owned())
-}
-
-fn not_negative(text: &str) -> Result<f64, String> {
-    let parsed = text.parse().ok().filter(|x: &f64| *x >= 0.0 && x.is_finite());
-    parsed.ok_or_else(|| "give a number, at least 0".to_owned())
-}
-
 const OUTPUTS: [&str; 4] =
     [layout::STUDENT_FINAL, layout::TRAINING_CURVES, layout::TRAINING_REPORT, checkpoint::FILE];
 
@@ -142,15 +136,8 @@ impl Step for DistillStudent {
         let soft = if self.public_control {
             None
         } else {
-            let soft = SoftLabels::load(&soft_path, classes).context("cannot use the soft labels")?;
-            if soft.len() != records.len() {
-                return Err(pate_core::Error::content(
-                    &soft_path,
-                    format!("{} rows for {} samples", soft.len(), records.len()),
-                    "give the files of one run",
-                )
-                .into());
-            }
+            let soft = SoftLabels::load_for(&soft_path, classes, records.len())
+                .context("cannot use the soft labels")?;
             report.input(Input::open(&soft_path)?);
             files.push(soft_path);
             Some(soft.tensor()?)
@@ -210,12 +197,22 @@ impl DistillStudent {
     fn stored(&self) -> Result<Stored> {
         let path = self.synthesis.join(layout::SYNTHESIS_REPORT);
         let cure = "give the folder that synthesize-images wrote with --synthesis";
-        let Some(report) = StoredReport::read(&path)? else {
+        let Some(report) = StoredReport::read(&path).context(cure)? else {
             return Err(pate_core::Error::content(&path, "it is no report", cure).into());
         };
         let number = |name: &str| report.fields.get(name).and_then(serde_json::Value::as_f64);
         let temperature = number("temperature").filter(|t| *t > 0.0 && t.is_finite());
         let classes = number("classes").filter(|n| (2.0..=10_000.0).contains(n));
+        if !report.fields.contains_key(&layout::steps_taken(self.k)) {
+            let has = |name: &&String| name.strip_prefix('k').is_some_and(|k| k.parse::<u32>().is_ok());
+            let there: Vec<&str> = report.fields.keys().filter(has).map(String::as_str).collect();
+            return Err(pate_core::Error::content(
+                &path,
+                format!("it knows of no images after {} steps", self.k),
+                format!("give --k a number of these: {}", there.join(", ")),
+            )
+            .into());
+        }
         match (temperature, classes) {
             (Some(temperature), Some(classes)) => Ok(Stored { temperature, classes: classes as i64 }),
             _ => Err(pate_core::Error::content(&path, "it names no temperature or no classes", cure).into()),
@@ -234,11 +231,7 @@ impl DistillStudent {
             learning_rate: self.learning_rate.unwrap_or(rate),
             momentum: MOMENTUM,
             weight_decay: self.weight_decay,
-            schedule: match self.lr_schedule {
-                ScheduleKind::Constant => Schedule::Constant,
-                ScheduleKind::Cosine => Schedule::Cosine,
-                ScheduleKind::Drops => Schedule::Drops,
-            },
+            schedule: settings::schedule(self.lr_schedule, Schedule::Constant),
             augmentation: Augmentation::of(self.augmentation, 1.0, Geometry::teachers(pixels)),
             label_smoothing: 0.0,
             normalisation: settings::normalisation(&config.preprocessing)?,

@@ -1,22 +1,26 @@
 //! `synthesize-images`: public images, moved towards what a private classifier has seen, with its
 //! labels.
+//!
+//! Reads: the classifier, statistics with their ledger, public images. Writes: `k0/` and `k<K>/`,
+//! each with images, labels and soft labels, a report, a picture. Privacy: that of the classifier
+//! and the statistics.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use artifact::{Access, FINGERPRINT, FileRecord, Input, Report, WorkId, layout};
 use clap::Parser;
-use dp_accounting::ledger::{Account, Entry};
 use pate_core::config::VariantKind;
-use pate_core::data::{Dataset, Images, Privacy, Records, write_csv};
+use pate_core::data::{Images, Records, write_csv};
 use pate_core::imgsyn::candidates::{CandidatePlan, candidates};
 use pate_core::imgsyn::statistics::Statistics;
-use pate_core::imgsyn::synthesis::{self, Labelled, SynthesisPlan, Weights, synthesise};
+use pate_core::imgsyn::synthesis::{self, SynthesisPlan, Weights, synthesise};
 use pate_core::models::{self, Classifier};
+use pate_core::train::classifier::{self, Answers};
 use picture::Sample;
 use serde_json::json;
 
-use crate::args::{ConfigArgs, PublicDataArgs, parse_path, word};
+use crate::args::{ConfigArgs, PublicDataArgs, not_negative, parse_path, positive, word};
 use crate::files::{data_sets, ledger, pictures};
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings;
@@ -108,16 +112,7 @@ pub struct SynthesizeImages {
     run: RunArgs,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    not_negative(text).ok().filter(|x| *x > 0.0).ok_or_else(|| "give a number above 0".to_owned())
-}
-
-fn not_negative(text: &str) -> Result<f64, String> {
-    let parsed = text.parse().ok().filter(|x: &f64| *x >= 0.0 && x.is_finite());
-    parsed.ok_or_else(|| "give a number, at least 0".to_owned())
-}
-
-/// Rows of the picture.
+/// Images in a row of the picture.
 const SHOWN: i64 = 8;
 
 impl Step for SynthesizeImages {
@@ -173,7 +168,7 @@ impl Step for SynthesizeImages {
         let mut labelled = Vec::new();
         for (k, images, losses) in &sets {
             progress.start("label", images.len() as u64);
-            let labels = synthesis::label(&*network, &normalisation, images, self.temperature, progress)?;
+            let labels = classifier::answers(&*network, &normalisation, images, self.temperature, progress)?;
             progress.finish();
             let set = Set { images, labels: &labels, assigned: &assigned, public: public_labels.as_deref() };
             let records = self.write(*k, &set, access)?;
@@ -230,7 +225,7 @@ struct PublicImages {
 /// Images with what the classifier says of them.
 struct Set<'a> {
     images: &'a Images,
-    labels: &'a Labelled,
+    labels: &'a Answers,
     assigned: &'a [i64],
     public: Option<&'a [i64]>,
 }
@@ -296,15 +291,7 @@ impl SynthesizeImages {
             return Ok(PublicImages { images, labels: None, name: path.display().to_string() });
         }
         let mut records: Records = self.public.load()?;
-        if self.public.dataset() == Dataset::Mnist {
-            if !self.mnist_is_public {
-                bail!(
-                    "--dataset mnist: MNIST counts as private in these programs; where nothing of it is private, say so with \
-                     --mnist-is-public"
-                );
-            }
-            records.privacy = Privacy::Public;
-        }
+        data_sets::require_public("--dataset", self.public.dataset(), &mut records, self.mnist_is_public)?;
         data_sets::describe(report, &records)?;
         Ok(PublicImages {
             labels: Some(records.labels.values().to_vec()),
@@ -328,7 +315,7 @@ impl SynthesizeImages {
                 path.display()
             );
         };
-        if !was_released(&account, &record.sha256) {
+        if !ledger::released_statistics(&account, &record.sha256) {
             bail!(
                 "{} was not released under {}, or was changed since: give the file that capture-dp-stats wrote, and the \
                  ledger that it was charged to",
@@ -365,28 +352,20 @@ impl SynthesizeImages {
 /// The column of the class that the public data set gives an image's source.
 const PUBLIC_LABEL: &str = "public_label";
 
-/// Whether a ledger remembers the release of a file of this hash.
-fn was_released(account: &Account, sha256: &str) -> bool {
-    account.entries.iter().any(|entry| match entry {
-        Entry::Result { outcome, .. } => {
-            outcome.get("statistics_sha256").and_then(|x| x.as_str()) == Some(sha256)
-        }
-        _ => false,
-    })
-}
-
 /// Public images above, what became of them below, with the classifier's confidence.
 fn picture(
     before: &Images,
-    labels_before: &Labelled,
-    (k, after, labels_after): (u32, &Images, &Labelled),
+    labels_before: &Answers,
+    (k, after, labels_after): (u32, &Images, &Answers),
     path: &Path,
     access: Access,
 ) -> Result<FileRecord> {
     let n = SHOWN.min(before.len() as i64);
-    let rows: Vec<i64> = (0..n).map(|i| i * before.len() as i64 / n).collect();
+    // From all over the set, and of all kinds, which come in turns.
+    let all = before.len() as i64;
+    let rows: Vec<i64> = (0..n).map(|i| (i * all / n + i) % all).collect();
     let both = Images::concat(&[before.select(&rows)?, after.select(&rows)?])?;
-    let row = |name: String, first: usize, labels: &Labelled| {
+    let row = |name: String, first: usize, labels: &Answers| {
         let samples = rows.iter().enumerate().map(|(i, &row)| {
             let (label, confidence) =
                 (labels.labels.values()[row as usize], labels.confidences[row as usize]);

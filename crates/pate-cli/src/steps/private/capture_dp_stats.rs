@@ -1,9 +1,12 @@
 //! `capture-dp-stats`: what the layers of a private classifier see, released once.
+//!
+//! Reads: the classifier, its ledger, the private images. Writes: `dp_statistics.pt` and its
+//! report. Privacy: one Gaussian mechanism in that ledger, for one record; without noise, none.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{Input, Report, layout};
+use artifact::{FileRecord, Input, Report, layout};
 use clap::Parser;
 use dp_accounting::Adjacency;
 use dp_accounting::filter::Budget;
@@ -15,8 +18,8 @@ use pate_core::imgsyn::statistics::{self, Seen, StatisticsPlan};
 use pate_core::models;
 use serde_json::json;
 
-use crate::args::{ConfigArgs, PrivateDataArgs, PrivateDataset, parse_path};
-use crate::files::ledger;
+use crate::args::{ConfigArgs, PrivateDataArgs, parse_path, positive};
+use crate::files::{ledger, pool};
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings;
 
@@ -55,6 +58,10 @@ pub struct CaptureDpStats {
     /// Ledger that train-dp-teacher began [default: privacy_ledger.jsonl beside --model]
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Privacy budget")]
     ledger: Option<PathBuf>,
+    /// Name of the private data set in the ledger [default: that of --dataset; of folders, that of
+    /// the folder]
+    #[arg(long, value_name = "NAME", help_heading = "Privacy budget")]
+    dataset_name: Option<String>,
     /// Add no noise and charge no ledger, for a control: the statistics have no guarantee
     #[arg(long, conflicts_with = "ledger", help_heading = "Privacy budget")]
     without_noise: bool,
@@ -79,11 +86,6 @@ pub struct CaptureDpStats {
 /// Why a control has no guarantee.
 const NO_NOISE: &str = "statistics of private records without noise (--without-noise)";
 
-fn positive(text: &str) -> Result<f64, String> {
-    let parsed = text.parse().ok().filter(|x: &f64| *x > 0.0 && x.is_finite());
-    parsed.ok_or_else(|| "give a number above 0".to_owned())
-}
-
 impl Step for CaptureDpStats {
     fn run_args(&self) -> &RunArgs {
         &self.run
@@ -92,18 +94,22 @@ impl Step for CaptureDpStats {
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let loaded = self.config.load(ctx)?;
         let normalisation = settings::normalisation(&loaded.config.preprocessing)?;
+        let model = Input::open(&self.model)?;
         let beside = self.model.parent().unwrap_or(Path::new(""));
         let ledger_path = self.ledger.clone().unwrap_or_else(|| beside.join(layout::LEDGER));
         let out = self.out.clone().unwrap_or_else(|| beside.join(layout::DP_STATISTICS));
-        let report_path = layout::statistics_report(&out);
-        let plan = self.plan(if self.without_noise { 0.0 } else { noise_multiplier(&ledger_path)? })?;
+        let report_name = pool::report_of(&out);
+        let noise = if self.without_noise { Some(0.0) } else { self.room(&ledger_path, &out)? };
+        let Some(noise) = noise else {
+            ctx.say(&format!("these statistics were released already: {}", out.display()));
+            return Ok(Outcome::Done);
+        };
+        let plan = self.plan(noise)?;
         let records = self.data.load(&self.data_dir, Split::Train).context("cannot use the private data")?;
         let network = models::load_classifier(&self.model, records.shape(), ctx.device)
             .context("cannot use the classifier")?;
-        let report_name = report_path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let _lock = ctx.lock_file("--out", &out, &[report_name])?;
+        let _lock = ctx.lock_file("--out", &out, std::slice::from_ref(&report_name))?;
         let mut report = report(&plan, &records)?;
-        let model = Input::open(&self.model)?;
         let mut none = Unprotected::without_noise(ctx.seed);
         let mut ledger = if self.without_noise { None } else { Some(ledger::reopen(&ledger_path)?) };
         // Before anything is spent: a classifier that this ledger did not pay for would leave the
@@ -128,7 +134,8 @@ impl Step for CaptureDpStats {
             "statistics of what the layers of a classifier see",
         );
         let progress = ctx.progress();
-        progress.start("record", records.len() as u64);
+        // Not how many there are, which is private.
+        progress.start("record", plan.records as u64);
         let access = report.access();
         let mut written = None;
         let released = statistics::release(
@@ -143,7 +150,7 @@ impl Step for CaptureDpStats {
             &mut |statistics| {
                 // Before the charge is closed: what the ledger remembers is what the file holds.
                 let record = statistics.save(&out, access)?;
-                let remembered = json!({ "statistics_sha256": record.sha256 });
+                let remembered = json!({ ledger::STATISTICS: record.sha256 });
                 written = Some(record);
                 Ok(remembered)
             },
@@ -159,7 +166,7 @@ impl Step for CaptureDpStats {
         if let Some(written) = written {
             report.output(written);
         }
-        ctx.write_report(&report, &report_path)?;
+        ctx.write_report(&report, &out.with_file_name(&report_name))?;
         ctx.say(&format!(
             "{} layers, {} of {} variances at the floor: {}\n{}",
             released.channels.len(),
@@ -173,9 +180,64 @@ impl Step for CaptureDpStats {
 }
 
 impl CaptureDpStats {
+    /// The noise for which the ledger has room; none where the file at `out` is what it was used
+    /// for.
+    fn room(&self, path: &Path, out: &Path) -> Result<Option<f64>> {
+        let Some(account) = ledger::look(path)? else {
+            bail!(
+                "{} is not there; nothing was spent: give the ledger of train-dp-teacher with --ledger",
+                path.display()
+            );
+        };
+        let name = self.dataset_name.clone().unwrap_or_else(|| self.data.public_name(&self.data_dir));
+        if account.header.dataset != name {
+            bail!(
+                "{} is for the data set \"{}\", and this run is for \"{name}\"; nothing was spent: name the ledger of the \
+                 data set with --ledger",
+                path.display(),
+                account.header.dataset
+            );
+        }
+        let Budget::Caps { caps, .. } = &account.header.budget else {
+            bail!(
+                "{} has no list of mechanisms; nothing was spent: begin one with train-dp-teacher",
+                path.display()
+            );
+        };
+        let cap = caps.iter().find_map(|cap| match cap.mechanism {
+            dp_accounting::Mechanism::Gaussian { sigma, sensitivity_l2 }
+                if sensitivity_l2.total_cmp(&1.0).is_eq() =>
+            {
+                Some((sigma, *cap))
+            }
+            _ => None,
+        });
+        let Some((sigma, cap)) = cap else {
+            bail!(
+                "{} keeps no room for statistics; nothing was spent: train the classifier with train-dp-teacher \
+                 --statistics-noise",
+                path.display()
+            );
+        };
+        let used = account.totals().into_iter().find(|(mechanism, _)| *mechanism == cap.mechanism);
+        if used.is_some_and(|(_, count)| count >= cap.count) {
+            // What an earlier run wrote is no input.
+            let _own = input_file::own();
+            let there = out.is_file() && ledger::released_statistics(&account, &FileRecord::of(out)?.sha256);
+            if there {
+                return Ok(None);
+            }
+            bail!(
+                "the statistics of {} were released already, and its budget has room for once; nothing was spent: \
+                 use what was released, or a file of it from a copy",
+                path.display()
+            );
+        }
+        Ok(Some(sigma))
+    }
+
     fn plan(&self, noise_multiplier: f64) -> Result<StatisticsPlan> {
-        let known = (self.data.dataset != PrivateDataset::Folders).then_some(60_000);
-        let Some(records) = self.records.or(known) else {
+        let Some(records) = self.records.or(self.data.dataset.known_records()) else {
             bail!(
                 "--records is missing: sums are divided by a number of records that is publicly known, and counting the \
                  files would tell it to whoever sees the result"
@@ -189,46 +251,6 @@ impl CaptureDpStats {
             variance_floor: self.variance_floor,
         })
     }
-}
-
-/// The noise for which the ledger has room.
-fn noise_multiplier(path: &Path) -> Result<f64> {
-    let Some(account) = ledger::look(path)? else {
-        bail!(
-            "{} is not there; nothing was spent: give the ledger of train-dp-teacher with --ledger",
-            path.display()
-        );
-    };
-    let Budget::Caps { caps, .. } = &account.header.budget else {
-        bail!(
-            "{} has no list of mechanisms; nothing was spent: begin one with train-dp-teacher",
-            path.display()
-        );
-    };
-    let cap = caps.iter().find_map(|cap| match cap.mechanism {
-        dp_accounting::Mechanism::Gaussian { sigma, sensitivity_l2 }
-            if sensitivity_l2.total_cmp(&1.0).is_eq() =>
-        {
-            Some((sigma, *cap))
-        }
-        _ => None,
-    });
-    let Some((sigma, cap)) = cap else {
-        bail!(
-            "{} keeps no room for statistics; nothing was spent: train the classifier with train-dp-teacher \
-             --statistics-noise",
-            path.display()
-        );
-    };
-    let used = account.totals().into_iter().find(|(mechanism, _)| *mechanism == cap.mechanism);
-    if used.is_some_and(|(_, count)| count >= cap.count) {
-        bail!(
-            "the statistics of {} were released already, and its budget has room for once; nothing was spent: \
-             use what was released, or a file of it from a copy",
-            path.display()
-        );
-    }
-    Ok(sigma)
 }
 
 fn report(plan: &StatisticsPlan, records: &Records) -> Result<Report> {

@@ -9,14 +9,15 @@ use clap::{Args, ValueEnum};
 use pate_core::base::rng::{Purpose, Stream};
 use pate_core::config::AugmentationKind;
 use pate_core::data::augment::{Augmentation, Geometry};
-use pate_core::data::{Dataset, Normalisation, Orientation, Privacy, Records, Split, Wanted};
+use pate_core::data::{Dataset, Normalisation, Orientation, Records, Split, Wanted};
 use pate_core::models::ScatterLinear;
 use pate_core::nn;
 use pate_core::train::{LogisticPlan, logistic};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use crate::args::{parse_path, word};
+use crate::args::{parse_path, positive, word};
+use crate::files::data_sets;
 use crate::run::Context;
 
 /// Public images beside the private ones.
@@ -50,7 +51,7 @@ pub(super) struct PublicFeatureArgs {
     whiten: i64,
 
     /// Added to their variances before they are divided by their square roots
-    #[arg(long, value_name = "VARIANCE", default_value_t = 0.02, value_parser = ridge)]
+    #[arg(long, value_name = "VARIANCE", default_value_t = 0.02, value_parser = positive)]
     whiten_ridge: f64,
 
     /// Weights before the first step: zero, or a logistic regression on the public images and
@@ -85,13 +86,6 @@ fn parse_public(text: &str) -> Result<Public, String> {
             .map(|dataset| Public(Some(dataset)))
             .map_err(|known: String| format!("none, or {known}")),
     }
-}
-
-fn ridge(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|x: &f64| *x > 0.0 && x.is_finite())
-        .ok_or_else(|| "give a number above 0".to_owned())
 }
 
 /// How the start is fitted: settings that need no private data, and were chosen without any.
@@ -146,15 +140,7 @@ impl PublicFeatureArgs {
         };
         let wanted = if self.starts_from_labels() { Wanted::Labelled } else { Wanted::Images };
         let mut records = dataset.load(&root, Split::Train, Orientation::Upright, None, wanted)?;
-        if dataset == Dataset::Mnist && self.mnist_is_public {
-            records.privacy = Privacy::Public;
-        }
-        if records.privacy == Privacy::Private {
-            bail!(
-                "--public mnist: MNIST counts as private in these programs; where nothing of it is private, say so with \
-                 --mnist-is-public"
-            );
-        }
+        data_sets::require_public("--public", dataset, &mut records, self.mnist_is_public)?;
         records.files.iter().for_each(|path| input_file::note(path));
         Ok(Some(records))
     }

@@ -20,7 +20,7 @@ use pate_core::nn;
 use serde_json::json;
 
 use super::public_features::PublicFeatureArgs;
-use crate::args::{BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, PrivateDataset, parse_path, word};
+use crate::args::{BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, parse_path, word};
 use crate::files::{data_sets, ledger};
 use crate::resume::checkpoint::{self, Checkpoint, Found};
 use crate::run::{Context, Outcome, RunArgs, Step};
@@ -97,7 +97,7 @@ impl Step for TrainDpClassifier {
                 "--clip-only goes with --epsilon inf: with noise, gradients are always clipped; leave it out"
             );
         }
-        let mut plan = self.dp_sgd.plan(self.network, self.known_records())?;
+        let mut plan = self.dp_sgd.plan(self.network, self.data.dataset.known_records())?;
         let public = if self.network == NetworkKind::ScatterLinear { self.public.load()? } else { None };
         let records = self.data.load(&self.data_dir, Split::Train).context("cannot use the private data")?;
         let mut network = Network::fresh(self, &records, ctx)?;
@@ -108,8 +108,7 @@ impl Step for TrainDpClassifier {
             plan.clipping_norm = f64::INFINITY;
         }
         if let Some(path) = &self.dp_sgd.diagnostics {
-            let (dir, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
-            artifact::claim("--diagnostics", dir, &[name.to_string_lossy()])?;
+            Context::claim_file("--diagnostics", path)?;
         }
         let _lock = ctx.lock("--output-dir", &self.output_dir, &OUTPUTS)?;
         let mut report = self.report(&plan, target, public.as_ref(), &records, protects)?;
@@ -166,11 +165,6 @@ const FLOAT_NOISE: &str = "trained with floating-point noise and without a ledge
 const DIAGNOSTICS: &str = "losses, gradient norms and sample sizes of private records, without noise";
 
 impl TrainDpClassifier {
-    /// The number of training records that a data set is known for.
-    fn known_records(&self) -> Option<u64> {
-        (self.data.dataset != PrivateDataset::Folders).then_some(60_000)
-    }
-
     fn ledger_path(&self) -> PathBuf {
         self.budget.ledger.clone().unwrap_or_else(|| self.output_dir.join(layout::LEDGER))
     }
@@ -215,12 +209,7 @@ impl TrainDpClassifier {
 
     /// The public name of the private data set.
     fn dataset_name(&self) -> String {
-        let folder = || self.data_dir.file_name().map_or("folders".into(), |name| name.to_string_lossy());
-        self.budget.dataset_name.clone().unwrap_or_else(|| match self.data.dataset {
-            PrivateDataset::Mnist => "mnist".to_owned(),
-            PrivateDataset::FashionMnist => "fashion-mnist".to_owned(),
-            PrivateDataset::Folders => folder().into_owned(),
-        })
+        self.budget.dataset_name.clone().unwrap_or_else(|| self.data.public_name(&self.data_dir))
     }
 
     /// A report that says so far what is public, and has the label that the run can have.
@@ -237,7 +226,7 @@ impl TrainDpClassifier {
             .field("network", self.network.word())?
             .field("width", (self.network == NetworkKind::ResNet).then_some(self.width))?
             .field("private_dataset", self.dataset_name())?
-            .field("records_publicly_known", self.dp_sgd.records.or(self.known_records()))?
+            .field("records_publicly_known", self.dp_sgd.records.or(self.data.dataset.known_records()))?
             .field("classes", records.classes())?
             .field("class_names", &records.class_names)?
             .field("image_shape", records.images.tensor().size()[1..].to_vec())?

@@ -1,4 +1,7 @@
 //! `train-dp-teacher`: DP-ImgSyn's private classifier, with room in the budget for its statistics.
+//!
+//! Reads: private images, public ones for features. Writes: as `train-dp-classifier`. Privacy:
+//! (epsilon, delta) for one record, in the ledger that it begins.
 
 use std::path::PathBuf;
 
@@ -6,11 +9,13 @@ use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use dp_accounting::Mechanism;
 use dp_accounting::filter::Cap;
-use pate_core::config::{NetworkKind, ScheduleKind};
+use pate_core::config::{NetworkKind, OptimizerKind, ScheduleKind};
 
 use super::TrainDpClassifier;
 use super::public_features::PublicFeatureArgs;
-use crate::args::{BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, PrivateDataset, parse_path, word};
+use crate::args::{
+    BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, PrivateDataset, not_negative, parse_path, word,
+};
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings::Beside;
 
@@ -60,7 +65,7 @@ pub struct TrainDpTeacher {
     table: Option<Table>,
     /// Standard deviation of the statistics' noise, in sensitivities, for which the budget is kept;
     /// 0: no statistics will be released
-    #[arg(long, value_name = "SIGMA", default_value_t = 20.0, value_parser = not_negative, help_heading = "Privacy budget")]
+    #[arg(long, value_name = "SIGMA", default_value_t = 20.0, value_parser = noise_or_none, help_heading = "Privacy budget")]
     statistics_noise: f64,
     #[command(flatten)]
     budget: BudgetArgs,
@@ -109,9 +114,8 @@ impl Table {
     }
 }
 
-fn not_negative(text: &str) -> Result<f64, String> {
-    let parsed = text.parse().ok().filter(|x: &f64| *x >= 0.0 && x.is_finite());
-    parsed.ok_or_else(|| "give a number above 0, or 0 for no statistics".to_owned())
+fn noise_or_none(text: &str) -> Result<f64, String> {
+    not_negative(text).map_err(|_| "give a number above 0, or 0 for no statistics".to_owned())
 }
 
 /// What the original's optimiser has in all rows.
@@ -152,7 +156,9 @@ impl TrainDpTeacher {
         }
         // A linear map of features has settings of its own.
         if self.model != NetworkKind::ScatterLinear {
-            dp_sgd.learning_rate.get_or_insert(LEARNING_RATE);
+            if dp_sgd.optimizer == OptimizerKind::Sgd {
+                dp_sgd.learning_rate.get_or_insert(LEARNING_RATE);
+            }
             dp_sgd.weight_decay.get_or_insert(WEIGHT_DECAY);
             dp_sgd.lr_schedule.get_or_insert(ScheduleKind::Drops);
             dp_sgd.clipping_norm.get_or_insert(1.0);

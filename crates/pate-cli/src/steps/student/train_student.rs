@@ -238,21 +238,14 @@ impl TrainStudent {
         if let Some(path) = &self.relabel_with {
             let network =
                 UcStub::load(path, records.shape(), ctx.device).context("cannot use the labels' network")?;
-            let (labels, soft) = classifier::relabel(&network, normalisation, records, ctx.device)?;
+            let (labels, soft) = classifier::relabel(&network, normalisation, records)?;
             // Hard labels, too: validation must not see what the teachers said.
             records.labels = labels;
             return Ok(self.relabel_soft.then_some(soft));
         }
         let Some(path) = &self.soft_labels else { return Ok(None) };
-        let soft = SoftLabels::load(path, self.classes).context("cannot use the soft labels")?;
-        if soft.len() != records.len() {
-            return Err(pate_core::Error::content(
-                path,
-                format!("{} rows for {} samples", soft.len(), records.len()),
-                "give the files of one run",
-            )
-            .into());
-        }
+        let soft =
+            SoftLabels::load_for(path, self.classes, records.len()).context("cannot use the soft labels")?;
         Ok(Some(soft))
     }
 }

@@ -6,7 +6,7 @@
 
 mod job;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use artifact::{FileRecord, Input, Report, layout};
@@ -125,8 +125,7 @@ impl Step for TrainTeachers {
         };
         // This file may lie outside the output folder, whose lock does not cover it.
         if let Some(path) = Some(&self.save_shards).filter(|_| self.shard_indices.is_none()) {
-            let (dir, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
-            artifact::claim("--save-shards", dir, &[name.to_string_lossy()])?;
+            Context::claim_file("--save-shards", path)?;
         }
         let folders: Vec<String> = match n_models {
             0..=1000 => (self.start_id..end_id).map(|id| id.to_string()).collect(),
