@@ -31,13 +31,14 @@ pub(crate) fn test(ctx: &Context) -> anyhow::Result<Report> {
     build(ctx)?;
     let nextest = ask(&mut ctx.cargo(&["nextest", "--version"])).is_some();
     let mut report = if nextest { with_nextest(ctx)? } else { with_cargo(ctx)? };
-    if nextest {
-        // cargo's runner has run the examples in the documentation already.
-        report.add(watched(&mut ctx.cargo(&["test", "--doc", "--release", "--workspace", "--locked"]))?);
-    }
+    report.add(watched(&mut ctx.cargo(&["test", "--doc", "--release", "--workspace", "--locked"]))?);
     report.print();
     Ok(report)
 }
+
+/// What has tests. The programs under `src/bin` have none (`tidy` sees to it), and a test program
+/// of each would be linked for nothing.
+const WITH_TESTS: [&str; 7] = ["--lib", "--test", "*", "--bin", "xtask", "--bin", "pate-bench"];
 
 fn with_nextest(ctx: &Context) -> anyhow::Result<Report> {
     // nextest keeps its reports here even where CARGO_TARGET_DIR names another folder.
@@ -47,7 +48,7 @@ fn with_nextest(ctx: &Context) -> anyhow::Result<Report> {
     let config = format!("xtask:{}", ctx.root().join("crates").join("xtask").join("nextest.toml").display());
     let mut nextest =
         ctx.cargo(&["nextest", "run", "--release", "--workspace", "--locked", "--no-fail-fast"]);
-    let outcome = run(nextest.args(["--tool-config-file", &config]));
+    let outcome = run(nextest.args(WITH_TESTS).args(["--tool-config-file", &config]));
     let report = std::fs::read_to_string(&junit).map(|xml| Report::from_junit(&xml));
     match (outcome, report) {
         // Failed tests are counted; whatever else made nextest fail is an error of its own.
@@ -59,8 +60,8 @@ fn with_nextest(ctx: &Context) -> anyhow::Result<Report> {
 }
 
 fn with_cargo(ctx: &Context) -> anyhow::Result<Report> {
-    let arguments = ["test", "--release", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"];
-    watched(&mut ctx.cargo(&arguments))
+    let mut test = ctx.cargo(&["test", "--release", "--workspace", "--locked", "--no-fail-fast"]);
+    watched(test.args(WITH_TESTS).args(["--", "--show-output"]))
 }
 
 /// Runs a test program and counts what its lines say.

@@ -43,6 +43,7 @@ pub(crate) fn check(ctx: &Context) -> anyhow::Result<()> {
         breaches.extend(rooms::breaches(&name, &text));
         if path.extension().is_some_and(|ending| ending == "rs") {
             breaches.extend(wide_comments(&name, &text));
+            breaches.extend(unseen_tests(&name, &text));
         }
     }
     breaches.extend(unnamed_bins(root));
@@ -170,6 +171,13 @@ fn text_breaches(name: &str, text: &str) -> Vec<String> {
             found.map(move |(word, reason)| format!("{name}:{}: {word} is {reason}", index + 1))
         })
         .collect()
+}
+
+/// Tests of programs under `src/bin` are not run: what is worth a test belongs to the library.
+fn unseen_tests(name: &str, text: &str) -> Option<String> {
+    let has_tests = name.contains("/src/bin/") && text.lines().any(|line| line.trim() == "#[test]");
+    has_tests
+        .then(|| format!("{name}: tests of programs under src/bin are not run; move them into the library"))
 }
 
 /// A recipe line must mean the same to sh and to PowerShell: one program with plain arguments.
@@ -374,6 +382,14 @@ list := [
             &format!("/// {long}\n/// | {long} |\n//! ```\n//! {long}\n//! ```\nlet x = \"{long}\";"),
         );
         assert_eq!(found, ["a.rs:1: a comment is wider than 100 columns"]);
+    }
+
+    #[test]
+    fn tests_that_would_not_be_run_are_named() {
+        let text = "fn main() {}\n    #[test]\n    fn it_works() {}\n";
+        assert!(unseen_tests("crates/a/src/bin/b.rs", text).is_some());
+        assert!(unseen_tests("crates/a/src/b.rs", text).is_none());
+        assert!(unseen_tests("crates/a/src/bin/b.rs", "fn main() {}\n").is_none());
     }
 
     #[test]
