@@ -217,9 +217,17 @@ imgsyn-demo epsilon="1" s="42" k="10":
     {{step}} distill-student -- --synthesis runs/imgsyn/demo_{{epsilon}}_{{s}}/synthesis --k {{k}} --output-dir runs/imgsyn/demo_{{epsilon}}_{{s}}/student --config {{config}} --seed {{s}} {{common}}
     {{step}} evaluate-student -- --model runs/imgsyn/demo_{{epsilon}}_{{s}}/student/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/demo_{{epsilon}}_{{s}}/student/evaluation_report.json {{common}}
 
+# How near DP-ImgSyn's images are to private ones and what classifiers learn of them: an evaluation without guarantee (after imgsyn-mnist)
+imgsyn-nearest epsilon="1" s="42" k="10":
+    {{step}} score-release -- --release runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis/k{{k}} --test-dir {{datasets}} --private-dir {{datasets}} --classifiers mlp --seeds 1 --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/score_k{{k}} --config {{config}} --seed {{s}} {{common}}
+
 # Put run folders beside each other: a public decoder and one VAE per teacher (after nine-k-digits and teacher-vae-pipeline)
 compare-approaches:
     {{step}} compare-approaches -- --approach "public-decoder={{base}}/nine_k_digits" --approach "teacher-vae={{base}}/teacher_vae" --teacher-shard-base {{shards}} --output-dir {{base}}/comparison --seed {{seed}} {{common}}
+
+# Score the set of a run folder beside public data alone: `just score runs/full/seed_42/combined runs/full/seed_42/score`
+score release out:
+    {{step}} score-release -- --release {{release}} --test-dir {{datasets}} --output-dir {{out}} --config {{config}} --seed {{seed}} {{common}}
 
 # The best preset at full size: 250 teachers on full MNIST, public digits alone, three seeds, controls, a table (needs data-mnist)
 full: build prepare-shards best-teachers (full-seed "42" "123") (full-seed "43" "124") (full-seed "44" "125")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import math
+import sys
+import types
+import unittest.mock
 from collections.abc import Callable
 
+import numpy
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -266,3 +272,26 @@ def synthesise(network: nn.Module, images: Tensor, labels: Tensor, k: int, batch
             x.data = x.data.clamp(low, high)
             losses[step] += loss.item()
     return losses / math.ceil(len(images) / batch)
+
+
+def pytorch_fid() -> types.ModuleType:
+    """The package's module, whose networks' package is not needed for a distance of given features."""
+    for name in ("torchvision", "torchvision.transforms", "torchvision.models", "PIL", "PIL.Image"):
+        sys.modules.setdefault(name, unittest.mock.MagicMock())
+    return importlib.import_module("pytorch_fid.fid_score")
+
+
+def frechet_distance(real: Tensor, generated: Tensor) -> float:
+    """As pytorch-fid has it, moments and all."""
+    fid = pytorch_fid()
+    moments = [(x.mean(0), numpy.cov(x, rowvar=False)) for x in (real.numpy(), generated.numpy())]
+    return float(fid.calculate_frechet_distance(*moments[0], *moments[1]))
+
+
+def neighbours(real: Tensor, generated: Tensor, k: int) -> dict:
+    """As prdc has it."""
+    from prdc import compute_prdc
+
+    with contextlib.redirect_stdout(sys.stderr):
+        found = compute_prdc(real.double().numpy(), generated.double().numpy(), nearest_k=k)
+    return {name: float(value) for name, value in found.items()}

@@ -101,6 +101,21 @@ def synthesis(run: Run) -> tuple[list[float], dict]:
     return seconds, {"images": len(images)}
 
 
+def features(run: Run) -> tuple[Tensor, Tensor]:
+    return run.tensor("features_real.pt"), run.tensor("features_generated.pt")
+
+
+def frechet(run: Run) -> tuple[list[float], dict]:
+    real, generated = features(run)
+    seconds, distance = run.timed(lambda: run.way.frechet_distance(real, generated))
+    return seconds, {"rows": len(real), "distance": distance}
+
+
+def neighbours(run: Run) -> tuple[list[float], dict]:
+    real, generated = features(run)
+    return run.timed(lambda: run.way.neighbours(real, generated, 3))
+
+
 def diversity(run: Run) -> tuple[list[float], dict]:
     rows = run.tensor("survivors.pt").flatten(1)
     seconds, kept = run.timed(lambda: run.way.diverse(rows, run.settings["min_distance"]))
@@ -241,6 +256,8 @@ def calibration(run: Run, name: str) -> tuple[list[float], dict]:
 PARTS = {
     "labelling": labelling,
     "synthesis": synthesis,
+    "frechet": frechet,
+    "neighbours": neighbours,
     "decoding": decoding,
     "steering": steering,
     "diversity": diversity,

@@ -48,12 +48,31 @@ pub(crate) fn make(inputs: &Inputs) -> Result<()> {
     for (network, file) in Network::ALL {
         models::save(&*network.build(settings.seed)?, &inputs.file(file), Access::Public)?;
     }
+    features(inputs)?;
     // Absent shards are better found here than in the middle of a run.
     anyhow::ensure!(
         inputs.file(SHARD).is_file(),
         "{} is not there; run prepare-shards first",
         inputs.file(SHARD).display()
     );
+    Ok(())
+}
+
+/// Values of a row of features: as many as an Inception network's.
+const FEATURES: i64 = 2048;
+/// Directions in which features vary together.
+const DIRECTIONS: i64 = 64;
+
+/// `features_real.pt` and `features_generated.pt`: made-up features of two sets that overlap.
+fn features(inputs: &Inputs) -> Result<()> {
+    let n = (inputs.settings.pool_size / 2).max(10) as i64;
+    let mut stream = Stream::new(inputs.settings.seed, Purpose::Probe, 1);
+    let directions = stream.normal_tensor(&[DIRECTIONS, FEATURES])?;
+    for (file, moved) in [("features_real.pt", 0.0), ("features_generated.pt", 0.3)] {
+        let place = stream.normal_tensor(&[n, DIRECTIONS])? + moved;
+        let values = place.matmul(&directions) + stream.normal_tensor(&[n, FEATURES])? * 0.5;
+        save(&inputs.file(file), &[n as usize, FEATURES as usize], &tensor::to_f32(&values.relu())?)?;
+    }
     Ok(())
 }
 

@@ -68,6 +68,9 @@ enum Part {
     PlainStep,
     /// Steps on the pixels of public images.
     Synthesis,
+    /// Measures of two sets of features.
+    Frechet,
+    Neighbours,
     Sgemm,
 }
 
@@ -99,6 +102,8 @@ fn main() -> Result<()> {
         Part::PrivateStep => private::private_step(&run, args.row.as_deref())?,
         Part::PlainStep => private::plain_step(&run, args.row.as_deref())?,
         Part::Synthesis => synthesis::synthesis(&run)?,
+        Part::Frechet => parts::frechet(&run)?,
+        Part::Neighbours => parts::neighbours(&run)?,
         Part::Sgemm => parts::sgemm(&run)?,
     };
     let part = args.part.to_possible_value().map(|value| value.get_name().to_owned());

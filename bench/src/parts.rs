@@ -15,7 +15,7 @@ use pate_core::data::augment::{Augmentation, Geometry};
 use pate_core::data::{
     ImageShape, Images, Labels, MNIST_CLASSES, Normalisation, Privacy, RangeRule, Records, Shard,
 };
-use pate_core::evaluate::distances;
+use pate_core::evaluate::{self, distances};
 use pate_core::models::{Decoder, Program, Teacher, UcStub};
 use pate_core::nn::Schedule;
 use pate_core::pate::generate::{self, LatentDraw, LatentPlan, LatentRng};
@@ -187,7 +187,7 @@ pub(crate) fn diversity(run: &Run<'_>) -> Result<Measured> {
 pub(crate) fn memorisation(run: &Run<'_>) -> Result<Measured> {
     let pool = run.inputs.pool()?.flat();
     let shard_private = Shard::load(&run.inputs.file(SHARD), RangeRule::OWN)?.images.flat();
-    let (seconds, nearest) = run.timed(|| Ok(distances::nearest(&pool, &shard_private)?))?;
+    let (seconds, nearest) = run.timed(|| Ok(distances::nearest(&pool, &shard_private, &Silent)?))?;
     outputs::floats(run.out, "nearest", &nearest)?;
     Ok((seconds, json!({ "rows": nearest.len(), "shard": shard_private.size()[0] })))
 }
@@ -361,4 +361,27 @@ pub(crate) fn sgemm(run: &Run<'_>) -> Result<Measured> {
     }
     let best = rates.values().filter_map(Value::as_f64).fold(0.0, f64::max);
     Ok((all, json!({ "gflops": best, "by_side": rates })))
+}
+
+fn features(run: &Run<'_>) -> Result<[Tensor; 2]> {
+    let load = |name: &str| -> Result<Tensor> {
+        let mut arrays = tensorfile::read(&run.inputs.file(name))?.into_tensors()?;
+        let array = arrays.pop().map(|(_, array)| array);
+        Ok(tensor::from_array(array.ok_or_else(|| anyhow::anyhow!("{name} holds nothing"))?)?)
+    };
+    Ok([load("features_real.pt")?, load("features_generated.pt")?])
+}
+
+/// The Frechet distance of two sets of features.
+pub(crate) fn frechet(run: &Run<'_>) -> Result<Measured> {
+    let [real, generated] = features(run)?;
+    let (seconds, distance) = run.timed(|| Ok(evaluate::frechet_distance(&real, &generated, &Silent)?))?;
+    Ok((seconds, json!({ "rows": real.size()[0], "distance": distance })))
+}
+
+/// Nearest neighbours of two sets of features.
+pub(crate) fn neighbours(run: &Run<'_>) -> Result<Measured> {
+    let [real, generated] = features(run)?;
+    let (seconds, found) = run.timed(|| Ok(evaluate::neighbours(&real, &generated, 3, &Silent)?))?;
+    Ok((seconds, serde_json::to_value(found)?))
 }

@@ -24,6 +24,7 @@ mod matrix;
 mod means;
 mod pools;
 mod private;
+mod scores;
 mod shapes;
 mod teacher_vaes;
 mod training;

@@ -71,6 +71,10 @@ pub(crate) const GOOD: &[(&str, &str)] = &[
         "--approach a=sets --approach b=sets --teacher-shard-base shards --feature-model nets/0/model.pth --output-dir out \
          --config c.json",
     ),
+    (
+        "score-release",
+        "--release sets/teacher_0 --test-dir mnist --classifiers mlp --seeds 1 --output-dir out --config c.json",
+    ),
     // The control, whose bytes are the same each time; private noise never is.
     (
         "train-dp-classifier",
@@ -568,6 +572,27 @@ const CASES: &[Case] = &[
     ("compare-approaches", "empty", &[("b=sets", "b=mnist")], 3, &["no complete teacher_<id>"]),
     ("compare-approaches", "config", &[("c.json", "unknown.json")], 3, &["unknown.json", "student.epoch"]),
     ("compare-approaches", "output", &[("-dir out", "-dir file")], 3, &["cannot write", "file"]),
+    ("score-release", "path", &[("sets/teacher_0", "gone")], 3, &["gone"]),
+    ("score-release", "path", &[("-dir mnist", "-dir gone")], 3, &["gone"]),
+    ("score-release", "format", &[("sets/teacher_0", "text")], 3, &["cannot use the data set", "text"]),
+    ("score-release", "shape", &[("sets/teacher_0", "small.pt --labels l.csv")], 3, &["4x4", "28x28"]),
+    ("score-release", "nan", &[("sets/teacher_0", "nan.pt --labels l.csv")], 3, &["nan.pt", "NaN"]),
+    (
+        "score-release",
+        "empty",
+        &[("sets/teacher_0", "none.pt --labels none.csv")],
+        3,
+        &["none.pt", "holds 0 images"],
+    ),
+    (
+        "score-release",
+        "lengths",
+        &[("sets/teacher_0", "s.pt --labels none.csv")],
+        3,
+        &["0 labels", "10 samples"],
+    ),
+    ("score-release", "config", &[("c.json", "unknown.json")], 3, &["unknown.json", "student.epoch"]),
+    ("score-release", "output", &[("-dir out", "-dir file")], 3, &["cannot write", "file"]),
     ("vote-label", "path", &[("pool.pt", "gone.pt")], 3, &["cannot use the samples", "gone.pt"]),
     ("vote-label", "path", &[("-dir nets", "-dir gone")], 3, &["teachers' folder", "gone"]),
     ("vote-label", "format", &[("pool.pt", "text")], 3, &["cannot use the samples", "text"]),

@@ -52,6 +52,8 @@ pub const SYNTHESIS_PICTURE: &str = "synthesis.png";
 pub const PUBLIC_CONTROL: &str = "public_control.pth";
 /// Report of an evaluation.
 pub const EVALUATION_REPORT: &str = "evaluation_report.json";
+/// Report of a scored data set.
+pub const SCORE_REPORT: &str = "score_report.json";
 /// A student's weights of the epoch that was best in validation.
 pub const STUDENT_BEST: &str = "student_model_best.pth";
 /// A student's weights of the last epoch.

@@ -9,6 +9,7 @@ pub mod markdown;
 pub mod pictures;
 pub mod pool;
 pub mod provenance;
+mod public_set;
 mod shards;
 mod teachers;
 

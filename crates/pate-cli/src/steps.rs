@@ -50,6 +50,7 @@ pub const STEPS: &[Entry] = &[
     Entry::of::<teachers::TrainTeacherVae>("teachers"),
     Entry::of::<teachers::BatchTrainTeacherVaes>("teachers"),
     Entry::of::<measure::CompareApproaches>("measure"),
+    Entry::of::<measure::ScoreRelease>("measure"),
     Entry::of::<private::TrainDpClassifier>("private"),
     Entry::of::<private::TrainDpTeacher>("private"),
     Entry::of::<private::CaptureDpStats>("private"),

@@ -1,6 +1,7 @@
 //! The networks. Field names are the keys of PyTorch's `state_dict`, so that files go both ways.
 
 mod classifier;
+mod mlp;
 mod resnet;
 mod scatter_linear;
 mod small_cnn;
@@ -10,6 +11,7 @@ mod unet;
 mod vae;
 
 pub use classifier::Classifier;
+pub use mlp::Mlp;
 pub use resnet::GnResNet;
 pub use scatter_linear::ScatterLinear;
 pub use small_cnn::{Activation, SmallCnn};
@@ -47,6 +49,7 @@ pub fn fresh(
         NetworkKind::SmallCnn => Box::new(SmallCnn::new(shape, classes, Activation::Tanh, seed, device)?),
         NetworkKind::ResNet => Box::new(GnResNet::new(shape, classes, width, seed, device)?),
         NetworkKind::ScatterLinear => Box::new(ScatterLinear::new(shape, classes, device)?),
+        NetworkKind::Mlp => Box::new(Mlp::new(shape, classes, seed, device)?),
     })
 }
 
@@ -58,12 +61,21 @@ pub fn fresh(
 /// # Errors
 /// A file of no architecture that is known, and those of its own `load`.
 pub fn load_classifier(path: &Path, shape: ImageShape, device: Device) -> Result<Box<dyn Classifier>> {
-    let marks = ["conv1.weight", "head.weight", "norm1.weight", "fc1.weight", "fc2.weight", "fc.weight"];
+    let marks = [
+        "conv1.weight",
+        "head.weight",
+        "norm1.weight",
+        "fc1.weight",
+        "fc2.weight",
+        "fc3.weight",
+        "fc.weight",
+    ];
     let marked = read_tensors(path, &marks)?;
     let size = |name: &str| shape_in(&marked, name);
     let fits = |shape: &[usize], at: usize, length: usize| shape.len() == 4 && shape[at] == length;
     let kind = match (size("head.weight"), size("norm1.weight"), size("conv1.weight")) {
         (Some(_), ..) => NetworkKind::ScatterLinear,
+        (.., None) if size("fc3.weight").is_some() => NetworkKind::Mlp,
         (_, Some(_), Some(_)) => NetworkKind::ResNet,
         (.., Some(conv)) if fits(conv, 2, 8) => NetworkKind::SmallCnn,
         _ => NetworkKind::UcStub,
@@ -73,6 +85,7 @@ pub fn load_classifier(path: &Path, shape: ImageShape, device: Device) -> Result
         NetworkKind::SmallCnn => Box::new(SmallCnn::load(path, shape, Activation::Tanh, device)?),
         NetworkKind::ResNet => Box::new(GnResNet::load(path, shape, device)?),
         NetworkKind::ScatterLinear => Box::new(ScatterLinear::load(path, shape, device)?),
+        NetworkKind::Mlp => Box::new(Mlp::load(path, shape, device)?),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Training: [`classifier`] for teachers and students, [`vae`] for decoders, both by one loop;
-//! [`logistic()`] for linear maps of features.
+//! [`logistic()`] for linear maps of features; [`recipes`] for classifiers that sets of images are
+//! judged by.
 //! Results are returned, not printed or saved; a [`CheckpointStore`] has the state between epochs.
 
 mod checkpoint;
@@ -7,6 +8,7 @@ pub mod classifier;
 mod fit;
 mod logistic;
 mod prefetch;
+pub mod recipes;
 pub mod vae;
 pub(crate) mod workers;
 

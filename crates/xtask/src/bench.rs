@@ -53,7 +53,7 @@ pub(crate) struct Options {
     quick: bool,
     /// Parts to measure, as in a1,b,g: a batch step, b labelling, c decoding, d steering, e
     /// diversity, f memorisation, g training, h start-up, i pool files, j memory, k privacy
-    /// accounting, l private steps. [default: all]
+    /// accounting, l private steps, m steps on pixels, n measures of features. [default: all]
     #[arg(long = "part", value_name = "PART", value_delimiter = ',')]
     parts: Vec<String>,
     /// Rounds of every part, but at most 2 of the batch step. [default: 3, with --quick 1]

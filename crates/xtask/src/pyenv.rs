@@ -23,7 +23,8 @@ const REQUIREMENTS: &str = include_str!("pyenv-requirements.txt");
 const HASHED: &str = "3.11";
 
 /// Prints PyTorch's version where everything that is compared with can be imported.
-const PROBE: &str = "import dp_accounting, numpy, opacus, safetensors.torch, torch; print(torch.__version__)";
+const PROBE: &str =
+    "import dp_accounting, numpy, opacus, prdc, safetensors.torch, torch; print(torch.__version__)";
 
 /// The same where PyTorch alone can be: of several gigabytes.
 const PROBE_PYTORCH: &str = "import torch; print(torch.__version__)";
@@ -37,7 +38,7 @@ pub(crate) fn find_or_make() -> anyhow::Result<Python> {
     let hint = || {
         format!(
             "no Python with torch {VERSION} could be made (Python 3.11 or newer and pip are needed); or let {VARIABLE} name an \
-             interpreter that has torch=={VERSION}, numpy, safetensors, dp-accounting and opacus"
+             interpreter that has torch=={VERSION}, numpy, safetensors, dp-accounting, opacus, pytorch-fid and prdc"
         )
     };
     let slot = slot()?;
@@ -71,8 +72,8 @@ fn users_own() -> anyhow::Result<Option<Python>> {
     let python = Python::named(program);
     if !works(&python) {
         bail!(
-            "{VARIABLE} is {}, which is no Python with torch {VERSION}, numpy, safetensors, dp-accounting and opacus: install them for it \
-             (pip install torch=={VERSION} numpy safetensors dp-accounting==0.6.0 opacus==1.6.0), or unset the variable",
+            "{VARIABLE} is {}, which is no Python with torch {VERSION}, numpy, safetensors, dp-accounting, opacus, pytorch-fid and prdc: install them for it \
+             (pip install torch=={VERSION} numpy safetensors dp-accounting==0.6.0 opacus==1.6.0 pytorch-fid==0.3.0 prdc==0.2), or unset the variable",
             python.name()
         );
     }

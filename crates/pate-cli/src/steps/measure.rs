@@ -2,6 +2,8 @@
 
 mod compare_approaches;
 mod evaluate_synthetic;
+mod score_release;
 
 pub use compare_approaches::CompareApproaches;
 pub use evaluate_synthetic::EvaluateSynthetic;
+pub use score_release::ScoreRelease;

@@ -79,6 +79,8 @@ words! {
         ResNet = "resnet",
         /// A linear map of scattering features, which nobody had to train
         ScatterLinear = "scatter-linear",
+        /// A perceptron with two hidden layers of 256
+        Mlp = "mlp",
     }
     /// How public images are changed before a private classifier labels them.
     VariantKind {

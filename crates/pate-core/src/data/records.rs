@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use artifact::FileRecord;
 
+use tch::Tensor;
+
+use super::augment::Augmentation;
 use super::{ImageShape, Images, Labels};
+use crate::base::rng::{Purpose, Stream};
 use crate::base::tensor;
 use crate::{Error, Result};
 
@@ -92,5 +96,28 @@ impl Records {
             files: self.files.clone(),
             listing: self.listing.clone(),
         })
+    }
+
+    /// `n` records, from the first on and around again, their images changed by `augmentation`;
+    /// each time that a record comes it is changed in another way.
+    ///
+    /// # Errors
+    /// No records, no room.
+    pub fn changed(&self, n: usize, augmentation: Option<&Augmentation>, seed: u64) -> Result<Self> {
+        /// Images changed at once.
+        const CHUNK: i64 = 1000;
+        if self.is_empty() {
+            return Err(Error::invalid(format!("{} has no records", self.name)));
+        }
+        let rows: Vec<i64> = (0..n as i64).map(|row| row % self.len() as i64).collect();
+        let chosen = self.select(&rows)?;
+        let Some(augmentation) = augmentation else { return Ok(chosen) };
+        let mut parts = Vec::new();
+        tensor::batches(n as i64, CHUNK, |first, rows| {
+            let mut stream = Stream::new(seed, Purpose::PublicFeatures, (first / CHUNK) as u64);
+            parts.push(augmentation.apply(&chosen.images.tensor().f_narrow(0, first, rows)?, &mut stream)?);
+            Ok(())
+        })?;
+        Ok(Self { images: Images::trusted(Tensor::f_cat(&parts, 0)?), ..chosen })
     }
 }

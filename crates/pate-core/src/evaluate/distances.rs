@@ -4,13 +4,13 @@
 //! off by about 1e-5 of the squared norms, so that distances of 1 and more are right to 1e-4.
 //! Blocks bound the memory.
 //!
-//! One thread: with two, libtorch 2.13 gave a mean pairwise distance that differed by 6e-7 in one
-//! run of sixty to one of fifteen; with one, none of 120 did. "Same seed, same bytes" counts for
-//! more here than half of a short time.
+//! One thread computes a block: with two, libtorch 2.13 gave a mean pairwise distance that differed
+//! by 6e-7 in one run of sixty to one of fifteen; with one, none of 120 did.
 
 use tch::{Kind, Tensor};
 
-use crate::base::parallel::OneThread;
+use crate::base::parallel::{self, OneThread};
+use crate::base::progress::Progress;
 use crate::base::tensor;
 use crate::{Error, Result};
 
@@ -42,31 +42,75 @@ fn check(a: &Tensor, b: &Tensor) -> Result<()> {
 /// `[n, d]` and `[m, d]`, m above 0, to n values.
 ///
 /// # Errors
-/// Different widths, or no rows in `to`.
-pub fn nearest(from: &Tensor, to: &Tensor) -> Result<Vec<f32>> {
+/// Different widths, no rows in `to`, a stop.
+pub fn nearest(from: &Tensor, to: &Tensor, progress: &dyn Progress) -> Result<Vec<f32>> {
+    nearest_but(from, to, None, progress)
+}
+
+/// Distance of the `rows` of `x` to their nearest other row.
+///
+/// # Shapes
+/// `[n, d]`, n above 1.
+///
+/// # Errors
+/// Fewer than two rows, a row that is not there, a stop.
+pub fn nearest_other(x: &Tensor, rows: &[i64], progress: &dyn Progress) -> Result<Vec<f32>> {
+    if x.size().first().is_none_or(|&n| n < 2) {
+        return Err(Error::invalid("one image alone has no nearest neighbour"));
+    }
+    let rows = tensor::from_i64(rows);
+    nearest_but(&x.f_index_select(0, &rows)?, x, Some(&rows), progress)
+}
+
+/// The same without the row of `to` that `own` names for each of `from`.
+///
+/// A block of rows is computed on one thread, so that the number of threads changes nothing.
+fn nearest_but(
+    from: &Tensor,
+    to: &Tensor,
+    own: Option<&Tensor>,
+    progress: &dyn Progress,
+) -> Result<Vec<f32>> {
     check(from, to)?;
     if to.size()[0] == 0 {
         return Err(Error::invalid("nearest neighbours among no images are not defined"));
     }
-    let _guard = tch::no_grad_guard();
-    let _threads = OneThread::hold();
+    let worker = |_| (from.shallow_clone(), to.shallow_clone(), own.map(Tensor::shallow_clone));
     let mut all = Vec::with_capacity(from.size()[0] as usize);
-    tensor::batches(from.size()[0], BLOCK, |first, n| {
-        let rows = from.f_narrow(0, first, n)?;
-        let mut best: Option<Tensor> = None;
-        tensor::batches(to.size()[0], BLOCK, |first, n| {
-            let block = squared(&rows, &to.f_narrow(0, first, n)?).f_amin([-1i64].as_slice(), false)?;
-            best = Some(match best.take() {
-                Some(so_far) => so_far.f_minimum(&block)?,
-                None => block,
-            });
+    parallel::batches(
+        from.size()[0],
+        BLOCK,
+        (0..parallel::workers(from.device())).map(worker).collect(),
+        progress,
+        |(from, to, own), first, n| {
+            let _guard = tch::no_grad_guard();
+            let rows = from.f_narrow(0, first, n)?;
+            let own = own.as_ref().map(|own| own.f_narrow(0, first, n)).transpose()?;
+            let mut best: Option<Tensor> = None;
+            tensor::batches(to.size()[0], BLOCK, |first, n| {
+                let mut block = squared(&rows, &to.f_narrow(0, first, n)?);
+                if let Some(own) = &own {
+                    let here = Tensor::f_arange_start(first, first + n, (Kind::Int64, from.device()))?;
+                    let same = own.f_unsqueeze(1)?.f_eq_tensor(&here.f_unsqueeze(0)?)?;
+                    let _ = block.f_masked_fill_(&same, f64::INFINITY)?;
+                }
+                let block = block.f_amin([-1i64].as_slice(), false)?;
+                best = Some(match best.take() {
+                    Some(so_far) => so_far.f_minimum(&block)?,
+                    None => block,
+                });
+                Ok(())
+            })?;
+            match best {
+                Some(best) => tensor::to_f32(&best.f_sqrt()?),
+                None => Ok(Vec::new()),
+            }
+        },
+        |_, _, part| {
+            all.extend(part);
             Ok(())
-        })?;
-        if let Some(best) = best {
-            all.extend(tensor::to_f32(&best.f_sqrt()?)?);
-        }
-        Ok(())
-    })?;
+        },
+    )?;
     Ok(all)
 }
 
@@ -124,6 +168,7 @@ pub fn mean_pairwise(a: &Tensor) -> Result<Option<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::progress::Silent;
     use crate::base::rng::{Purpose, Stream};
 
     fn images(n: i64, index: u64) -> Tensor {
@@ -148,7 +193,7 @@ mod tests {
     fn blocks_agree_with_the_definition() {
         let (a, b) = (images(1500, 0), images(1100, 1));
         let all = exact(&a, &b);
-        let nearest = nearest(&a, &b).unwrap();
+        let nearest = nearest(&a, &b, &Silent).unwrap();
         for (row, found) in all.iter().zip(nearest) {
             let best = row.iter().copied().fold(f64::INFINITY, f64::min);
             assert!((best - f64::from(found)).abs() < 1e-4);
@@ -156,6 +201,11 @@ mod tests {
         let mean = all.iter().flatten().sum::<f64>() / (1500.0 * 1100.0);
         assert!((mean_between(&a, &b).unwrap().unwrap() - mean).abs() < 1e-4);
         let own = exact(&a, &a);
+        let others = nearest_other(&a, &[3, 1499, 1024], &Silent).unwrap();
+        for (row, found) in [3, 1499, 1024].into_iter().zip(others) {
+            let apart = own[row].iter().enumerate().filter(|(at, _)| *at != row).map(|(_, d)| *d);
+            assert!((apart.fold(f64::INFINITY, f64::min) - f64::from(found)).abs() < 1e-4);
+        }
         let sum: f64 = (0..1500).flat_map(|i| own[i][i + 1..].iter()).sum();
         assert!((mean_pairwise(&a).unwrap().unwrap() - sum / (1500.0 * 1499.0 / 2.0)).abs() < 1e-4);
     }
@@ -164,6 +214,6 @@ mod tests {
     fn too_few_rows_have_no_mean() {
         assert_eq!(mean_pairwise(&images(1, 0)).unwrap(), None);
         assert_eq!(mean_between(&images(0, 0), &images(3, 0)).unwrap(), None);
-        assert!(nearest(&images(1, 0), &images(0, 0)).is_err());
+        assert!(nearest(&images(1, 0), &images(0, 0), &Silent).is_err());
     }
 }

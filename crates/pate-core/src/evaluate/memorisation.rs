@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
+use crate::base::progress::Silent;
 use crate::data::Images;
 use crate::evaluate::{distances, wilson_95};
 use crate::{Error, Result};
@@ -53,7 +54,8 @@ impl Memorisation {
         }
         let flat = samples.flat();
         // All shards are cut to the smallest: among more images the nearest is nearer by chance.
-        let to = |shard: &Images| distances::nearest(&flat, &shard.flat().f_narrow(0, 0, size as i64)?);
+        let to =
+            |shard: &Images| distances::nearest(&flat, &shard.flat().f_narrow(0, 0, size as i64)?, &Silent);
         let to_own = to(own)?;
         let to_others = others.iter().map(|shard| to(shard)).collect::<Result<Vec<_>>>()?;
         let mean = |all: &[f32]| all.iter().map(|&d| f64::from(d)).sum::<f64>() / all.len() as f64;

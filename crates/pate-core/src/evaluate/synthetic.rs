@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::Result;
+use crate::base::progress::Silent;
 use crate::data::Images;
 use crate::evaluate::distances;
 
@@ -150,8 +151,8 @@ pub fn synthetic(inputs: &SyntheticInputs<'_>) -> Result<SyntheticScore> {
     score.original_diversity = distances::mean_pairwise(&shard)?;
     score.diversity_ratio = ratio(average_pairwise_distance, score.original_diversity);
     if !inputs.samples.is_empty() {
-        score.nearest = NearestDistances::of(&distances::nearest(&samples, &shard)?);
-        score.nearest_reverse = NearestDistances::of(&distances::nearest(&shard, &samples)?);
+        score.nearest = NearestDistances::of(&distances::nearest(&samples, &shard, &Silent)?);
+        score.nearest_reverse = NearestDistances::of(&distances::nearest(&shard, &samples, &Silent)?);
         score.cross_set_distance = distances::mean_between(&samples, &shard)?;
     }
     if let (Some(ratio), Some(l1), Some(nearest)) =

@@ -93,6 +93,11 @@ fn of_private_training<'a>(
     {
         return Some(format!("small CNN: {classes} classes, image channels: {channels}"));
     }
+    if only(&["fc1", "fc2", "fc3"])
+        && let (Some(&[hidden, pixels]), Some(&[classes, _])) = (shape("fc1.weight"), shape("fc3.weight"))
+    {
+        return Some(format!("perceptron, {pixels} to {hidden} to {hidden}: {classes} classes"));
+    }
     if let (Some(&[width, channels, 3, 3]), Some(_), Some(_), Some(&[classes, _])) =
         (shape("conv1.weight"), shape("norm1.weight"), shape("layer4_1.conv2.weight"), shape("fc.weight"))
     {
@@ -232,6 +237,8 @@ mod tests {
             ("fc2", &[10, 32]),
         ];
         assert_eq!(network(&tensors(&small)).unwrap(), "small CNN: 10 classes, image channels: 1");
+        let perceptron = [("fc1", &[256, 784][..]), ("fc2", &[256, 256]), ("fc3", &[10, 256])];
+        assert_eq!(network(&tensors(&perceptron)).unwrap(), "perceptron, 784 to 256 to 256: 10 classes");
         let residual = [
             ("conv1", &[16, 3, 3, 3][..]),
             ("norm1", &[16]),

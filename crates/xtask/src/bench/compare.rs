@@ -52,6 +52,10 @@ const SUMS: f64 = 1e-4;
 /// rounding turns Adam's first step.
 const MOVED: f64 = 1e-3;
 
+/// Largest difference of Frechet distances, of themselves: the peers take the root of a product of
+/// covariances, whose rounding is that of its largest values.
+const FRECHET: f64 = 1e-6;
+
 /// Compares what both sides of a part wrote and reported.
 pub(super) fn part(name: &str, ours: (&Path, &Value), theirs: (&Path, &Value)) -> Result<Vec<Check>> {
     let floats = |file: &str| -> Result<_> { Ok((read_floats(ours.0, file)?, read_floats(theirs.0, file)?)) };
@@ -113,6 +117,17 @@ pub(super) fn part(name: &str, ours: (&Path, &Value), theirs: (&Path, &Value)) -
                 format!("losses of the steps differ by {apart:.1e} of their norm ({MOVED:.0e} allowed)"),
             )]
         }
+        "frechet" => {
+            let (a, b) = both("distance");
+            let what = format!("distances {a:.9} and {b:.9}");
+            vec![Check::new((a - b).abs() <= FRECHET * a.abs(), what)]
+        }
+        "neighbours" => ["precision", "recall", "density", "coverage"]
+            .map(|field| {
+                let (a, b) = both(field);
+                Check::new((a - b).abs() <= 1e-12, format!("{field} {a} and {b}"))
+            })
+            .to_vec(),
         "private-step" => {
             let sums = floats("sums")?;
             let apart = relative_distance(&sums.0, &sums.1);

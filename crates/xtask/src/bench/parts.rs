@@ -56,6 +56,8 @@ pub(super) const PARTS: &[Part] = &[
     part("l3", "DP-SGD, UCStub, batch 256", PRIVATE, How::Private),
     part("l4", "DP-SGD, GroupNorm ResNet-18 of width 16, batch 256", PRIVATE, How::Private),
     part("m", "DP-ImgSyn: 10 steps on 5,000 images", Some((2.0, 3.0)), How::Inside("synthesis")),
+    part("n1", "Frechet distance, 10,000 x 2,048 twice", Some((1.0, 2.0)), How::Inside("frechet")),
+    part("n2", "precision and recall of the same", Some((1.0, 2.0)), How::Inside("neighbours")),
 ];
 
 /// Against the better of Opacus' two ways.
@@ -72,7 +74,10 @@ pub(super) fn select(words: &[String]) -> Result<Vec<Part>> {
     for word in words {
         if !PARTS.iter().any(|part| names(part, word)) {
             let ids: Vec<&str> = PARTS.iter().map(|part| part.id).collect();
-            bail!("--part is `{word}`; the parts are {} (a, g, k and l mean all of theirs)", ids.join(", "));
+            bail!(
+                "--part is `{word}`; the parts are {} (a, g, k, l and n mean all of theirs)",
+                ids.join(", ")
+            );
         }
     }
     Ok(PARTS

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use artifact::{FileRecord, Guarantee, Input, Report, layout};
 use clap::Parser;
+use pate_core::base::progress::Silent;
 use pate_core::config::EvaluationConfig;
 use pate_core::data::{Images, LabelColumn, LabelRow, Labels, Shard, Split, read_labels_of};
 use pate_core::evaluate::{self, NearestDistances, SyntheticInputs, SyntheticScore, distances};
@@ -146,7 +147,7 @@ impl Step for EvaluateSynthetic {
         if let Some(shard) = &shard
             && !images.is_empty()
         {
-            let nearest = distances::nearest(&images.flat(), &shard.images.flat())?;
+            let nearest = distances::nearest(&images.flat(), &shard.images.flat(), &Silent)?;
             let marks = [("target".to_owned(), loaded.config.evaluation.min_nn_distance_target)];
             let path = out.with_extension("png");
             report.output(pictures::distances(

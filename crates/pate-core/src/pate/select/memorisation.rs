@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use super::{Pixels, Selection, Verdict};
 use crate::Result;
+use crate::base::progress::Silent;
 use crate::evaluate::distances;
 
 /// Keeps candidates whose Euclidean distance to the nearest private image is at least
@@ -22,7 +23,7 @@ pub fn filter(
     shard_private: &Tensor,
     min_distance: f64,
 ) -> Result<()> {
-    let nearest = distances::nearest(&pixels.gather(selection.kept())?, shard_private)?;
+    let nearest = distances::nearest(&pixels.gather(selection.kept())?, shard_private, &Silent)?;
     selection.retain(Verdict::Memorisation, |position, _| f64::from(nearest[position]) >= min_distance);
     Ok(())
 }

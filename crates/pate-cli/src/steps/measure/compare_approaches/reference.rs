@@ -5,11 +5,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, layout};
+use pate_core::base::progress::Silent;
 use pate_core::base::rng::{Purpose, Stream};
 use pate_core::data::{
     ImageShape, Images, LabelColumn, Labels, Normalisation, RangeRule, Shard, class_counts, read_labels_of,
 };
-use pate_core::evaluate::{self, Memorisation, distances};
+use pate_core::evaluate::{self, Memorisation, Neighbours, distances};
 use pate_core::models::Classifier;
 use pate_core::pate::combine::TeacherSet;
 use serde::Serialize;
@@ -157,11 +158,11 @@ impl Reference {
         let order = some_rows(n as usize, n as usize, self.seed, 1);
         let (a, b) = order.split_at(order.len() / 2);
         let (a, b) = (select(&self.features, a), select(&self.features, b));
-        let [precision, recall] = evaluate::precision_recall(&first_rows(&a), &first_rows(&b), K)?;
+        let near = evaluate::neighbours(&first_rows(&a), &first_rows(&b), K, &Silent)?;
         Ok(RealAgainstReal {
-            frechet_distance: evaluate::frechet_distance(&a, &b)?,
-            precision,
-            recall,
+            frechet_distance: evaluate::frechet_distance(&a, &b, &Silent)?,
+            precision: near.precision,
+            recall: near.recall,
             images: order.len() / 2,
         })
     }
@@ -213,8 +214,8 @@ impl Reference {
             num_samples: sums.num_samples,
             teacher_confidence: mean(&sums.confidences),
             frechet_distance: resemblance.map(|(distance, _)| distance),
-            precision: resemblance.map(|(_, [precision, _])| precision),
-            recall: resemblance.map(|(_, [_, recall])| recall),
+            precision: resemblance.map(|(_, near)| near.precision),
+            recall: resemblance.map(|(_, near)| near.recall),
             diversity_ratio: mean(&sums.ratios),
             histogram_l1: mean(&sums.l1s),
             memorisation_suspected: memorisation.as_ref().map(Memorisation::is_suspicious),
@@ -286,7 +287,7 @@ impl Reference {
 
     /// Frechet distance, and precision and recall, of features to those of the private images;
     /// `None` for too few.
-    fn resemblance(&self, features: &[Tensor]) -> Result<Option<(f64, [f64; 2])>> {
+    fn resemblance(&self, features: &[Tensor]) -> Result<Option<(f64, Neighbours)>> {
         if features.is_empty() {
             return Ok(None);
         }
@@ -296,9 +297,9 @@ impl Reference {
             return Ok(None);
         }
         let all = select(&all, &some_rows(n, MOMENTS, self.seed, 2));
-        let distance = evaluate::frechet_distance(&self.features, &all)?;
-        let pair = evaluate::precision_recall(&first_rows(&self.features), &first_rows(&all), K)?;
-        Ok(Some((distance, pair)))
+        let distance = evaluate::frechet_distance(&self.features, &all, &Silent)?;
+        let near = evaluate::neighbours(&first_rows(&self.features), &first_rows(&all), K, &Silent)?;
+        Ok(Some((distance, near)))
     }
 }
 
