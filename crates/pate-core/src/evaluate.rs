@@ -1,10 +1,10 @@
 //! How good a student or a synthetic data set is.
 //!
 //! A student: accuracy with its interval, by class ([`classifier`]). A set of samples: spread,
-//! class proportions and nearest neighbours ([`synthetic`]), near-copies ([`Copies`]); resemblance to the private data in a
-//! feature space ([`features`], [`frechet_distance`], [`neighbours`]); how sure a classifier is
-//! ([`inception_score`]); memorisation, measured
-//! against shards that a decoder has not seen ([`Memorisation`]).
+//! class proportions and nearest neighbours ([`synthetic`]), near-copies ([`Copies`]); resemblance
+//! to the private data in a feature space ([`features`], [`frechet_distance`], [`neighbours`]); how
+//! sure a classifier is ([`inception_score`]); memorisation, measured against shards that a decoder
+//! has not seen ([`Memorisation`]).
 
 mod classifier;
 mod copies;

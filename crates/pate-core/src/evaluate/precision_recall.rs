@@ -110,7 +110,8 @@ fn block(columns: i64) -> i64 {
     (BLOCK / columns).clamp(16, 1024)
 }
 
-/// Features in both precisions: moved to a common centre in single precision, as they are in double.
+/// Features in both precisions: moved to a common centre in single precision, as they are in
+/// double.
 struct Rows {
     rough: Tensor,
     /// Squared norms of these, `[n]`.
@@ -179,8 +180,8 @@ impl Distances {
         let norms = a.norms.f_unsqueeze(1)? + b.norms.f_unsqueeze(0)?;
         let squared = (&norms - a.rough.f_matmul(&b.rough.f_tr()?)? * 2.0).f_clamp_min(0.0)?;
         // A sum of d products is off by at most d units in the last place of the sum of their sizes
-        // (Higham, "Accuracy and stability of numerical algorithms", 2002, 3.1), which |a|^2 + |b|^2
-        // bounds twice over; the norms, and the move to the centre, add a few more.
+        // (Higham, "Accuracy and stability of numerical algorithms", 2002, 3.1), which |a|^2 +
+        // |b|^2 bounds twice over; the norms, and the move to the centre, add a few more.
         let error = norms * (2.0 * (d + 8) as f64 * f64::from(f32::EPSILON));
         Ok(Self { squared, error, rows: a.exact.shallow_clone(), columns: b.exact.shallow_clone() })
     }
