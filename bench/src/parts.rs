@@ -365,9 +365,7 @@ pub(crate) fn sgemm(run: &Run<'_>) -> Result<Measured> {
 
 fn features(run: &Run<'_>) -> Result<[Tensor; 2]> {
     let load = |name: &str| -> Result<Tensor> {
-        let mut arrays = tensorfile::read(&run.inputs.file(name))?.into_tensors()?;
-        let array = arrays.pop().map(|(_, array)| array);
-        Ok(tensor::from_array(array.ok_or_else(|| anyhow::anyhow!("{name} holds nothing"))?)?)
+        Ok(tensor::from_array(tensorfile::read(&run.inputs.file(name))?.into_array()?)?)
     };
     Ok([load("features_real.pt")?, load("features_generated.pt")?])
 }

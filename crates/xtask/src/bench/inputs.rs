@@ -82,6 +82,9 @@ impl Sizes {
     }
 }
 
+/// Which files the inputs are: one more with every change of them.
+const FILES: u32 = 2;
+
 /// The folder of inputs, relative to the checkout.
 pub(super) fn dir(sizes: Sizes) -> &'static str {
     if sizes.quick { "runs/bench/quick" } else { "runs/bench/full" }
@@ -92,7 +95,8 @@ pub(super) fn make(ctx: &Context, sizes: Sizes, threads: u16) -> Result<PathBuf>
     let folder = ctx.root().join(dir(sizes));
     // Names the folder as complete: written last.
     let mark = folder.join("complete.json");
-    let wanted = json!({ "settings": sizes.settings(), "teachers": sizes.teachers }).to_string();
+    let wanted =
+        json!({ "settings": sizes.settings(), "teachers": sizes.teachers, "files": FILES }).to_string();
     let settings = serde_json::to_vec_pretty(&sizes.settings())?;
     if std::fs::read_to_string(&mark).is_ok_and(|found| found == wanted) {
         eprintln!("inputs: those of an earlier run, in {}", dir(sizes));
