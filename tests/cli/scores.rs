@@ -136,4 +136,10 @@ fn sets_that_are_not_what_they_seem_are_told() {
     put(&work, "few", 4, |i| i);
     refused("few", 3, &["holds 4 images"]);
     refused("gone", 3, &["gone"]);
+    let line = format!("--release two {quick}");
+    let other = |from: &str, to: &str| work.run_quiet("score-release", &line.replace(from, to)).ends_with(2);
+    other("mlp", "mlp,mlp").says(&["mlp twice"]);
+    other("mlp", "resnet").says(&["--classifiers", "residual"]);
+    work.run_quiet("score-release", &format!("{line} --epsilon inf")).ok();
+    assert_eq!(work.json("score/score_report.json")["stated_by_its_makers"]["epsilon"], "inf");
 }

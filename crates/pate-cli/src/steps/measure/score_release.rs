@@ -12,10 +12,11 @@ mod release;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{Input, Report, layout, write_bytes};
+use artifact::{Guarantee, Input, Report, layout, write_bytes};
 use clap::Parser;
 use pate_core::config::{NetworkKind, Word as _};
-use pate_core::data::{Dataset, Records, Split, Wanted};
+use pate_core::data::{Dataset, Privacy, Records, Split, Wanted};
+use pate_core::train::recipes::Recipe;
 use serde::Serialize;
 
 use self::fidelity::Fidelity;
@@ -115,6 +116,7 @@ pub struct ScoreRelease {
 struct Claims {
     /// Differential privacy's epsilon, or inf for none [default: not stated]
     #[arg(long, value_name = "EPSILON", value_parser = any_positive)]
+    #[serde(serialize_with = "as_text")]
     epsilon: Option<f64>,
     /// Its delta [default: not stated]
     #[arg(long, value_name = "DELTA", value_parser = positive)]
@@ -138,6 +140,15 @@ fn any_positive(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|x: &f64| *x > 0.0).ok_or_else(|| "give a number above 0, or inf".to_owned())
 }
 
+/// JSON has no infinity, and what was stated must not look like what was not.
+#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+fn as_text<S: serde::Serializer>(epsilon: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match epsilon {
+        Some(epsilon) if epsilon.is_infinite() => serializer.serialize_str("inf"),
+        epsilon => epsilon.serialize(serializer),
+    }
+}
+
 const PAGE: &str = "score.md";
 const PICTURE: &str = "score.png";
 const OUTPUTS: [&str; 3] = [layout::SCORE_REPORT, PAGE, PICTURE];
@@ -153,6 +164,14 @@ impl Step for ScoreRelease {
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let loaded = self.config.load(ctx)?;
         let normalisation = settings::normalisation(&loaded.config.preprocessing)?;
+        for (at, &network) in self.classifiers.iter().enumerate() {
+            if let Err(error) = Recipe::of(network, 1, normalisation.clone(), ctx.seed) {
+                bail!("--classifiers: {error}");
+            }
+            if self.classifiers[..at].contains(&network) {
+                bail!("--classifiers names {} twice", network.word());
+            }
+        }
         let release = Release::load(self)?;
         let _lock = ctx.lock("--output-dir", &self.output_dir, &OUTPUTS)?;
         let test = self.records_like(&self.test_dir, Split::Test)?;
@@ -180,15 +199,20 @@ impl Step for ScoreRelease {
         if let Some(public) = &public {
             data_sets::describe(&mut report, public)?;
         }
-        let access = report.access();
-
+        let label = report.guarantee().clone();
         let score = SetScore::of(&release.records, &test, public.as_ref(), self.near, ctx)?;
-        let judges = Judges { args: self, normalisation: &normalisation, test: &test, access, ctx };
+        let judges = Judges { args: self, normalisation: &normalisation, test: &test, ctx };
+        let public_label = match &public {
+            Some(public) if public.privacy == Privacy::Private => Guarantee::none(data_sets::READ),
+            _ => Guarantee::Public,
+        };
         let control =
             public.as_ref().map(|public| self.control_records(public, &release, ctx)).transpose()?;
-        let scored = judges.judge("release", &release.records)?;
+        let scored = judges.judge("release", &release.records, &label)?;
         let controlled = match &control {
-            Some(control) if control.classes() == test.classes() => judges.judge("control", control)?,
+            Some(control) if control.classes() == test.classes() => {
+                judges.judge("control", control, &public_label)?
+            }
             _ => Vec::new(),
         };
         let given = self.controls.measure(&test, &normalisation, ctx)?;

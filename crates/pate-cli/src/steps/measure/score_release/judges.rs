@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use artifact::{Access, FINGERPRINT, FileRecord, Report, WorkId, layout};
+use artifact::{FINGERPRINT, FileRecord, Guarantee, Report, WorkId, layout};
 use pate_core::config::{NetworkKind, Word as _};
 use pate_core::data::{Normalisation, Records};
 use pate_core::evaluate;
@@ -21,7 +21,6 @@ pub(super) struct Judges<'a> {
     pub(super) args: &'a ScoreRelease,
     pub(super) normalisation: &'a Normalisation,
     pub(super) test: &'a Records,
-    pub(super) access: Access,
     pub(super) ctx: &'a Context,
 }
 
@@ -71,11 +70,17 @@ pub(super) struct Run {
 const BATCH: usize = 64;
 
 impl Judges<'_> {
-    /// All classifiers on `records`, kept under the name of `origin`.
+    /// All classifiers on `records`, kept under the name of `origin`, with the label of what they
+    /// learnt.
     ///
     /// # Errors
     /// Images that are too small for one of them, a file that cannot be written, a stop.
-    pub(super) fn judge(&self, origin: &'static str, records: &Records) -> Result<Vec<Judged>> {
+    pub(super) fn judge(
+        &self,
+        origin: &'static str,
+        records: &Records,
+        label: &Guarantee,
+    ) -> Result<Vec<Judged>> {
         let images = records.images.sha256()?;
         let mut all = Vec::new();
         for &network in &self.args.classifiers {
@@ -85,7 +90,7 @@ impl Judges<'_> {
                 let seed = self.ctx.seed.wrapping_add(at);
                 let what = format!("{origin}: {}, {} of {n}", network.word(), at + 1);
                 runs.push(
-                    self.one(origin, network, seed, records, &images)
+                    self.one(origin, network, seed, (records, &images), label)
                         .with_context(|| format!("cannot judge by {what}"))?,
                 );
             }
@@ -129,7 +134,8 @@ impl Judges<'_> {
     /// As [`Judges::judge`].
     pub(super) fn of_test(&self, network: NetworkKind) -> Result<Box<dyn Classifier>> {
         let seed = self.ctx.seed;
-        self.one("test", network, seed, self.test, &self.test.images.sha256()?)?;
+        let label = Guarantee::none("it learnt the test images, for its features");
+        self.one("test", network, seed, (self.test, &self.test.images.sha256()?), &label)?;
         let path = self.folder("test", network, seed).join(layout::MODEL);
         let _own = input_file::own();
         Ok(models::load_classifier(&path, self.test.shape(), self.ctx.device)?)
@@ -140,8 +146,8 @@ impl Judges<'_> {
         origin: &str,
         network: NetworkKind,
         seed: u64,
-        records: &Records,
-        images: &str,
+        (records, images): (&Records, &str),
+        label: &Guarantee,
     ) -> Result<Run> {
         let recipe = self.recipe(network, records, seed)?;
         let settings = json!({
@@ -150,6 +156,7 @@ impl Judges<'_> {
             "normalisation": self.normalisation,
             "labels": records.labels.values(),
             "classes": records.classes(),
+            "label": label.to_json(),
         });
         let work = WorkId::new(&settings, [images])?;
         let folder = self.folder(origin, network, seed);
@@ -168,10 +175,8 @@ impl Judges<'_> {
                 recipes::train(network, &recipe, &lesson, device, (progress, &watch), &NoCheckpoint)?;
             progress.finish();
             let mut report = Report::new();
-            if self.access == Access::Private {
-                report.reads_private("it learnt a data set whose guarantee is not known here");
-            }
-            report.output(models::save(&*trained, &path, self.access)?);
+            report.released(label.clone());
+            report.output(models::save(&*trained, &path, report.access())?);
             report.field("network", network.word())?.field("recipe", &recipe)?.field(FINGERPRINT, &work)?;
             report.write(&report_path, &self.ctx.envelope_of(report.guarantee()))?;
             trained
