@@ -188,26 +188,42 @@ dp-classifier epsilon="1" s="42":
     {{step}} evaluate-student -- --model runs/dp/mnist_{{epsilon}}_{{s}}/model.pth --public-control-model runs/dp/mnist_{{epsilon}}_{{s}}/public_control.pth --mnist-dir {{datasets}} --config {{config}} --output runs/dp/mnist_{{epsilon}}_{{s}}/evaluation_report.json {{common}}
 
 # DP-ImgSyn on MNIST from Fashion-MNIST: `just imgsyn-mnist 10 1` for epsilon 10, seed 1 (needs data-mnist, data-fashion)
-imgsyn-mnist epsilon="1" s="42" k="10":
-    {{step}} train-dp-teacher -- --data-dir {{datasets}} --lr-schedule cosine --learning-rate 12 --model scatter-linear --public fashion-mnist --public-root {{datasets}} --epsilon {{epsilon}} --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher --config {{config}} --seed {{s}} {{common}}
-    {{step}} capture-dp-stats -- --model runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/model.pth --data-dir {{datasets}} --config {{config}} {{common}}
-    {{step}} synthesize-images -- --teacher runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/model.pth --statistics runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/dp_statistics.pt --dataset fashion-mnist --data-root {{datasets}} --variants "warped,edges,mixed" --variant-strength 1.5 --k {{k}} --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis --config {{config}} --seed {{s}} {{common}}
-    {{step}} distill-student -- --synthesis runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis --k 0 --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/student_k0 --config {{config}} --seed {{s}} {{common}}
-    {{step}} evaluate-student -- --model runs/imgsyn/mnist_{{epsilon}}_{{s}}/student_k0/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/mnist_{{epsilon}}_{{s}}/student_k0/evaluation_report.json {{common}}
-    {{step}} distill-student -- --synthesis runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis --k {{k}} --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/student --config {{config}} --seed {{s}} {{common}}
+imgsyn-mnist epsilon="1" s="42":
+    {{step}} train-dp-teacher -- --data-dir {{datasets}} --model scatter-linear --public fashion-mnist --public-root {{datasets}} --learning-rate 12 --lr-schedule cosine --epsilon {{epsilon}} --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher --config {{config}} --seed {{s}} {{common}}
+    {{step}} synthesize-images -- --teacher runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/model.pth --dataset fashion-mnist --data-root {{datasets}} --variants "warped,edges,mixed" --variant-strength 1.5 --num-samples 60000 --k 0 --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis --config {{config}} --seed {{s}} {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis --k 0 --network scatter-linear --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/student --config {{config}} --seed {{s}} {{common}}
     {{step}} evaluate-student -- --model runs/imgsyn/mnist_{{epsilon}}_{{s}}/student/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/mnist_{{epsilon}}_{{s}}/student/evaluation_report.json {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis --k 0 --network ucstub --epochs 2 --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/student_ucstub --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/mnist_{{epsilon}}_{{s}}/student_ucstub/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/mnist_{{epsilon}}_{{s}}/student_ucstub/evaluation_report.json {{common}}
+
+# DP-ImgSyn on MNIST from the embedded digits (needs data-mnist)
+imgsyn-digits epsilon="1" s="42":
+    {{step}} train-dp-teacher -- --data-dir {{datasets}} --model scatter-linear --public digits --start public --epsilon {{epsilon}} --output-dir runs/imgsyn/digits_{{epsilon}}_{{s}}/teacher --config {{config}} --seed {{s}} {{common}}
+    {{step}} synthesize-images -- --teacher runs/imgsyn/digits_{{epsilon}}_{{s}}/teacher/model.pth --dataset digits --variants warped --variant-strength 1.5 --num-samples 60000 --k 0 --output-dir runs/imgsyn/digits_{{epsilon}}_{{s}}/synthesis --config {{config}} --seed {{s}} {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/digits_{{epsilon}}_{{s}}/synthesis --k 0 --network scatter-linear --output-dir runs/imgsyn/digits_{{epsilon}}_{{s}}/student --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/digits_{{epsilon}}_{{s}}/student/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/digits_{{epsilon}}_{{s}}/student/evaluation_report.json {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/digits_{{epsilon}}_{{s}}/synthesis --k 0 --network ucstub --epochs 2 --output-dir runs/imgsyn/digits_{{epsilon}}_{{s}}/student_ucstub --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/digits_{{epsilon}}_{{s}}/student_ucstub/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/digits_{{epsilon}}_{{s}}/student_ucstub/evaluation_report.json {{common}}
 
 # DP-ImgSyn on Fashion-MNIST from MNIST (needs data-mnist, data-fashion)
-imgsyn-fashion epsilon="1" s="42" k="10":
-    {{step}} train-dp-teacher -- --data-dir {{datasets}} --dataset fashion-mnist --lr-schedule cosine --learning-rate 12 --model scatter-linear --public mnist --public-root {{datasets}} --mnist-is-public --epsilon {{epsilon}} --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/teacher --config {{config}} --seed {{s}} {{common}}
-    {{step}} capture-dp-stats -- --model runs/imgsyn/fashion_{{epsilon}}_{{s}}/teacher/model.pth --data-dir {{datasets}} --dataset fashion-mnist --config {{config}} {{common}}
-    {{step}} synthesize-images -- --teacher runs/imgsyn/fashion_{{epsilon}}_{{s}}/teacher/model.pth --statistics runs/imgsyn/fashion_{{epsilon}}_{{s}}/teacher/dp_statistics.pt --dataset mnist --data-root {{datasets}} --mnist-is-public --variants "textured,textured,warped,mixed" --variant-strength 1.5 --k {{k}} --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/synthesis --config {{config}} --seed {{s}} {{common}}
-    {{step}} distill-student -- --synthesis runs/imgsyn/fashion_{{epsilon}}_{{s}}/synthesis --k 0 --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/student_k0 --config {{config}} --seed {{s}} {{common}}
-    {{step}} evaluate-student -- --model runs/imgsyn/fashion_{{epsilon}}_{{s}}/student_k0/student_model_final.pth --mnist-dir {{datasets}} --dataset fashion-mnist --config {{config}} --output runs/imgsyn/fashion_{{epsilon}}_{{s}}/student_k0/evaluation_report.json {{common}}
-    {{step}} distill-student -- --synthesis runs/imgsyn/fashion_{{epsilon}}_{{s}}/synthesis --k {{k}} --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/student --config {{config}} --seed {{s}} {{common}}
+imgsyn-fashion epsilon="1" s="42":
+    {{step}} train-dp-teacher -- --data-dir {{datasets}} --model scatter-linear --dataset fashion-mnist --public mnist --public-root {{datasets}} --mnist-is-public --learning-rate 12 --lr-schedule cosine --epsilon {{epsilon}} --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/teacher --config {{config}} --seed {{s}} {{common}}
+    {{step}} synthesize-images -- --teacher runs/imgsyn/fashion_{{epsilon}}_{{s}}/teacher/model.pth --dataset mnist --data-root {{datasets}} --mnist-is-public --variants "textured,textured,warped,mixed" --variant-strength 1.5 --num-samples 60000 --k 0 --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/synthesis --config {{config}} --seed {{s}} {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/fashion_{{epsilon}}_{{s}}/synthesis --k 0 --network scatter-linear --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/student --config {{config}} --seed {{s}} {{common}}
     {{step}} evaluate-student -- --model runs/imgsyn/fashion_{{epsilon}}_{{s}}/student/student_model_final.pth --mnist-dir {{datasets}} --dataset fashion-mnist --config {{config}} --output runs/imgsyn/fashion_{{epsilon}}_{{s}}/student/evaluation_report.json {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/fashion_{{epsilon}}_{{s}}/synthesis --k 0 --network ucstub --epochs 2 --output-dir runs/imgsyn/fashion_{{epsilon}}_{{s}}/student_ucstub --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/fashion_{{epsilon}}_{{s}}/student_ucstub/student_model_final.pth --mnist-dir {{datasets}} --dataset fashion-mnist --config {{config}} --output runs/imgsyn/fashion_{{epsilon}}_{{s}}/student_ucstub/evaluation_report.json {{common}}
 
-# DP-ImgSyn on MNIST from the embedded digits, 5,000 images, in minutes (needs data-mnist)
+# What k steps on pixels add, at 5,000 plain images each: `just imgsyn-steps 1 42 10` (after imgsyn-mnist)
+imgsyn-steps epsilon="1" s="42" k="10":
+    {{step}} capture-dp-stats -- --model runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/model.pth --data-dir {{datasets}} --config {{config}} {{common}}
+    {{step}} synthesize-images -- --teacher runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/model.pth --statistics runs/imgsyn/mnist_{{epsilon}}_{{s}}/teacher/dp_statistics.pt --dataset fashion-mnist --data-root {{datasets}} --k {{k}} --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps --config {{config}} --seed {{s}} {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps --k 0 --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps/student_k0 --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps/student_k0/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps/student_k0/evaluation_report.json {{common}}
+    {{step}} distill-student -- --synthesis runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps --k {{k}} --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps/student_k --config {{config}} --seed {{s}} {{common}}
+    {{step}} evaluate-student -- --model runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps/student_k/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps/student_k/evaluation_report.json {{common}}
+
+# DP-ImgSyn on MNIST from the embedded digits, 5,000 images and 10 steps on their pixels, in minutes (needs data-mnist)
 imgsyn-demo epsilon="1" s="42" k="10":
     {{step}} train-dp-teacher -- --data-dir {{datasets}} --model scatter-linear --public digits --start public --epsilon {{epsilon}} --output-dir runs/imgsyn/demo_{{epsilon}}_{{s}}/teacher --config {{config}} --seed {{s}} {{common}}
     {{step}} capture-dp-stats -- --model runs/imgsyn/demo_{{epsilon}}_{{s}}/teacher/model.pth --data-dir {{datasets}} --config {{config}} {{common}}
@@ -217,9 +233,9 @@ imgsyn-demo epsilon="1" s="42" k="10":
     {{step}} distill-student -- --synthesis runs/imgsyn/demo_{{epsilon}}_{{s}}/synthesis --k {{k}} --output-dir runs/imgsyn/demo_{{epsilon}}_{{s}}/student --config {{config}} --seed {{s}} {{common}}
     {{step}} evaluate-student -- --model runs/imgsyn/demo_{{epsilon}}_{{s}}/student/student_model_final.pth --mnist-dir {{datasets}} --config {{config}} --output runs/imgsyn/demo_{{epsilon}}_{{s}}/student/evaluation_report.json {{common}}
 
-# How near DP-ImgSyn's images are to private ones and what classifiers learn of them: an evaluation without guarantee (after imgsyn-mnist)
+# How near DP-ImgSyn's images are to private ones and what classifiers learn of them: an evaluation without guarantee (after imgsyn-steps)
 imgsyn-nearest epsilon="1" s="42" k="10":
-    {{step}} score-release -- --release runs/imgsyn/mnist_{{epsilon}}_{{s}}/synthesis/k{{k}} --test-dir {{datasets}} --private-dir {{datasets}} --classifiers mlp --seeds 1 --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/score_k{{k}} --config {{config}} --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps/k{{k}} --test-dir {{datasets}} --private-dir {{datasets}} --classifiers mlp --seeds 1 --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/score_k{{k}} --config {{config}} --seed {{s}} {{common}}
 
 # Put run folders beside each other: a public decoder and one VAE per teacher (after nine-k-digits and teacher-vae-pipeline)
 compare-approaches:

@@ -25,6 +25,8 @@ fn one_budget_covers_all_that_leaves() {
     let line = "--synthesis synthesis --epochs 1";
     work.run_quiet("distill-student", &format!("{line} --k 2 --output-dir student")).ok();
     work.run_quiet("distill-student", &format!("{line} --k 0 --public-control --output-dir control")).ok();
+    work.run_quiet("distill-student", &format!("{line} --k 2 --network scatter-linear --output-dir linear"))
+        .ok();
     let control =
         "--model student/student_model_final.pth --public-control-model control/student_model_final.pth";
     work.run_quiet("evaluate-student", &format!("{control} --mnist-dir mnist")).ok().shows(&["control"]);
@@ -35,6 +37,7 @@ fn one_budget_covers_all_that_leaves() {
         "teacher/dp_statistics.json",
         "synthesis/synthesis_report.json",
         "student/training_report.json",
+        "linear/training_report.json",
     ] {
         let label = work.json(report)["formal_guarantee"].clone();
         assert_eq!(label["epsilon"], 8.0, "{report}: {label}");

@@ -19,8 +19,8 @@ pub struct LogisticPlan {
 /// (Nesterov 1983; O'Donoghue and Candes 2015) with a step of one over the largest curvature.
 ///
 /// # Shapes
-/// `features` `[n, d]` float32, `labels` `[n]`; gives the weight `[classes, d]` and the bias
-/// `[classes]`.
+/// `features` `[n, d]` float32, `labels` `[n]`, or `[n, classes]` of probabilities; gives the
+/// weight `[classes, d]` and the bias `[classes]`.
 ///
 /// # Errors
 /// No records, a stop.
@@ -34,7 +34,7 @@ pub fn logistic(
     let _guard = tch::no_grad_guard();
     let size = features.size();
     let (n, d) = match size[..] {
-        [n, d] if n > 0 && labels.size() == [n] => (n, d),
+        [n, d] if n > 0 && (labels.size() == [n] || labels.size() == [n, classes]) => (n, d),
         _ => {
             return Err(Error::invalid(format!(
                 "features of shape {size:?} and labels of shape {:?} cannot be learnt from",
@@ -43,7 +43,9 @@ pub fn logistic(
         }
     };
     let options = (features.kind(), features.device());
-    let targets = labels.f_one_hot(classes)?.f_to_kind(features.kind())?;
+    let hard = labels.dim() == 1;
+    let targets = if hard { labels.f_one_hot(classes)? } else { labels.shallow_clone() };
+    let targets = targets.f_to_kind(features.kind())?;
     // The loss is at most half as curved as the features' second moments, with the bias among them.
     let curvature = 0.5 * (largest_moment(features)? + 1.0) + plan.ridge;
     let mut weight = Tensor::f_zeros([classes, d], options)?;
@@ -115,6 +117,14 @@ mod tests {
         assert!(gradient.abs().max().double_value(&[]) < 1e-5);
         let right = (x.matmul(&weight.tr()) + &bias).argmax(-1, false).eq_tensor(&labels);
         assert!(right.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]) > 0.7);
+        // Probabilities of a linear map of the same features: that map is found, but for what is
+        // added to all classes alike.
+        let soft = (x.matmul(&truth.tr()) / 10.0).softmax(-1, Kind::Float);
+        let plan = LogisticPlan { ridge: 0.0, iterations: 2000 };
+        let (weight, _) = logistic(&x, &soft, 4, &plan, &Silent).unwrap();
+        let centred = |w: &Tensor| w - w.mean_dim([0i64].as_slice(), true, Kind::Float);
+        let apart = (centred(&weight) * 10.0 - centred(&truth)).abs().max().double_value(&[]);
+        assert!(apart < 0.02, "{apart}");
         let none = Tensor::zeros([0, 6], (Kind::Float, Device::Cpu));
         assert!(logistic(&none, &Tensor::zeros([0], (Kind::Int64, Device::Cpu)), 4, &plan, &Silent).is_err());
     }

@@ -116,8 +116,7 @@ pub struct Lesson<'a> {
 /// That of the records: what is learnt from a private set is private.
 ///
 /// # Errors
-/// Images that are too small for the network, soft labels for the logistic regression, those of
-/// training, a stop.
+/// Images that are too small for the network, those of training, a stop.
 pub fn train(
     network: NetworkKind,
     recipe: &Recipe,
@@ -130,14 +129,7 @@ pub fn train(
     const NO_WIDTH: i64 = 2;
     let records = lesson.records;
     match recipe {
-        Recipe::Scattering(plan) => {
-            if lesson.soft_labels.is_some() {
-                return Err(Error::invalid(
-                    "a logistic regression learns classes, not probabilities; leave the soft labels out",
-                ));
-            }
-            scattering(plan, lesson, device, (progress, watch))
-        }
+        Recipe::Scattering(plan) => scattering(plan, lesson, device, (progress, watch)),
         Recipe::Network(plan) => {
             let fresh =
                 models::fresh(network, NO_WIDTH, records.shape(), records.classes(), plan.seed, device)?;
@@ -176,8 +168,9 @@ fn scattering(
         Ok(())
     })?;
     let features = Tensor::f_cat(&parts, 0)?;
-    let labels = records.labels.tensor();
-    let (weight, bias) = logistic(&features, &labels, records.classes(), &plan.regression, progress)?;
+    let hard = records.labels.tensor();
+    let labels = lesson.soft_labels.unwrap_or(&hard);
+    let (weight, bias) = logistic(&features, labels, records.classes(), &plan.regression, progress)?;
     nn::restore(network.head(), &[weight, bias])?;
     Ok(Box::new(network))
 }

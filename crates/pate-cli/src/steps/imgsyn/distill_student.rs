@@ -8,12 +8,15 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use artifact::{Input, Report, StoredReport, layout};
 use clap::Parser;
+use pate_core::base::progress::Progress;
 use pate_core::config::{AugmentationKind, NetworkKind, OptimizerKind, ScheduleKind, Word as _};
 use pate_core::data::augment::{Augmentation, Geometry};
 use pate_core::data::{Images, LabelColumn, Labels, Privacy, RangeRule, Records, SoftLabels, read_labels_of};
-use pate_core::models;
+use pate_core::models::{self, Classifier};
 use pate_core::nn::Schedule;
 use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
+use pate_core::train::recipes::{self, Lesson, Recipe, ScatteringRecipe};
+use pate_core::train::{LogisticPlan, NoCheckpoint};
 use serde_json::json;
 
 use crate::args::{ConfigArgs, ResumeArgs, not_negative, parse_path, positive, word};
@@ -50,7 +53,8 @@ pub struct DistillStudent {
     /// what one gets without any private data
     #[arg(long, help_heading = "Samples")]
     public_control: bool,
-    /// Architecture; scatter-linear learns nothing by distillation
+    /// Architecture. scatter-linear is a logistic regression on features that the images whiten:
+    /// the options under Training do not apply to it
     #[arg(long, visible_alias = "student", value_name = "NAME", value_parser = word::<NetworkKind>(), default_value = "ucstub", help_heading = "Network")]
     network: NetworkKind,
     /// Channels of the residual network's first layer, even
@@ -104,11 +108,6 @@ impl Step for DistillStudent {
 
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let loaded = self.config.load(ctx)?;
-        if self.network == NetworkKind::ScatterLinear {
-            bail!(
-                "--network scatter-linear learns a linear map of fixed features; give ucstub, small-cnn or resnet"
-            );
-        }
         let _lock = ctx.lock("--output-dir", &self.output_dir, &OUTPUTS)?;
         let folder = self.synthesis.join(layout::steps_taken(self.k));
         let samples = folder.join(layout::SAMPLES);
@@ -143,46 +142,33 @@ impl Step for DistillStudent {
             Some(soft.tensor()?)
         };
         let access = report.access();
-        let plan = self.plan(&loaded.config, ctx.seed, records.shape().width)?;
         let temperature = if self.public_control { 1.0 } else { temperature };
-        let work = json!({ "plan": plan, "network": self.network, "width": self.width, "temperature": temperature, "control": self.public_control, "dropout": self.dropout });
-        let checkpoint = self.resume.checkpoint(&self.output_dir, &work, &files, access, ctx)?;
-        let network =
-            models::fresh(self.network, self.width, records.shape(), classes, ctx.seed, ctx.device)?;
-        let data = ClassifierData {
+        let lesson = Lesson {
+            records: &records,
             soft_labels: soft.as_ref(),
-            temperature,
-            dropout: self.dropout,
-            ..ClassifierData::new(&records)
+            normalisation: &settings::normalisation(&loaded.config.preprocessing)?,
         };
-        let progress = ctx.progress();
-        progress.start("epoch", plan.epochs as u64);
-        let trained = classifier::train(network, &data, &plan, ctx.device, progress, &checkpoint)?;
-        progress.finish();
+        let network = if self.network == NetworkKind::ScatterLinear {
+            self.regression(&lesson, &mut report, ctx)?
+        } else {
+            let plan = self.plan(&loaded.config, ctx.seed, records.shape().width)?;
+            self.train(&lesson, &plan, (temperature, &files), &mut report, ctx)?
+        };
         let path = self.output_dir.join(layout::STUDENT_FINAL);
-        let model = models::save(&*trained.network, &path, access)?;
-        let curves = pictures::classifier_curves(
-            "Distillation of the student",
-            &trained.history,
-            &self.output_dir.join(layout::TRAINING_CURVES),
-            access,
-        )?;
+        report.output(models::save(&*network, &path, access)?);
         report
             .field("network", self.network.word())?
             .field("width", (self.network == NetworkKind::ResNet).then_some(self.width))?
             .field("k", self.k)?
             .field("public_control", self.public_control)?
             .field("temperature", temperature)?
-            .field("dropout", self.dropout)?
-            .field("plan", &plan)?
             .field("samples", records.len())?
-            .field("final_model_path", &path)?
-            .field("training_history", &trained.history)?;
+            .field("final_model_path", &path)?;
         loaded.describe(&mut report)?;
-        report.output(model).output(curves);
         ctx.write_report(&report, &self.output_dir.join(layout::TRAINING_REPORT))?;
-        checkpoint.remove();
-        ctx.say(&format!("{} epochs: {}", plan.epochs, path.display()));
+        // What the report names is there: nothing is left to go on with.
+        let _ = std::fs::remove_file(self.output_dir.join(checkpoint::FILE));
+        ctx.say(&format!("the student: {}", path.display()));
         Ok(Outcome::Done)
     }
 }
@@ -193,7 +179,75 @@ struct Stored {
     classes: i64,
 }
 
+/// The logistic regression: the whitening of private training, and steps enough for soft labels,
+/// whose loss is next to a parabola.
+const REGRESSION: ScatteringRecipe = ScatteringRecipe {
+    whitened: 1000,
+    whitening_images: 20_000,
+    whitening_ridge: 0.02,
+    regression: LogisticPlan { ridge: 1e-6, iterations: 1000 },
+};
+
 impl DistillStudent {
+    /// A network from scratch, from its checkpoint where there is one.
+    fn train(
+        &self,
+        lesson: &Lesson<'_>,
+        plan: &ClassifierPlan,
+        (temperature, files): (f64, &[PathBuf]),
+        report: &mut Report,
+        ctx: &Context,
+    ) -> Result<Box<dyn Classifier>> {
+        let records = lesson.records;
+        let work = json!({ "plan": plan, "network": self.network, "width": self.width, "temperature": temperature, "control": self.public_control, "dropout": self.dropout });
+        let checkpoint = self.resume.checkpoint(&self.output_dir, &work, files, report.access(), ctx)?;
+        let (shape, classes) = (records.shape(), records.classes());
+        let network = models::fresh(self.network, self.width, shape, classes, ctx.seed, ctx.device)?;
+        let data = ClassifierData {
+            soft_labels: lesson.soft_labels,
+            temperature,
+            dropout: self.dropout,
+            ..ClassifierData::new(records)
+        };
+        let progress = ctx.progress();
+        progress.start("epoch", plan.epochs as u64);
+        let trained = classifier::train(network, &data, plan, ctx.device, progress, &checkpoint)?;
+        progress.finish();
+        let curves = pictures::classifier_curves(
+            "Distillation of the student",
+            &trained.history,
+            &self.output_dir.join(layout::TRAINING_CURVES),
+            report.access(),
+        )?;
+        report
+            .field("dropout", self.dropout)?
+            .field("plan", plan)?
+            .field("training_history", &trained.history)?
+            .output(curves);
+        Ok(trained.network)
+    }
+
+    /// A logistic regression on scattering features.
+    fn regression(
+        &self,
+        lesson: &Lesson<'_>,
+        report: &mut Report,
+        ctx: &Context,
+    ) -> Result<Box<dyn Classifier>> {
+        if self.resume.resume {
+            bail!("--resume: a logistic regression keeps no checkpoint; leave it out");
+        }
+        let recipe = Recipe::Scattering(REGRESSION);
+        let (unit, extent) = recipe.extent();
+        let progress = ctx.progress();
+        progress.start(unit, extent);
+        let both: (&dyn Progress, &dyn Progress) = (progress, &ctx.watch());
+        let network = recipes::train(self.network, &recipe, lesson, ctx.device, both, &NoCheckpoint)?;
+        progress.finish();
+        report.field("recipe", &recipe)?;
+        Ok(network)
+    }
+
     fn stored(&self) -> Result<Stored> {
         let path = self.synthesis.join(layout::SYNTHESIS_REPORT);
         let cure = "give the folder that synthesize-images wrote with --synthesis";
