@@ -639,11 +639,14 @@ fn every_program_refuses_every_kind_of_faulty_input_and_then_works() {
 fn inputs_of(work: &Work, binary: &str) -> Vec<(&'static str, &'static str, String)> {
     let words: Vec<&str> = good_line(binary).split_whitespace().collect();
     let inside = |folder: &str| match folder {
-        "mnist" if binary == "evaluate-student" => "mnist/MNIST/raw/t10k-images-idx3-ubyte".to_owned(),
+        "mnist" if ["evaluate-student", "score-release"].contains(&binary) => {
+            "mnist/MNIST/raw/t10k-images-idx3-ubyte".to_owned()
+        }
         "mnist" => "mnist/MNIST/raw/train-images-idx3-ubyte".to_owned(),
         "nets" => "nets/1/model.pth".to_owned(),
         "shards" => "shards/teacher_1/shard.pt".to_owned(),
         "synthesis" => "synthesis/k0/synthetic_samples.pt".to_owned(),
+        "sets/teacher_0" => "sets/teacher_0/synthetic_samples.pt".to_owned(),
         _ => "sets/teacher_1/synthetic_samples.pt".to_owned(),
     };
     let named = words.windows(2).filter_map(|pair| {

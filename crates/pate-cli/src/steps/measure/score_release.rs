@@ -173,7 +173,7 @@ impl Step for ScoreRelease {
             }
         }
         let release = Release::load(self)?;
-        let _lock = ctx.lock("--output-dir", &self.output_dir, &OUTPUTS)?;
+        let _lock = ctx.lock("--output-dir", &self.output_dir, &self.outputs(ctx.seed))?;
         let test = self.records_like(&self.test_dir, Split::Test)?;
         let shape = release.records.shape();
         test.images.expect_shape(test.source(), shape).context("the test images do not fit the data set")?;
@@ -282,6 +282,22 @@ impl Step for ScoreRelease {
 const SCOPE: &str = "the data that the scored set and the classifiers were made from; the test images are others, and the label does not cover them";
 
 impl ScoreRelease {
+    /// Every file that a run may write, in the output folder.
+    fn outputs(&self, seed: u64) -> Vec<String> {
+        let judged = self.classifiers.iter().flat_map(|&network| {
+            let seeds = (0..self.seeds_of(network)).map(move |at| seed.wrapping_add(at));
+            seeds.flat_map(move |seed| {
+                ["release", "control"].map(|origin| judges::folder(origin, network, seed))
+            })
+        });
+        let own = std::iter::once(judges::folder("test", judges::OF_TEST, seed));
+        let files = |folder: PathBuf| {
+            [layout::MODEL, layout::TRAINING_REPORT]
+                .map(|name| folder.join(name).to_string_lossy().into_owned())
+        };
+        judged.chain(own).flat_map(files).chain(OUTPUTS.map(str::to_owned)).collect()
+    }
+
     /// Test or private images.
     fn records_like(&self, dir: &std::path::Path, split: Split) -> Result<Records> {
         let data =

@@ -11,7 +11,7 @@ use pate_core::train::classifier::answers;
 use serde::Serialize;
 use tch::Tensor;
 
-use super::judges::{Judged, Judges};
+use super::judges::{Judged, Judges, OF_TEST};
 use crate::run::Context;
 
 /// Images of a side at most.
@@ -73,8 +73,7 @@ impl<'a> Space<'a> {
         let (network, what, kind) = if let Some(judged) = there {
             (judges.trained("control", judged)?, "the public control", judged.classifier)
         } else {
-            let kind = NetworkKind::SmallCnn;
-            (judges.of_test(kind)?, "the test images", kind)
+            (judges.of_test(OF_TEST)?, "the test images", OF_TEST)
         };
         let name = format!("the last hidden layer of {} trained on {what}", kind.word());
         Ok(Self { network, name, judges })

@@ -1,6 +1,6 @@
 //! The classifiers that learn a data set and are tested.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use artifact::{FINGERPRINT, FileRecord, Guarantee, Report, WorkId, layout};
@@ -66,6 +66,14 @@ pub(super) struct Run {
     pub(super) weights: FileRecord,
 }
 
+/// Where a classifier is kept, in the output folder.
+pub(super) fn folder(origin: &str, network: NetworkKind, seed: u64) -> PathBuf {
+    Path::new("classifiers").join(format!("{origin}_{}_{seed}", network.word()))
+}
+
+/// What learns the test images for its features, where there is no control.
+pub(super) const OF_TEST: NetworkKind = NetworkKind::SmallCnn;
+
 /// Images tested at once.
 const BATCH: usize = 64;
 
@@ -115,7 +123,7 @@ impl Judges<'_> {
     }
 
     fn folder(&self, origin: &str, network: NetworkKind, seed: u64) -> PathBuf {
-        self.args.output_dir.join("classifiers").join(format!("{origin}_{}_{seed}", network.word()))
+        self.args.output_dir.join(folder(origin, network, seed))
     }
 
     /// A trained classifier of this run.
