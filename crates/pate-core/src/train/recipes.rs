@@ -86,7 +86,7 @@ impl Recipe {
         }))
     }
 
-    /// Progress that [`Recipe::train`] reports, and in what.
+    /// Progress that [`train`] reports, and in what.
     pub fn extent(&self) -> (&'static str, u64) {
         match self {
             Self::Scattering(plan) => ("iteration", plan.regression.iterations),
