@@ -17,7 +17,7 @@ mod precision_recall;
 mod synthetic;
 
 pub use classifier::{ClassifierScore, classifier, wilson_95};
-pub use copies::{Copies, copies_of, copies_within, distinct};
+pub use copies::{Copies, copies_of, copies_within};
 pub use features::features;
 pub use frechet::frechet_distance;
 pub use inception::{InceptionScore, inception_score};

@@ -42,6 +42,20 @@ pub struct Records {
 }
 
 impl Records {
+    /// Samples and their labels out of `files`, the samples' own first. They count as private: what
+    /// they were made from is for reports to say.
+    pub fn of_samples(images: Images, labels: Labels, files: Vec<PathBuf>) -> Self {
+        Self {
+            images,
+            labels,
+            name: files.first().map(|path| path.display().to_string()).unwrap_or_default(),
+            privacy: Privacy::Private,
+            class_names: Vec::new(),
+            files,
+            listing: None,
+        }
+    }
+
     /// Number of records.
     pub fn len(&self) -> usize {
         self.images.len()

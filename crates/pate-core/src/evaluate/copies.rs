@@ -30,20 +30,17 @@ pub struct Copies {
 /// Images whose neighbours are looked for at most, among all.
 const COMPARED: usize = 10_000;
 
-/// How many different images there are.
-///
-/// # Errors
-/// Where there is no room.
-pub fn distinct(images: &Images) -> Result<usize> {
-    let pixels = images.to_vec()?;
-    Ok(hashes(images, &pixels).collect::<HashSet<_>>().len())
-}
-
-/// Near-copies within a set: images whose nearest other one is within `distance`.
+/// How many different images there are, and near-copies among them: images whose nearest other one
+/// is within `distance`.
 ///
 /// # Errors
 /// Fewer than two images, a stop.
-pub fn copies_within(images: &Images, distance: f64, seed: u64, progress: &dyn Progress) -> Result<Copies> {
+pub fn copies_within(
+    images: &Images,
+    distance: f64,
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<(usize, Copies)> {
     let chosen = some(images, seed);
     let nearest = distances::nearest_other(&images.flat(), &chosen, progress)?;
     let pixels = images.to_vec()?;
@@ -52,7 +49,7 @@ pub fn copies_within(images: &Images, distance: f64, seed: u64, progress: &dyn P
     // What stands more than once.
     let again: HashSet<&str> = all.iter().map(String::as_str).filter(|hash| !seen.insert(*hash)).collect();
     let equal = chosen.iter().filter(|&&row| again.contains(all[row as usize].as_str())).count();
-    count(&nearest, equal, images.len(), distance)
+    Ok((seen.len(), count(&nearest, equal, images.len(), distance)?))
 }
 
 /// Near-copies of another set's images: those within `distance` of one of `others`.
@@ -121,15 +118,15 @@ mod tests {
     fn copies_are_counted() {
         let random = Stream::new(1, Purpose::Latents, 0).normal_tensor(&[50, 1, 8, 8]).unwrap();
         let set = images(&random);
-        assert_eq!(distinct(&set).unwrap(), 50);
-        let found = copies_within(&set, 1.0, 3, &Silent).unwrap();
+        let (distinct, found) = copies_within(&set, 1.0, 3, &Silent).unwrap();
+        assert_eq!(distinct, 50);
         assert_eq!((found.compared, found.others, found.equal, found.near), (50, 50, 0, 0));
         // Three images twice, one of them moved a little.
         let again = random.narrow(0, 0, 3);
         let moved = random.narrow(0, 3, 1) + 0.01;
         let more = images(&Tensor::cat(&[&random, &again, &moved], 0));
-        assert_eq!(distinct(&more).unwrap(), 51);
-        let found = copies_within(&more, 1.0, 3, &Silent).unwrap();
+        let (distinct, found) = copies_within(&more, 1.0, 3, &Silent).unwrap();
+        assert_eq!(distinct, 51);
         assert_eq!((found.equal, found.near), (6, 8), "{found:?}");
         let found = copies_of(&images(&Tensor::cat(&[again, moved], 0)), &set, 1.0, 3, &Silent).unwrap();
         assert_eq!((found.compared, found.others, found.equal, found.near), (4, 50, 3, 4));

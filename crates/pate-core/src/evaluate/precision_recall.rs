@@ -12,9 +12,6 @@ use crate::{Error, Result};
 const BLOCK: i64 = 4 << 20;
 /// Pairs whose distances are computed again at once, in double precision, with all their values.
 const VALUES: i64 = 4 << 20;
-/// Where more than so many pairs in a row are too close to tell in single precision, the whole
-/// block is computed in double precision.
-const UNSURE: i64 = 64;
 
 /// How two sets of features lie in each other, as fractions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -124,6 +121,8 @@ impl Rows {
         let exact = x.f_to_kind(Kind::Double)?.f_to_device(tch::Device::Cpu)?.f_contiguous()?;
         let rough = (&exact - centre).f_to_kind(Kind::Float)?;
         let norms = rough.f_square()?.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Float)?;
+        // Squares beyond single precision would be no numbers.
+        super::check_finite(&norms)?;
         Ok(Self { rough, norms, exact })
     }
 
@@ -166,7 +165,7 @@ impl Rows {
 
 /// Squared distances between a block of rows and all rows of a set.
 struct Distances {
-    /// In single precision, or in double where that could not tell enough.
+    /// In single precision.
     squared: Tensor,
     /// How far those may be off, `[rows, columns]` by its norms.
     error: Tensor,
@@ -209,11 +208,6 @@ impl Distances {
     fn filled_in(&self, values: &Tensor, wanted: &Tensor) -> Result<Tensor> {
         let pairs = wanted.f_nonzero()?; // [p, 2]
         let (p, d) = (pairs.size()[0], self.rows.size()[1]);
-        if p > UNSURE * values.size()[0] {
-            let norm = |x: &Tensor| x.f_square()?.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
-            let norms = norm(&self.rows)?.f_unsqueeze(1)? + norm(&self.columns)?.f_unsqueeze(0)?;
-            return Ok((norms - self.rows.f_matmul(&self.columns.f_tr()?)? * 2.0).f_clamp_min(0.0)?);
-        }
         let mut exact = Vec::new();
         tensor::batches(p, (VALUES / d).max(1), |first, n| {
             let pairs = pairs.f_narrow(0, first, n)?;
@@ -264,6 +258,7 @@ mod tests {
         assert!((found.precision - 0.5).abs() < 1e-12 && (found.density - 0.75).abs() < 1e-12, "{found:?}");
         assert!((found.coverage - 2.0 / 3.0).abs() < 1e-12, "{found:?}");
         assert!(neighbours(&real, &line(&[0.0, 1.0]), 3, &Silent).is_err());
+        assert!(neighbours(&(&real * 1e30), &real, 3, &Silent).is_err());
     }
 
     /// Counts over all pairs, distance by distance in double precision.
@@ -303,6 +298,8 @@ mod tests {
             ("grid", grid.narrow(0, 0, 100), grid.narrow(0, 100, 100)),
             ("twins", twins.shallow_clone(), normal(100, 4, 2)),
             ("constant", constant.shallow_clone(), normal(80, 3, 2)),
+            // Many pairs that single precision cannot tell, none of whose values is a round number.
+            ("constant and far", constant.shallow_clone() * 1000.1, normal(100, 3, 4) * 1e-4 + 1000.1),
             ("generated constant", normal(80, 3, 2), constant),
             ("the same", far.shallow_clone(), far),
         ];

@@ -11,7 +11,7 @@ use clap::Parser;
 use pate_core::base::progress::Progress;
 use pate_core::config::{AugmentationKind, NetworkKind, OptimizerKind, ScheduleKind, Word as _};
 use pate_core::data::augment::{Augmentation, Geometry};
-use pate_core::data::{Images, LabelColumn, Labels, Privacy, RangeRule, Records, SoftLabels, read_labels_of};
+use pate_core::data::{Images, LabelColumn, Labels, RangeRule, Records, SoftLabels, read_labels_of};
 use pate_core::models::{self, Classifier};
 use pate_core::nn::Schedule;
 use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::args::{ConfigArgs, ResumeArgs, not_negative, parse_path, positive, word};
 use crate::files::pictures;
-use crate::resume::checkpoint;
+use crate::resume::checkpoint::{self, Checkpoint};
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings;
 
@@ -118,15 +118,8 @@ impl Step for DistillStudent {
         let images = Images::load(&samples, RangeRule::AsIs).context("cannot use the samples")?;
         let rows = read_labels_of(&samples, images.len(), &labels, classes, column)
             .context("cannot use the labels")?;
-        let records = Records {
-            labels: Labels::new(&labels, rows.into_iter().map(|row| row.label).collect(), classes)?,
-            images,
-            name: samples.display().to_string(),
-            privacy: Privacy::Private,
-            class_names: Vec::new(),
-            files: vec![samples.clone(), labels],
-            listing: None,
-        };
+        let classed = Labels::new(&labels, rows.into_iter().map(|row| row.label).collect(), classes)?;
+        let records = Records::of_samples(images, classed, vec![samples, labels]);
         let mut report = Report::new();
         let mut files = records.files.clone();
         for path in &records.files {
@@ -148,11 +141,13 @@ impl Step for DistillStudent {
             soft_labels: soft.as_ref(),
             normalisation: &settings::normalisation(&loaded.config.preprocessing)?,
         };
-        let network = if self.network == NetworkKind::ScatterLinear {
-            self.regression(&lesson, &mut report, ctx)?
+        let (network, checkpoint) = if self.network == NetworkKind::ScatterLinear {
+            (self.regression(&lesson, &mut report, ctx)?, None)
         } else {
             let plan = self.plan(&loaded.config, ctx.seed, records.shape().width)?;
-            self.train(&lesson, &plan, (temperature, &files), &mut report, ctx)?
+            let (network, checkpoint) =
+                self.train(&lesson, &plan, (temperature, &files), &mut report, ctx)?;
+            (network, Some(checkpoint))
         };
         let path = self.output_dir.join(layout::STUDENT_FINAL);
         report.output(models::save(&*network, &path, access)?);
@@ -166,8 +161,9 @@ impl Step for DistillStudent {
             .field("final_model_path", &path)?;
         loaded.describe(&mut report)?;
         ctx.write_report(&report, &self.output_dir.join(layout::TRAINING_REPORT))?;
-        // What the report names is there: nothing is left to go on with.
-        let _ = std::fs::remove_file(self.output_dir.join(checkpoint::FILE));
+        if let Some(checkpoint) = checkpoint {
+            checkpoint.remove();
+        }
         ctx.say(&format!("the student: {}", path.display()));
         Ok(Outcome::Done)
     }
@@ -189,7 +185,8 @@ const REGRESSION: ScatteringRecipe = ScatteringRecipe {
 };
 
 impl DistillStudent {
-    /// A network from scratch, from its checkpoint where there is one.
+    /// A network from scratch, from its checkpoint where there is one; that is to be removed when
+    /// the report is written.
     fn train(
         &self,
         lesson: &Lesson<'_>,
@@ -197,7 +194,7 @@ impl DistillStudent {
         (temperature, files): (f64, &[PathBuf]),
         report: &mut Report,
         ctx: &Context,
-    ) -> Result<Box<dyn Classifier>> {
+    ) -> Result<(Box<dyn Classifier>, Checkpoint)> {
         let records = lesson.records;
         let work = json!({ "plan": plan, "network": self.network, "width": self.width, "temperature": temperature, "control": self.public_control, "dropout": self.dropout });
         let checkpoint = self.resume.checkpoint(&self.output_dir, &work, files, report.access(), ctx)?;
@@ -224,7 +221,7 @@ impl DistillStudent {
             .field("plan", plan)?
             .field("training_history", &trained.history)?
             .output(curves);
-        Ok(trained.network)
+        Ok((trained.network, checkpoint))
     }
 
     /// A logistic regression on scattering features.

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use self::fidelity::Fidelity;
 use self::judges::{Judged, Judges};
-use self::release::{Release, SetScore};
+use self::release::SetScore;
 use crate::args::{
     ConfigArgs, ControlArgs, PrivateDataArgs, PrivateDataset, PublicSet, PublicSetArgs, ScaleArgs,
     parse_path, positive, word,
@@ -172,25 +172,25 @@ impl Step for ScoreRelease {
                 bail!("--classifiers names {} twice", network.word());
             }
         }
-        let release = Release::load(self)?;
+        let release = release::load(self)?;
         let _lock = ctx.lock("--output-dir", &self.output_dir, &self.outputs(ctx.seed))?;
         let test = self.records_like(&self.test_dir, Split::Test)?;
-        let shape = release.records.shape();
+        let shape = release.shape();
         test.images.expect_shape(test.source(), shape).context("the test images do not fit the data set")?;
-        if test.classes() != release.records.classes() {
+        if test.classes() != release.classes() {
             bail!(
                 "{} has {} classes, and the data set {}; give --classes",
                 test.name,
                 test.classes(),
-                release.records.classes()
+                release.classes()
             );
         }
         let public = self.public_records()?;
         let mut report = Report::new();
-        for path in &release.records.files {
+        for path in &release.files {
             report.input(Input::open(path)?);
         }
-        for record in release.records.listing.iter().cloned() {
+        for record in release.listing.iter().cloned() {
             report.input(Input::of(record));
         }
         for record in test.inputs()? {
@@ -200,7 +200,7 @@ impl Step for ScoreRelease {
             data_sets::describe(&mut report, public)?;
         }
         let label = report.guarantee().clone();
-        let score = SetScore::of(&release.records, &test, public.as_ref(), self.near, ctx)?;
+        let score = SetScore::of(&release, &test, public.as_ref(), self.near, ctx)?;
         let judges = Judges { args: self, normalisation: &normalisation, test: &test, ctx };
         let public_label = match &public {
             Some(public) if public.privacy == Privacy::Private => Guarantee::none(data_sets::READ),
@@ -208,7 +208,7 @@ impl Step for ScoreRelease {
         };
         let control =
             public.as_ref().map(|public| self.control_records(public, &release, ctx)).transpose()?;
-        let scored = judges.judge("release", &release.records, &label)?;
+        let scored = judges.judge("release", &release, &label)?;
         let controlled = match &control {
             Some(control) if control.classes() == test.classes() => {
                 judges.judge("control", control, &public_label)?
@@ -216,7 +216,7 @@ impl Step for ScoreRelease {
             _ => Vec::new(),
         };
         let given = self.controls.measure(&test, &normalisation, ctx)?;
-        let fidelity = Fidelity::measure(&judges, &release.records, &controlled, ctx)?;
+        let fidelity = Fidelity::measure(&judges, &release, &controlled, ctx)?;
         // Read last, and only here: all that stands above has nothing of them.
         let private = match &self.private_dir {
             Some(dir) => {
@@ -225,7 +225,7 @@ impl Step for ScoreRelease {
                 for record in private.inputs()? {
                     report.input(Input::private(record, "the score was asked to look at private images"));
                 }
-                Some(fidelity::Private::measure(&judges, &release.records, &private, &controlled, ctx)?)
+                Some(fidelity::Private::measure(&judges, &release, &private, &controlled, ctx)?)
             }
             None => None,
         };
@@ -244,9 +244,9 @@ impl Step for ScoreRelease {
         .text();
         report.output(write_bytes(&self.output_dir.join(PAGE), access, page.as_bytes())?);
         report.output(pictures::class_sheet(
-            &format!("{} images, some of each class", release.records.len()),
-            &release.records.images,
-            release.records.labels.values(),
+            &format!("{} images, some of each class", release.len()),
+            &release.images,
+            release.labels.values(),
             None,
             SHOWN,
             &self.output_dir.join(PICTURE),
@@ -259,7 +259,7 @@ impl Step for ScoreRelease {
         }
         report
             .field("release", &self.release)?
-            .field("images", release.records.len())?
+            .field("images", release.len())?
             .field("set", &score)?
             .field("classifiers", &scored)?
             .field("public_only_control", &controlled)?
@@ -317,12 +317,12 @@ impl ScoreRelease {
     }
 
     /// As many public images as the data set has, changed.
-    fn control_records(&self, public: &Records, release: &Release, ctx: &Context) -> Result<Records> {
+    fn control_records(&self, public: &Records, release: &Records, ctx: &Context) -> Result<Records> {
         public
             .images
-            .expect_shape(public.source(), release.records.shape())
+            .expect_shape(public.source(), release.shape())
             .context("the public images do not fit the data set; give another --public, or none")?;
-        self.public.changed(public, self.dataset(), release.records.len(), ctx.seed)
+        self.public.changed(public, self.dataset(), release.len(), ctx.seed)
     }
 
     /// Seeds of a classifier.

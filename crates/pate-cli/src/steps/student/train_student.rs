@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use artifact::{Input, Report, layout};
 use clap::Parser;
 use pate_core::data::{
-    Images, LabelColumn, Labels, Normalisation, Privacy, RangeRule, Records, SoftLabels, read_labels_of,
+    Images, LabelColumn, Labels, Normalisation, RangeRule, Records, SoftLabels, read_labels_of,
 };
 use pate_core::models::{self, UcStub};
 use pate_core::nn;
@@ -286,13 +286,5 @@ fn records(args: &TrainStudent) -> Result<Records> {
             bail!("--labels is missing, and {} holds no labels beside its images", samples.display())
         }
     };
-    Ok(Records {
-        images,
-        labels,
-        name: samples.display().to_string(),
-        privacy: Privacy::Private,
-        class_names: Vec::new(),
-        files,
-        listing: None,
-    })
+    Ok(Records::of_samples(images, labels, files))
 }

@@ -9,14 +9,14 @@ use pate_core::evaluate::Copies;
 
 use super::fidelity::{Fidelity, Private, Resemblance};
 use super::judges::Judged;
-use super::release::{Release, SetScore};
+use super::release::SetScore;
 use super::{PICTURE, ScoreRelease, Total};
 use crate::files::markdown;
 
 /// All that the page says.
 pub(super) struct Page<'a> {
     pub(super) args: &'a ScoreRelease,
-    pub(super) release: &'a Release,
+    pub(super) release: &'a Records,
     pub(super) set: &'a SetScore,
     pub(super) total: &'a Total<'a>,
     pub(super) fidelity: Option<&'a Fidelity>,
@@ -31,7 +31,7 @@ impl Page<'_> {
         let mut text = format!(
             "# Score of {}\n\n{} images. {}\n\n",
             markdown::text(&self.args.release.display().to_string()),
-            self.release.records.len(),
+            self.release.len(),
             self.guarantee.sentence()
         );
         text.push_str(&self.accuracy());
@@ -115,12 +115,8 @@ impl Page<'_> {
                 classes.join(", ")
             ));
         }
-        if set.distinct < self.release.records.len() {
-            all.push(format!(
-                "Only {} of {} images are different.",
-                set.distinct,
-                self.release.records.len()
-            ));
+        if set.distinct < self.release.len() {
+            all.push(format!("Only {} of {} images are different.", set.distinct, self.release.len()));
         }
         if share(&set.within) > 10.0 {
             all.push(format!(
@@ -143,7 +139,7 @@ impl Page<'_> {
 
     fn images(&self) -> String {
         let set = self.set;
-        let n = self.release.records.len() as f64;
+        let n = self.release.len() as f64;
         let mut text = String::from("## The images\n\n| what | value |\n|---|---|\n");
         let classes: Vec<String> =
             set.class_counts.iter().map(|&count| format!("{:.1}", 100.0 * count as f64 / n)).collect();

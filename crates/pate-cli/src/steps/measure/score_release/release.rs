@@ -11,91 +11,75 @@ use serde::Serialize;
 use super::ScoreRelease;
 use crate::run::Context;
 
-/// The data set, and where it was found.
-pub(super) struct Release {
-    pub(super) records: Records,
-}
-
 /// Samples and labels as the programs here name them in a folder.
 const PAIRS: [[&str; 2]; 2] =
     [[layout::SAMPLES, layout::LABELS], ["combined_synthetic_samples.pt", "combined_synthetic_labels.csv"]];
 
-impl Release {
-    /// Reads it, whatever it is.
-    ///
-    /// # Errors
-    /// Names the file or folder and what it should be.
-    pub(super) fn load(args: &ScoreRelease) -> Result<Self> {
-        let path = &args.release;
-        if !path.is_dir() {
-            return Self::of_file(args, path, args.labels.clone()).context("cannot use the data set");
-        }
-        let there = PAIRS.iter().find(|[samples, _]| path.join(samples).is_file());
-        if let Some([samples, labels]) = there {
-            let labels = args.labels.clone().unwrap_or_else(|| path.join(labels));
-            return Self::of_file(args, &path.join(samples), Some(labels)).context("cannot use the data set");
-        }
-        if args.labels.is_some() {
-            bail!(
-                "--labels goes with a file of images; in {} the folders' names are the classes",
-                path.display()
-            );
-        }
-        let records = folders(path, Split::Train, None, Privacy::Private).with_context(|| {
-            format!(
-                "{} holds no {}, so that it is read as a folder of images per class",
-                path.display(),
-                PAIRS[0][0]
-            )
-        })?;
-        Self::checked(path, records)
+/// Reads it, whatever it is.
+///
+/// # Errors
+/// Names the file or folder and what it should be.
+pub(super) fn load(args: &ScoreRelease) -> Result<Records> {
+    let path = &args.release;
+    if !path.is_dir() {
+        return of_file(args, path, args.labels.clone()).context("cannot use the data set");
     }
+    let there = PAIRS.iter().find(|[samples, _]| path.join(samples).is_file());
+    if let Some([samples, labels]) = there {
+        let labels = args.labels.clone().unwrap_or_else(|| path.join(labels));
+        return of_file(args, &path.join(samples), Some(labels)).context("cannot use the data set");
+    }
+    if args.labels.is_some() {
+        bail!(
+            "--labels goes with a file of images; in {} the folders' names are the classes",
+            path.display()
+        );
+    }
+    let records = folders(path, Split::Train, None, Privacy::Private).with_context(|| {
+        format!(
+            "{} holds no {}, so that it is read as a folder of images per class",
+            path.display(),
+            PAIRS[0][0]
+        )
+    })?;
+    checked(path, records)
+}
 
-    fn of_file(args: &ScoreRelease, samples: &Path, labels: Option<PathBuf>) -> Result<Self> {
-        let (images, own) = Images::load_with_labels(samples, args.scale.rule(), args.classes)?;
-        let mut files = vec![samples.to_path_buf()];
-        let labels = match (labels, own) {
-            (None, Some(own)) => own,
-            (labels, _) => {
-                let path = labels.unwrap_or_else(|| samples.with_file_name(layout::LABELS));
-                let rows = read_labels_of(samples, images.len(), &path, args.classes, LabelColumn::Label)?;
-                files.push(path.clone());
-                Labels::new(&path, rows.into_iter().map(|row| row.label).collect(), args.classes)?
-            }
-        };
-        if labels.len() != images.len() {
-            return Err(pate_core::Error::content(
-                samples,
-                format!("it holds {} images and {} labels", images.len(), labels.len()),
-                "a label belongs to each image",
-            )
-            .into());
+fn of_file(args: &ScoreRelease, samples: &Path, labels: Option<PathBuf>) -> Result<Records> {
+    let (images, own) = Images::load_with_labels(samples, args.scale.rule(), args.classes)?;
+    let mut files = vec![samples.to_path_buf()];
+    let labels = match (labels, own) {
+        (None, Some(own)) => own,
+        (labels, _) => {
+            let path = labels.unwrap_or_else(|| samples.with_file_name(layout::LABELS));
+            let rows = read_labels_of(samples, images.len(), &path, args.classes, LabelColumn::Label)?;
+            files.push(path.clone());
+            Labels::new(&path, rows.into_iter().map(|row| row.label).collect(), args.classes)?
         }
-        let records = Records {
-            images,
-            labels,
-            name: samples.display().to_string(),
-            privacy: Privacy::Private,
-            class_names: Vec::new(),
-            files,
-            listing: None,
-        };
-        Self::checked(samples, records)
+    };
+    if labels.len() != images.len() {
+        return Err(pate_core::Error::content(
+            samples,
+            format!("it holds {} images and {} labels", images.len(), labels.len()),
+            "a label belongs to each image",
+        )
+        .into());
     }
+    checked(samples, Records::of_samples(images, labels, files))
+}
 
-    fn checked(path: &Path, records: Records) -> Result<Self> {
-        /// Fewer are no data set, and have no neighbours.
-        const LEAST: usize = 10;
-        if records.len() < LEAST {
-            return Err(pate_core::Error::content(
-                path,
-                format!("it holds {} images", records.len()),
-                format!("a data set that can be scored has {LEAST} or more"),
-            )
-            .into());
-        }
-        Ok(Self { records })
+fn checked(path: &Path, records: Records) -> Result<Records> {
+    /// Fewer are no data set, and have no neighbours.
+    const LEAST: usize = 10;
+    if records.len() < LEAST {
+        return Err(pate_core::Error::content(
+            path,
+            format!("it holds {} images", records.len()),
+            format!("a data set that can be scored has {LEAST} or more"),
+        )
+        .into());
     }
+    Ok(records)
 }
 
 /// The data set by itself.
@@ -134,12 +118,13 @@ impl SetScore {
         progress.start("image compared", (3 * records.len().min(10_000)) as u64);
         let of =
             |other: &Records| evaluate::copies_of(&records.images, &other.images, near, ctx.seed, progress);
+        let (distinct, within) = evaluate::copies_within(&records.images, near, ctx.seed, progress)?;
         let score = Self {
             absent_classes: absent.collect(),
             class_counts: counts,
             imbalance,
-            distinct: evaluate::distinct(&records.images)?,
-            within: evaluate::copies_within(&records.images, near, ctx.seed, progress)?,
+            distinct,
+            within,
             of_test: of(test)?,
             of_public: match public {
                 Some(public) if public.shape() == records.shape() => Some(of(public)?),
