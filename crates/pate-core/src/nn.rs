@@ -16,10 +16,12 @@ pub mod scatter;
 mod source;
 mod whitening;
 
-pub use layers::{Conv2d, ConvTranspose2d, Embedding, GroupNorm, Layer, LayerNorm, Linear, Window};
+pub use layers::{
+    BatchNorm, Conv2d, ConvTranspose2d, Embedding, GroupNorm, Layer, LayerNorm, Linear, Window,
+};
 pub(crate) use layout::{flatten, stack_channels, unflatten, unstack_channels};
 pub use optim::{Adam, Average, Optimizer, Schedule, Sgd};
-pub use parameter::{Module, Parameter, parameters, restore, snapshot, trainable};
+pub use parameter::{Module, Parameter, learnt, parameters, restore, snapshot, trainable};
 pub use pass::{DropoutMasks, Pass, Recorded, Tape};
 pub use source::Source;
 pub use whitening::Moments;

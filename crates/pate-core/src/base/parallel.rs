@@ -12,20 +12,25 @@ use tch::Device;
 use crate::base::progress::Progress;
 use crate::{Error, Result};
 
-/// Holds libtorch to one thread, and gives the others back when it is dropped.
-pub(crate) struct OneThread {
+/// Holds the calling thread to a number of libtorch's threads, and gives it the former number back
+/// when it is dropped.
+pub(crate) struct Threads {
     before: i32,
 }
 
-impl OneThread {
-    pub(crate) fn hold() -> Self {
+impl Threads {
+    pub(crate) fn one() -> Self {
+        Self::hold(1)
+    }
+
+    pub(crate) fn hold(n: usize) -> Self {
         let before = tch::get_num_threads();
-        tch::set_num_threads(1);
+        tch::set_num_threads(i32::try_from(n).unwrap_or(i32::MAX));
         Self { before }
     }
 }
 
-impl Drop for OneThread {
+impl Drop for Threads {
     fn drop(&mut self) {
         tch::set_num_threads(self.before);
     }
@@ -55,7 +60,7 @@ pub fn batches<W: Send, T: Send>(
 ) -> Result<()> {
     let count = if batch > 0 { (rows + batch - 1) / batch } else { 0 };
     let range = |index: i64| (index * batch, batch.min(rows - index * batch));
-    let _threads = OneThread::hold();
+    let _threads = Threads::one();
     if workers.len() < 2 || count < 2 {
         let Some(worker) = workers.first_mut() else {
             return Err(Error::invalid("there is no worker to compute with"));

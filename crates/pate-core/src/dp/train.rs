@@ -240,7 +240,7 @@ pub fn train(
     plan.check(task.records(), spending.protects())?;
     check_charge(plan, charge)?;
     let micro_batch = try_out(task, plan)?;
-    let parameters = nn::parameters(task.network());
+    let parameters = nn::learnt(task.network());
     let dimension: usize = parameters.iter().map(|parameter| parameter.value().numel()).sum();
     let lattice = if spending.protects() {
         plan.lattice(dimension)?
@@ -408,7 +408,7 @@ impl Releases<'_> {
         mechanisms: &mut dyn Mechanisms,
     ) -> dp_accounting::Result<Vec<f64>> {
         let Self { task, lattice, groups, threads, figures } = self;
-        let parameters = nn::parameters(task.network());
+        let parameters = nn::learnt(task.network());
         let dimension: usize = parameters.iter().map(|parameter| parameter.value().numel()).sum();
         mechanisms.sampled_sum(task.records(), *lattice, &mut |sample| {
             let mut jobs = sample.groups(*groups);
@@ -471,7 +471,7 @@ impl Worker<'_> {
     /// The sum of a group's clipped gradients, in steps of the lattice; records, loss, norms and
     /// how many were clipped.
     fn group(&self, learner: &dyn PrivateLearner, rows: &[usize], step: u64) -> Result<(Tensor, [f64; 4])> {
-        let parameters = nn::parameters(learner.network());
+        let parameters = nn::learnt(learner.network());
         let mut total: Vec<Tensor> = Vec::new();
         let mut figures = [0.0; 4];
         let mut left = rows;

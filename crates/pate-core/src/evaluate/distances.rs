@@ -9,7 +9,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::base::parallel::{self, OneThread};
+use crate::base::parallel::{self, Threads};
 use crate::base::progress::Progress;
 use crate::base::tensor;
 use crate::{Error, Result};
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// Rows of a block: 1,024 x 1,024 float32 are 4 MB.
 const BLOCK: i64 = 1024;
 
-/// Squared distances, at least 0. To be called under [`OneThread`].
+/// Squared distances, at least 0. To be called under [`Threads`].
 ///
 /// # Shapes
 /// `[n, d]` and `[m, d]` to `[n, m]`.
@@ -118,7 +118,7 @@ fn nearest_but(
 fn sum_between(a: &Tensor, b: &Tensor) -> Result<f64> {
     check(a, b)?;
     let _guard = tch::no_grad_guard();
-    let _threads = OneThread::hold();
+    let _threads = Threads::one();
     let mut sum = 0.0;
     tensor::batches(a.size()[0], BLOCK, |first, n| {
         let rows = a.f_narrow(0, first, n)?;
@@ -151,7 +151,7 @@ pub fn mean_pairwise(a: &Tensor) -> Result<Option<f64>> {
         return Ok(None);
     }
     let _guard = tch::no_grad_guard();
-    let _threads = OneThread::hold();
+    let _threads = Threads::one();
     let mut sum = 0.0;
     // Each pair once: the blocks above the diagonal, and the upper triangle of those on it.
     tensor::batches(n, BLOCK, |first, rows| {

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::base::parallel::{self, OneThread};
+use crate::base::parallel::{self, Threads};
 use crate::base::progress::Progress;
 use crate::{Error, Result};
 
@@ -70,7 +70,7 @@ pub fn frechet_distance(a: &Tensor, b: &Tensor, progress: &dyn Progress) -> Resu
         },
     )?;
     let [a, b] = &moments[..] else { return Err(Error::invalid("there are two sets of features")) };
-    let _threads = OneThread::hold();
+    let _threads = Threads::one();
     let square = |x: &Tensor| x.square().sum(Kind::Double);
     let (_, singular, _) = a.factor.f_matmul(&b.factor.f_tr()?)?.f_svd(true, false)?;
     let cross = singular.f_sum(Kind::Double)?;

@@ -42,6 +42,11 @@ pub trait Classifier: Module {
         Ok(Vec::new())
     }
 
+    /// Whether, in training, what it makes of an image depends on the others of the batch.
+    fn mixes_records(&self) -> bool {
+        false
+    }
+
     /// The same network for another thread: its weights are these, not copies.
     fn alias(&self) -> Box<dyn Classifier>;
 }
@@ -72,6 +77,10 @@ impl Classifier for Box<dyn Classifier> {
 
     fn draw_dropout(&self, shape: ImageShape, n: i64) -> Result<Vec<Tensor>> {
         (**self).draw_dropout(shape, n)
+    }
+
+    fn mixes_records(&self) -> bool {
+        (**self).mixes_records()
     }
 
     fn alias(&self) -> Box<dyn Classifier> {

@@ -1,11 +1,13 @@
 //! Layers with weights.
 
+mod batch_norm;
 mod conv;
 mod conv_transpose;
 mod embedding;
 mod linear;
 mod norm;
 
+pub use batch_norm::BatchNorm;
 pub use conv::Conv2d;
 pub use conv_transpose::ConvTranspose2d;
 pub use embedding::Embedding;

@@ -14,11 +14,23 @@ use crate::Result;
 pub struct Parameter {
     name: Arc<str>,
     value: Tensor,
+    learnt: bool,
 }
 
 impl Parameter {
     pub(super) fn new(name: &str, value: Tensor) -> Self {
-        Self { name: name.into(), value }
+        Self { name: name.into(), value, learnt: true }
+    }
+
+    /// A value that travels with the weights and that no gradient changes.
+    pub(super) fn buffer(name: &str, value: Tensor) -> Self {
+        Self { name: name.into(), value, learnt: false }
+    }
+
+    /// Whether training changes it by its gradient; what a layer only keeps account of, such as
+    /// running statistics, has none.
+    pub fn is_learnt(&self) -> bool {
+        self.learnt
     }
 
     /// The name within the whole network that it was built for.
@@ -34,7 +46,7 @@ impl Parameter {
 
 impl Clone for Parameter {
     fn clone(&self) -> Self {
-        Self { name: Arc::clone(&self.name), value: self.value.shallow_clone() }
+        Self { name: Arc::clone(&self.name), value: self.value.shallow_clone(), learnt: self.learnt }
     }
 }
 
@@ -65,9 +77,14 @@ pub fn parameters(module: &dyn Module) -> Vec<&Parameter> {
     all
 }
 
-/// Aliases of the parameters that ask for gradients, in order.
+/// The parameters of `module` that gradients change, in PyTorch's order.
+pub fn learnt(module: &dyn Module) -> Vec<&Parameter> {
+    parameters(module).into_iter().filter(|parameter| parameter.is_learnt()).collect()
+}
+
+/// Aliases of the parameters that gradients change, asking for them, in order.
 pub fn trainable(module: &dyn Module) -> Vec<Tensor> {
-    parameters(module).into_iter().map(|p| p.value().set_requires_grad(true)).collect()
+    learnt(module).into_iter().map(|p| p.value().set_requires_grad(true)).collect()
 }
 
 /// A copy of all parameters' values, to come back to with [`restore`].

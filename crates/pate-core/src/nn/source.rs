@@ -100,6 +100,16 @@ impl<'a> Source<'a> {
         Ok(Parameter::new(&name, value))
     }
 
+    /// The next value that no gradient changes, at first `value`.
+    ///
+    /// # Errors
+    /// As [`Source::parameter`].
+    pub(super) fn buffer(&mut self, name: &str, shape: &[i64], value: f32) -> Result<Parameter> {
+        let name = format!("{}{name}", self.scope);
+        let value = self.value(&name, shape, Init::Constant(value))?;
+        Ok(Parameter::buffer(&name, value))
+    }
+
     fn value(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
         let numel = shape.iter().product::<i64>() as usize;
         let values = match &mut self.kind {

@@ -7,7 +7,7 @@ pub use latent_bank::LatentBank;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use crate::base::parallel::{self, OneThread};
+use crate::base::parallel::{self, Threads};
 use crate::base::progress::{Progress, Silent};
 use crate::base::rng::{Purpose, Stream, TorchGenerator};
 use crate::base::tensor;
@@ -255,7 +255,7 @@ pub fn pool(
     let all = Tensor::f_empty([pool_size as i64, decoder.latent_dim()], (Kind::Float, Device::Cpu))?;
     // Drawing gains nothing from a second thread, and libgomp's turns in a loop after every
     // operation that it helped with.
-    let threads = OneThread::hold();
+    let threads = Threads::one();
     tensor::batches(pool_size as i64, BATCH, |first, n| {
         let mut stream;
         let draw: &mut dyn Draw = if let Some(torch) = &mut torch {

@@ -152,7 +152,7 @@ impl Checkpoint {
         let Some(history) = history.filter(|h| h.len() == self.epochs && self.is_of(epochs)) else {
             return Ok(None);
         };
-        let Some(optimizer) = self.optimizer(&parameters)? else { return Ok(None) };
+        let Some(optimizer) = self.optimizer(network)? else { return Ok(None) };
         let best = match self.best_epoch {
             None => None,
             Some(epoch) => match self.like(&parameters, BEST, 0)? {
@@ -171,7 +171,7 @@ impl Checkpoint {
         let _guard = tch::no_grad_guard();
         let parameters = nn::parameters(network);
         let Some(weights) = self.like(&parameters, WEIGHTS, 0)? else { return Ok(None) };
-        let Some(optimizer) = self.optimizer(&parameters)? else { return Ok(None) };
+        let Some(optimizer) = self.optimizer(network)? else { return Ok(None) };
         let average = self.like(&parameters, AVERAGE, 0)?;
         let steps = self.epochs as u64;
         let counted = self.steps == 0 || u64::try_from(self.steps).is_ok_and(|counted| counted == steps);
@@ -185,12 +185,13 @@ impl Checkpoint {
     }
 
     /// The optimiser's tensors, or `None` where some are missing.
-    fn optimizer(&self, parameters: &[&Parameter]) -> Result<Option<Vec<Tensor>>> {
+    fn optimizer(&self, network: &dyn Module) -> Result<Option<Vec<Tensor>>> {
+        let parameters = nn::learnt(network);
         let per_parameter = self.arrays.iter().filter(|(name, ..)| name.starts_with(OPTIMIZER)).count()
             / parameters.len().max(1);
         let mut optimizer = Vec::new();
         for set in 0..per_parameter {
-            let Some(tensors) = self.like(parameters, OPTIMIZER, set * parameters.len())? else {
+            let Some(tensors) = self.like(&parameters, OPTIMIZER, set * parameters.len())? else {
                 return Ok(None);
             };
             optimizer.extend(tensors);

@@ -328,6 +328,10 @@ impl<N: Classifier + Clone> Task for ClassifierTask<'_, N> {
         self.images.device()
     }
 
+    fn mixes_records(&self) -> bool {
+        self.network.mixes_records()
+    }
+
     fn network(&self) -> &dyn Module {
         &self.network
     }

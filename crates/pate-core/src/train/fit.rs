@@ -34,6 +34,12 @@ pub(super) trait Task {
     /// What is trained.
     fn network(&self) -> &dyn Module;
 
+    /// Whether what the network makes of a record depends on the others of its batch: then a batch is
+    /// one part.
+    fn mixes_records(&self) -> bool {
+        false
+    }
+
     /// An alias of the network for a worker, in `epoch`, counted from 0.
     fn learner(&self, epoch: usize) -> Self::Learner;
 
@@ -200,11 +206,13 @@ fn run_epoch<T: Task>(
 ) -> Result<Vec<f64>> {
     let (n, device) = (task.records(), task.device());
     let mut batches = batches(task, plan, epoch)?;
+    let threads = parallel::workers(device);
+    let whole = task.mixes_records();
+    let parts = |rows| if whole { std::iter::once(0..rows).collect() } else { workers::parts(rows, device) };
     // No more threads than parts; the parts follow from the batch alone, so weights do not depend
-    // on this number.
-    let n_workers =
-        workers::parts((plan.batch_size as i64).min(n), device).len().min(parallel::workers(device));
-    optimizer.set_threads(n_workers);
+    // on this number. A batch that is one part has all threads to itself.
+    let n_workers = parts((plan.batch_size as i64).min(n)).len().min(threads);
+    optimizer.set_threads(if whole { threads } else { n_workers });
     let learners = (0..n_workers)
         .map(|_| {
             // Made anew for each epoch, since a loss may change with it, as the weight of the KL
@@ -219,13 +227,14 @@ fn run_epoch<T: Task>(
     workers::with_pool(
         learners,
         |(learner, parameters): &mut (T::Learner, Vec<Tensor>), part: T::Part| {
+            let _threads = whole.then(|| parallel::Threads::hold(threads));
             let Loss { value, sums } = learner.loss(&part)?;
             Ok((tensor::gradients(&value, parameters)?, sums.detach()))
         },
         |pool: &mut Pool<'_, _, _>| {
             while let Some(batch) = batches.take() {
                 progress.check()?;
-                let ranges = workers::parts(batch.part.rows(), device).into_iter();
+                let ranges = parts(batch.part.rows()).into_iter();
                 pool.start(ranges.map(|range| batch.part.narrow(range)).collect::<Result<_>>()?)?;
                 // The next batch is made while this one is computed.
                 batches.make_next()?;

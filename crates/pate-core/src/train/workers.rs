@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tch::{Device, Tensor};
 
-use crate::base::parallel::OneThread;
+use crate::base::parallel::Threads;
 use crate::{Error, Result};
 
 /// Maximum rows of a part: their activations stay in the processor's cache.
@@ -80,7 +80,7 @@ pub(crate) fn with_pool<W: Send, J: Send, P: Send, R>(
     compute: impl Fn(&mut W, J) -> Result<P> + Sync,
     lead: impl FnOnce(&mut Pool<'_, J, P>) -> Result<R>,
 ) -> Result<R> {
-    let _threads = OneThread::hold();
+    let _threads = Threads::one();
     if workers.len() < 2 {
         let Some(mut worker) = workers.pop() else {
             return Err(Error::invalid("a training needs at least one worker"));

@@ -1,7 +1,4 @@
-//! Normalisations that look at one record alone.
-//!
-//! There is no batch normalisation here: it mixes the records of a batch, and then a record's
-//! gradient is not its own.
+//! Normalisations that look at one record alone, and so fit private training.
 
 use tch::Tensor;
 

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::{Pixels, Selection, Verdict, sort_by_confidence};
 use crate::Result;
-use crate::base::parallel::OneThread;
+use crate::base::parallel::Threads;
 use crate::base::tensor;
 use crate::evaluate::distances;
 use crate::pate::label::Labelled;
@@ -43,7 +43,7 @@ pub fn filter(
 /// Where `pixels` is no matrix.
 pub fn greedy(pixels: &Pixels, order: &[usize], min_distance: f64) -> Result<Vec<bool>> {
     let _guard = tch::no_grad_guard();
-    let _threads = OneThread::hold();
+    let _threads = Threads::one();
     let limit = (min_distance * min_distance) as f32;
     let mut keep = vec![false; order.len()];
     let mut kept_rows: Option<Tensor> = None;
