@@ -8,11 +8,6 @@ use testing::golden::{Case, fill};
 
 use super::{Report, tensor};
 
-/// The cases of the group that are about measures, not about its method.
-pub(super) fn knows(id: &str) -> bool {
-    id.starts_with("fid") || ["precision_recall", "inception_score"].contains(&id)
-}
-
 /// Checks a case in a kind of numbers.
 pub(super) fn check(case: &Case<'_>, kind: Kind) -> Result<(), Failed> {
     match case.id() {

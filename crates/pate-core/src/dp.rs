@@ -3,6 +3,7 @@
 mod classify;
 mod clip;
 mod gradients;
+pub mod keys;
 mod share;
 mod train;
 mod unprotected;

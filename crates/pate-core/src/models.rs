@@ -1,9 +1,12 @@
 //! The networks. Field names are the keys of PyTorch's `state_dict`, so that files go both ways.
 
 mod classifier;
+mod described;
+mod extractor;
 mod mlp;
 mod resnet;
 mod scatter_linear;
+mod sequential;
 mod small_cnn;
 mod teacher;
 mod ucstub;
@@ -11,9 +14,15 @@ mod unet;
 mod vae;
 
 pub use classifier::Classifier;
+pub use described::Described;
+pub use extractor::{
+    Extractor, ExtractorKind, Latent, Standard, critic, image_critic, image_generator, latent_generator,
+    project,
+};
 pub use mlp::Mlp;
 pub use resnet::GnResNet;
 pub use scatter_linear::ScatterLinear;
+pub use sequential::{Between, ConvSpec, LayerSpec, Sequential, Size, output as layers_output};
 pub use small_cnn::{Activation, SmallCnn};
 pub use teacher::{Program, Scores, Teacher};
 pub use ucstub::UcStub;

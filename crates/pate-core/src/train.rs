@@ -3,9 +3,11 @@
 //! judged by.
 //! Results are returned, not printed or saved; a [`CheckpointStore`] has the state between epochs.
 
+pub mod autoencoder;
 mod checkpoint;
 pub mod classifier;
 mod fit;
+pub mod gan;
 mod logistic;
 mod prefetch;
 pub mod recipes;

@@ -61,6 +61,14 @@ pub enum Purpose {
     Synthesis,
     /// Samples and noise of trainings without protection; the index is the step.
     Unprotected,
+    /// Samples and noise of a GAN's training; the index is the generator's step.
+    Gan,
+    /// Where the search for an image's latents starts; the index is the record's own number.
+    Inversion,
+    /// What a private record's loss draws; the index is the step.
+    LatentNoise,
+    /// Latents of samples that leave; the index is the batch.
+    Sampling,
 }
 
 impl Purpose {
@@ -86,6 +94,10 @@ impl Purpose {
             Self::Candidates => "candidates",
             Self::Synthesis => "synthesis",
             Self::Unprotected => "unprotected",
+            Self::Gan => "gan",
+            Self::Inversion => "inversion",
+            Self::LatentNoise => "latent-noise",
+            Self::Sampling => "sampling",
         }
     }
 }

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use crate::Result;
 
 /// Shape of the images of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ImageShape {
     /// 1 (grey) or 3 (red, green, blue).
     pub channels: i64,

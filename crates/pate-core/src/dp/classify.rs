@@ -76,7 +76,7 @@ impl<'a> PrivateImages<'a> {
                 records.classes()
             )));
         }
-        let keys_private = if views.is_some() { keys(records)? } else { Vec::new() };
+        let keys_private = if views.is_some() { super::keys::of_records(records)? } else { Vec::new() };
         let device = network.device();
         Ok(Self {
             network,
@@ -92,19 +92,6 @@ impl<'a> PrivateImages<'a> {
         let size = self.images.size();
         ImageShape { channels: size[1], height: size[2], width: size[3] }
     }
-}
-
-/// A number of every record, from its pixels and its label.
-fn keys(records: &Records) -> Result<Vec<u64>> {
-    let pixels = records.images.to_vec()?;
-    let each = pixels.len() / records.len().max(1);
-    let key = |(image, label): (&[f32], &i64)| {
-        let bytes: Vec<u8> = image.iter().flat_map(|x| x.to_le_bytes()).chain(label.to_le_bytes()).collect();
-        let mut key = [0; 8];
-        key.copy_from_slice(&artifact::sha256_raw(&bytes)[..8]);
-        u64::from_le_bytes(key)
-    };
-    Ok(pixels.chunks(each.max(1)).zip(records.labels.values()).map(key).collect())
 }
 
 impl PrivateTask for PrivateImages<'_> {

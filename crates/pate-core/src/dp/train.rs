@@ -152,6 +152,15 @@ pub trait PrivateTask {
     /// An alias of the network for a thread.
     fn learner(&self) -> Box<dyn PrivateLearner + '_>;
 
+    /// Called when step `step` has changed the weights, between two steps: what else follows from
+    /// what was released, such as a generator's step against a critic, is done here.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    fn after_step(&self, _step: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// Made-up inputs of the network, of the shape that `records` records have with all their
     /// views: what the network is tried out on before it sees a private record.
     ///
@@ -305,6 +314,7 @@ pub fn train(
                         diagnostics.step(&figures);
                     }
                     apply(&parameters, optimizer.as_mut(), plan, done, &released).map_err(statistic)?;
+                    task.after_step(done).map_err(statistic)?;
                     done += 1;
                     if let Some(average) = &mut average {
                         average.update(&parameters);

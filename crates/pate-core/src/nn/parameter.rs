@@ -23,8 +23,13 @@ impl Parameter {
     }
 
     /// A value that travels with the weights and that no gradient changes.
-    pub(super) fn buffer(name: &str, value: Tensor) -> Self {
+    pub(crate) fn buffer(name: &str, value: Tensor) -> Self {
         Self { name: name.into(), value, learnt: false }
+    }
+
+    /// An alias that counts as a value which no gradient changes.
+    pub(crate) fn kept(&self) -> Self {
+        Self { learnt: false, ..self.clone() }
     }
 
     /// Whether training changes it by its gradient; what a layer only keeps account of, such as

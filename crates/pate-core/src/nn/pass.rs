@@ -18,6 +18,9 @@ pub enum Pass<'a> {
         /// Factors of the dropouts.
         dropout: DropoutMasks<'a>,
     },
+    /// As `Train`, of a network that is not trained itself: running statistics count, and nothing
+    /// is dropped. For gradients in its inputs.
+    Frozen,
     /// As `Train`, and the tape gets the input and the output of every layer with parameters: what
     /// gradients of single samples are computed from.
     Record {

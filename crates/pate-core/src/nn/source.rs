@@ -104,7 +104,7 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// As [`Source::parameter`].
-    pub(super) fn buffer(&mut self, name: &str, shape: &[i64], value: f32) -> Result<Parameter> {
+    pub(crate) fn buffer(&mut self, name: &str, shape: &[i64], value: f32) -> Result<Parameter> {
         let name = format!("{}{name}", self.scope);
         let value = self.value(&name, shape, Init::Constant(value))?;
         Ok(Parameter::buffer(&name, value))
