@@ -351,7 +351,8 @@ fn image_scores(case: &Case<'_>, kind: Kind) -> Result<(), Failed> {
     report.end()
 }
 
-/// Numbered from the first convolution on, as the original's, which makes maps of the noise outside.
+/// Numbered from the first convolution on, as the original's, which makes maps of the noise
+/// outside.
 fn drawn_images(case: &Case<'_>, kind: Kind) -> Result<(), Failed> {
     let layers = &image_generator(100, 1, 4)[1..];
     let mut given = weights(case, kind);

@@ -13,7 +13,8 @@
 //! - [`train`]: one loop for classifiers and VAEs;
 //! - [`dp`]: training under differential privacy;
 //! - the methods: [`pate`], from candidates to the combined data set; [`imgsyn`], public images
-//!   that a private classifier labels; [`dpmi`], a private model of the latents of a public decoder.
+//!   that a private classifier labels; [`dpmi`], a private model of the latents of a public
+//!   decoder.
 //!
 //! Functions return results; binaries print and save them. Nothing here downloads, and nothing that
 //! is read is executed (but for a TorchScript program that the caller says to trust).

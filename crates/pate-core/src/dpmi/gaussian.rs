@@ -338,8 +338,8 @@ impl Module for GaussianModel {
     }
 }
 
-/// Releases the moments of private latents `rows` `[n, d]`, bounded to the plan's radius, of classes
-/// `labels` `[n]`. `keep` gets the model before the charge is closed, and says what the ledger
+/// Releases the moments of private latents `rows` `[n, d]`, bounded to the plan's radius, of
+/// classes `labels` `[n]`. `keep` gets the model before the charge is closed, and says what the ledger
 /// remembers of it.
 ///
 /// # Privacy

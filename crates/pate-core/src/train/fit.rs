@@ -34,8 +34,8 @@ pub(super) trait Task {
     /// What is trained.
     fn network(&self) -> &dyn Module;
 
-    /// Whether what the network makes of a record depends on the others of its batch: then a batch is
-    /// one part.
+    /// Whether what the network makes of a record depends on the others of its batch: then a batch
+    /// is one part.
     fn mixes_records(&self) -> bool {
         false
     }
