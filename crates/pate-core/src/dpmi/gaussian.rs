@@ -339,8 +339,8 @@ impl Module for GaussianModel {
 }
 
 /// Releases the moments of private latents `rows` `[n, d]`, bounded to the plan's radius, of
-/// classes `labels` `[n]`. `keep` gets the model before the charge is closed, and says what the ledger
-/// remembers of it.
+/// classes `labels` `[n]`. `keep` gets the model before the charge is closed, and says what the
+/// ledger remembers of it.
 ///
 /// # Privacy
 /// Neighbours add or remove one record. A record is in one cell, that of the nearest public centre
@@ -394,10 +394,12 @@ pub fn release(
     released.ok_or_else(|| Error::invalid("nothing was released"))
 }
 
-/// Rows whose vectors are in memory at once.
-const CHUNK: i64 = 1024;
+/// Rows that are worked on at once: in a batch, a row's place may move the last bits of what
+/// libtorch's kernels give, and then one record that goes would move the others' vectors.
+const ALONE: i64 = 1;
 
-/// The sum of the records' vectors, in steps of the lattice, cell by cell.
+/// The sum of the records' vectors, in steps of the lattice, cell by cell; each vector is computed
+/// alone.
 ///
 /// # Errors
 /// A stop.
@@ -412,7 +414,7 @@ pub fn sum(
     let all = classes * components;
     let centres = cells.centres.f_view([all, d])?;
     let mut total = Tensor::f_zeros([all, numbers(d)], (Kind::Int64, tch::Device::Cpu))?;
-    tensor::batches(rows.size()[0], CHUNK, |first, n| {
+    tensor::batches(rows.size()[0], ALONE, |first, n| {
         progress.check()?;
         let (rows, labels) = (rows.f_narrow(0, first, n)?, labels.f_narrow(0, first, n)?);
         let at = cells.of_rows(&rows, &labels)?;

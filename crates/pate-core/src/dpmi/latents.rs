@@ -98,15 +98,20 @@ impl Bounds {
         Self { radius: factor * (latent_dim as f64).sqrt() }
     }
 
-    /// Rows in units of `standard`, shortened where they are too long.
+    /// Rows in units of `standard`, shortened where they are too long; each is computed alone, so
+    /// that its bytes do not depend on its place.
     ///
     /// # Errors
-    /// Other shapes, a radius that is not above 0.
+    /// No rows, other shapes, a radius that is not above 0.
     pub fn apply(&self, rows: &Tensor, standard: &Standard) -> Result<Tensor> {
         if !(self.radius > 0.0 && self.radius.is_finite()) {
             return Err(Error::invalid(format!("the radius is {}; it is a number above 0", self.radius)));
         }
-        project(&standard.apply(rows), &Tensor::from(self.radius).f_to_kind(rows.kind())?)
+        let _guard = tch::no_grad_guard();
+        let radius = Tensor::from(self.radius).f_to_kind(rows.kind())?;
+        let alone = |row| project(&standard.apply(&rows.f_narrow(0, row, 1)?), &radius);
+        let bounded = (0..rows.size()[0]).map(alone).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::f_cat(&bounded, 0)?)
     }
 }
 

@@ -175,7 +175,7 @@ impl Size {
 /// What layers make of a record of size `given`.
 ///
 /// # Errors
-/// Those of [`check`]; names the first layer that does not fit what comes before it.
+/// Sizes that nobody can build; names the first layer that does not fit what comes before it.
 pub fn output(layers: &[LayerSpec], given: Size) -> Result<Size> {
     check(layers)?;
     let mut size = given;
@@ -243,7 +243,7 @@ impl Sequential {
     /// The same with weights from `source`, under `<name>.<number>`.
     ///
     /// # Errors
-    /// A list that [`check`] refuses, and those of the source.
+    /// Layers that nobody can build, and those of the source.
     pub fn build(source: &mut Source<'_>, name: &str, spec: &[LayerSpec]) -> Result<Self> {
         check(spec)?;
         let build = |source: &mut Source<'_>| -> Result<Vec<Built>> {
