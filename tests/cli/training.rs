@@ -327,7 +327,12 @@ fn a_training_that_is_killed_goes_on_as_if_it_had_never_stopped() {
         work.run_quiet(binary, &format!("{} --resume", cut.replace("--seed 5", "--seed 6")))
             .ends_with(2)
             .says_only("error: ", &["cut/checkpoint.safetensors", "other inputs, settings"]);
-        work.run(binary, &format!("{cut} --resume")).ok().says(&["goes on after epoch", "checkpoint"]);
+        let run = work.run(binary, &format!("{cut} --resume")).ok();
+        run.says(&["goes on after epoch", "checkpoint"]);
+        // It went on indeed: an epoch that there is, and not another beginning with the same end.
+        let epoch = run.stderr.split("goes on after epoch ").nth(1).and_then(|rest| rest.split(':').next());
+        let epoch: usize = epoch.and_then(|epoch| epoch.parse().ok()).unwrap();
+        assert!((1..40).contains(&epoch) && !run.stderr.contains("starts anew"), "{}", run.stderr);
         for file in files {
             let (whole, cut) = (format!("whole/{file}"), format!("cut/{file}"));
             assert_eq!(work.sha256(&whole), work.sha256(&cut), "{binary}: {file}");

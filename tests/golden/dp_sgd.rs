@@ -300,7 +300,8 @@ fn flat(all: &[Tensor]) -> Tensor {
     Tensor::cat(&all.iter().map(|x| x.flatten(1, -1)).collect::<Vec<_>>(), 1)
 }
 
-fn projection(key: u64, numel: i64) -> Tensor {
+/// What a gradient is projected on.
+pub(super) fn projection(key: u64, numel: i64) -> Tensor {
     Tensor::from_slice(&fill(key, &[numel], -1.0, 1.0)).to_kind(Kind::Double)
 }
 

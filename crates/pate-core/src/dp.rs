@@ -6,6 +6,7 @@ mod gradients;
 pub mod keys;
 mod share;
 mod train;
+mod unit_sum;
 mod unprotected;
 
 pub use classify::{PrivateFeatures, PrivateImages, Views};
@@ -14,4 +15,5 @@ pub use gradients::Gradients;
 pub use train::{
     Diagnostics, MEMORY, PrivateLearner, PrivatePlan, PrivateTask, SUM_ERROR, StepFigures, Trained, train,
 };
+pub use unit_sum::{UnitLattice, UnitSum};
 pub use unprotected::Unprotected;

@@ -8,5 +8,6 @@ pub mod gaussian;
 pub mod inversion;
 pub mod latents;
 pub mod model;
+pub mod rows;
 pub mod vae;
 pub mod wgan;

@@ -22,7 +22,7 @@ pub use extractor::{
 pub use mlp::Mlp;
 pub use resnet::GnResNet;
 pub use scatter_linear::ScatterLinear;
-pub use sequential::{Between, ConvSpec, LayerSpec, Sequential, Size, output as layers_output};
+pub use sequential::{Between, ConvSpec, LayerSpec, Sequential, Size, output as layers_output, takes_rows};
 pub use small_cnn::{Activation, SmallCnn};
 pub use teacher::{Program, Scores, Teacher};
 pub use ucstub::UcStub;

@@ -21,7 +21,7 @@ pub use layers::{
 };
 pub(crate) use layout::{flatten, stack_channels, unflatten, unstack_channels};
 pub use optim::{Adam, Average, Optimizer, Schedule, Sgd};
-pub use parameter::{Module, Parameter, learnt, parameters, restore, snapshot, trainable};
+pub use parameter::{Module, Parameter, device_of, learnt, parameters, restore, snapshot, trainable};
 pub use pass::{DropoutMasks, Pass, Recorded, Tape};
 pub use source::Source;
 pub use whitening::Moments;

@@ -280,7 +280,7 @@ pub fn train(
         }
         progress.advance(done, "");
     }
-    let device = parameters.first().map_or(tch::Device::Cpu, |parameter| parameter.value().device());
+    let device = nn::device_of(task.network());
     let threads = parallel::workers(device);
     let learners = (0..threads).map(|_| task.learner()).collect();
     let diagnose = diagnostics.is_some();

@@ -1,7 +1,6 @@
 //! A latent model in closed form: a mean and a covariance for each class, out of one release.
 
 use dp_accounting::Mechanism;
-use dp_accounting::draws::Lattice;
 use dp_accounting::ledger::Charge;
 use dp_accounting::spend::Spending;
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use tch::{Kind, Tensor};
 use crate::base::progress::Progress;
 use crate::base::rng::Stream;
 use crate::base::tensor;
+use crate::dp::{UnitLattice, UnitSum};
 use crate::nn::{Module, Parameter, Source};
 use crate::{Error, Result};
 
@@ -35,7 +35,7 @@ pub struct GaussianPlan {
 #[derive(Debug)]
 pub struct Cells {
     /// `[classes, components, d]`, public.
-    pub centres: Tensor,
+    centres: Tensor,
 }
 
 impl Cells {
@@ -100,9 +100,13 @@ fn k_means(rows: &Tensor, k: i64, stream: &mut Stream) -> Result<Tensor> {
 }
 
 impl GaussianPlan {
-    /// The release, as it is charged: a Gaussian mechanism on vectors of norm 1.
+    fn unit_sum(&self) -> UnitSum {
+        UnitSum { noise_multiplier: self.noise_multiplier }
+    }
+
+    /// The release, as it is charged.
     pub fn mechanism(&self) -> Mechanism {
-        Mechanism::Gaussian { sigma: self.noise_multiplier, sensitivity_l2: 1.0 }
+        self.unit_sum().mechanism()
     }
 
     fn check(&self) -> Result<()> {
@@ -122,8 +126,8 @@ impl GaussianPlan {
         }
     }
 
-    /// Norm of a record's longest vector before it is divided by it: that of a record at the radius
-    /// and at twice the radius from its centre, which is as far as it can be.
+    /// Norm of the longest vector before it is divided by it: that of a record whose offset is as
+    /// long as the radius.
     fn longest(&self) -> f64 {
         self.weights.iter().map(|weight| weight * weight).sum::<f64>().sqrt()
     }
@@ -152,24 +156,6 @@ impl GaussianPlan {
         let [count, mean, second] = self.weights;
         let ones = Tensor::f_full([n, 1], count, (Kind::Double, unit.device()))?;
         Ok(Tensor::f_cat(&[ones, unit * mean, products * second], 1)? / self.longest())
-    }
-
-    /// The lattice, and the factor that keeps a rounded vector within a norm of 1.
-    fn lattice(&self, d: i64, protects: bool) -> Result<(Lattice, f64)> {
-        let noise = if protects { self.noise_multiplier } else { self.noise_multiplier.max(1.0) };
-        if !(noise > 0.0 && noise.is_finite()) {
-            return Err(Error::invalid(format!("the noise multiplier is {noise}; it is a number above 0")));
-        }
-        let step = noise / f64::from(1 << 20) * (1.0 + 8.0 * f64::EPSILON);
-        // A record is in one cell, and so are its roundings.
-        let rounding = 0.5 * step * (numbers(d) as f64).sqrt();
-        if rounding > 0.5 {
-            return Err(Error::invalid(format!(
-                "a noise multiplier of {noise} is too large for {} numbers of a class; give a larger epsilon",
-                numbers(d)
-            )));
-        }
-        Ok((Lattice::new(step, 1.0)?, 1.0 - rounding - 1e-9))
     }
 }
 
@@ -363,14 +349,8 @@ pub fn release(
     progress: &dyn Progress,
     keep: &mut dyn FnMut(&GaussianModel) -> Result<Value>,
 ) -> Result<(GaussianModel, Hidden)> {
-    if charge.mechanism != plan.mechanism() || charge.count != 1 {
-        return Err(Error::invalid(format!(
-            "{} of {} was to be charged for one release of {}",
-            charge.count,
-            charge.mechanism,
-            plan.mechanism()
-        )));
-    }
+    plan.check()?;
+    plan.unit_sum().check(&charge)?;
     let [_, _, d] = cells.size();
     if rows.dim() != 2 || rows.size()[1] != d || labels.size() != [rows.size()[0]] {
         return Err(Error::invalid(format!(
@@ -379,19 +359,15 @@ pub fn release(
             labels.size()
         )));
     }
-    let (lattice, clip) = plan.lattice(d, spending.protects())?;
+    // A record is in one cell, and so are its roundings.
+    let on = plan.unit_sum().lattice(numbers(d) as usize, spending.protects())?;
     // Before the charge: work that can be stopped, and then has cost nothing.
-    let sum_private = sum((rows, labels), cells, plan, (lattice, clip), progress)?;
-    let mut released = None;
-    spending.spend(charge, &mut |mechanisms| {
-        let statistic = |error: Error| dp_accounting::Error::Statistic(Box::new(error));
-        let noisy = mechanisms.vector(&sum_private, lattice)?;
-        let (model, hidden) = GaussianModel::of_sum(&noisy, cells, plan).map_err(statistic)?;
-        let remembered = keep(&model).map_err(statistic)?;
-        released = Some((model, hidden));
-        Ok(remembered)
-    })?;
-    released.ok_or_else(|| Error::invalid("nothing was released"))
+    let sum_private = sum((rows, labels), cells, plan, on, progress)?;
+    plan.unit_sum().release(&sum_private, on.lattice, charge, spending, &mut |noisy| {
+        let (model, hidden) = GaussianModel::of_sum(&noisy, cells, plan)?;
+        let remembered = keep(&model)?;
+        Ok(((model, hidden), remembered))
+    })
 }
 
 /// Rows that are worked on at once: in a batch, a row's place may move the last bits of what
@@ -403,11 +379,11 @@ const ALONE: i64 = 1;
 ///
 /// # Errors
 /// A stop.
-pub fn sum(
+fn sum(
     (rows, labels): (&Tensor, &Tensor),
     cells: &Cells,
     plan: &GaussianPlan,
-    (lattice, clip): (Lattice, f64),
+    UnitLattice { lattice, clip }: UnitLattice,
     progress: &dyn Progress,
 ) -> Result<Vec<i64>> {
     let [classes, components, d] = cells.size();
@@ -461,9 +437,9 @@ mod tests {
             let cells = Cells { centres: stream.normal_tensor(&[3, components, 5]).unwrap() };
             let row = tensor::from_f32(&values, &[1, 5]).unwrap();
             let label = tensor::from_i64(&[(turn % 3) as i64]);
-            let (lattice, clip) = plan.lattice(5, true).unwrap();
-            let sum = sum((&row, &label), &cells, &plan, (lattice, clip), &Silent).unwrap();
-            let norm = sum.iter().map(|&x| (x as f64 * lattice.step()).powi(2)).sum::<f64>().sqrt();
+            let on = plan.unit_sum().lattice(numbers(5) as usize, true).unwrap();
+            let sum = sum((&row, &label), &cells, &plan, on, &Silent).unwrap();
+            let norm = sum.iter().map(|&x| (x as f64 * on.lattice.step()).powi(2)).sum::<f64>().sqrt();
             assert!(norm <= 1.0, "{values:?} with {weights:?}: {norm}");
             longest = longest.max(norm);
         }

@@ -8,7 +8,8 @@ use tch::{Device, Tensor};
 
 use super::gaussian::GaussianModel;
 use super::latents::Bounds;
-use super::vae::{Classes, LatentVae, VaeShape};
+use super::rows::Classes;
+use super::vae::{LatentVae, VaeShape};
 use super::wgan::{GanShape, LatentGan};
 use crate::base::rng::Stream;
 use crate::models::{Described, Extractor, LayerSpec, project};

@@ -1,27 +1,15 @@
 //! A variational autoencoder of latents, trained with DP-SGD ("VaeGM").
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
+use super::rows::{Classes, PrivateRows};
 use crate::base::rng::{Purpose, Stream};
 use crate::base::tensor;
-use crate::dp::{PrivateLearner, PrivateTask, keys};
+use crate::dp::{PrivateLearner, PrivateTask};
 use crate::models::{Between, LayerSpec, Sequential};
-use crate::nn::{DropoutMasks, Module, Parameter, Pass, Source, Tape};
+use crate::nn::{self, DropoutMasks, Module, Parameter, Pass, Source, Tape};
 use crate::{Error, Result};
-
-/// How classes come into a latent model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Classes {
-    /// They do not: what it draws has no class.
-    Unconditional,
-    /// The class stands beside the latents, a value for each class.
-    Conditional,
-    /// A model for each class, all trained at once: a record's gradient is that of its class's
-    /// model and nothing in the others, so that one clipping norm holds for all.
-    Each,
-}
 
 /// The shape of a [`LatentVae`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,7 +38,7 @@ impl VaeShape {
         (hidden, code): (i64, i64),
         between: Between,
     ) -> Self {
-        let beside = if conditioning == Classes::Conditional { classes } else { 0 };
+        let beside = conditioning.beside(classes);
         let linear = |inputs, outputs| LayerSpec::Linear { inputs, outputs };
         Self {
             latents,
@@ -71,7 +59,7 @@ impl VaeShape {
     /// # Errors
     /// Names what does not.
     pub fn check(&self) -> Result<()> {
-        let beside = if self.conditioning == Classes::Conditional { self.classes } else { 0 };
+        let beside = self.conditioning.beside(self.classes);
         super::model::check_rows(&self.encoder, self.latents + beside, 2 * self.code)?;
         super::model::check_rows(&self.decoder, self.code + beside, self.latents)
     }
@@ -134,18 +122,6 @@ impl LatentVae {
         &self.shape
     }
 
-    fn device(&self) -> Device {
-        crate::nn::parameters(self).first().map_or(Device::Cpu, |parameter| parameter.value().device())
-    }
-
-    /// Rows with their classes beside them, where those come in.
-    fn beside(&self, rows: &Tensor, classes: &Tensor) -> Result<Tensor> {
-        if self.shape.conditioning != Classes::Conditional {
-            return Ok(rows.shallow_clone());
-        }
-        Ok(Tensor::f_cat(&[rows, classes], 1)?)
-    }
-
     /// The pair of a class, or the only one, on records.
     ///
     /// # Shapes
@@ -163,10 +139,10 @@ impl LatentVae {
         pass: &mut Pass<'_>,
     ) -> Result<Passed> {
         let code = self.shape.code;
-        let encoded = pair.encoder.forward(&self.beside(rows, classes)?, pass);
+        let encoded = pair.encoder.forward(&self.shape.conditioning.join(rows, classes)?, pass);
         let (mu, logvar) = (encoded.f_narrow(1, 0, code)?, encoded.f_narrow(1, code, code)?);
         let h = &mu + (&logvar * 0.5).f_exp()? * noise;
-        let output = pair.decoder.forward(&self.beside(&h, classes)?, pass);
+        let output = pair.decoder.forward(&self.shape.conditioning.join(&h, classes)?, pass);
         Ok(Passed { mu, logvar, output })
     }
 
@@ -230,15 +206,13 @@ impl LatentVae {
     /// A class that it has not.
     pub fn sample(&self, labels: &[i64], stream: &mut Stream) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
-        let h = stream.normal_tensor(&[labels.len() as i64, self.shape.code])?.f_to_device(self.device())?;
-        let at = tensor::from_i64(labels).f_to_device(self.device())?;
-        let classes = match self.shape.conditioning {
-            Classes::Unconditional => h.f_zeros_like()?,
-            _ => at.f_one_hot(self.shape.classes)?.f_to_kind(Kind::Float)?,
-        };
+        let device = nn::device_of(self);
+        let h = stream.normal_tensor(&[labels.len() as i64, self.shape.code])?.f_to_device(device)?;
+        let at = tensor::from_i64(labels).f_to_device(device)?;
+        let classes = self.shape.conditioning.of_labels(labels, self.shape.classes, device)?;
         let mut all: Option<Tensor> = None;
         for (class, pair) in self.pairs.iter().enumerate() {
-            let drawn = pair.decoder.forward(&self.beside(&h, &classes)?, &mut Pass::Infer);
+            let drawn = pair.decoder.forward(&self.shape.conditioning.join(&h, &classes)?, &mut Pass::Infer);
             all = Some(match all {
                 Some(all) => drawn.f_where_self(&at.f_eq(class as i64)?.f_unsqueeze(1)?, &all)?,
                 None => drawn,
@@ -253,72 +227,6 @@ impl Module for LatentVae {
         for pair in &self.pairs {
             pair.encoder.visit(f);
             pair.decoder.visit(f);
-        }
-    }
-}
-
-/// Private rows with their classes, and what names each of them.
-///
-/// # Privacy
-/// What is drawn for a record follows from a hash of its content and from the step, never from its
-/// place among the others.
-pub struct PrivateRows {
-    /// `[n, d]`.
-    pub(super) rows: Tensor,
-    /// `[n, classes]`, one of each row 1.
-    pub(super) classes: Tensor,
-    keys_private: Vec<u64>,
-    seed: u64,
-}
-
-impl PrivateRows {
-    /// Rows `[n, d]` with their labels; `seed` is that of what is drawn for them.
-    ///
-    /// # Errors
-    /// Other shapes, no room on the device.
-    pub fn new(rows: &Tensor, labels: &[i64], classes: i64, seed: u64, device: Device) -> Result<Self> {
-        let flat = rows.f_flatten(1, -1)?;
-        if flat.size()[0] != labels.len() as i64 {
-            return Err(Error::invalid(format!("{} rows and {} labels", flat.size()[0], labels.len())));
-        }
-        let one_hot = tensor::from_i64(labels).f_one_hot(classes)?.f_to_kind(Kind::Float)?;
-        Ok(Self {
-            keys_private: keys::of_rows(&tensor::to_f32(&flat)?, labels),
-            rows: rows.f_to_device(device)?,
-            classes: one_hot.f_to_device(device)?,
-            seed,
-        })
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.keys_private.len()
-    }
-
-    /// Rows `at`, and their classes.
-    pub(super) fn at(&self, at: &[usize]) -> Result<(Tensor, Tensor)> {
-        let index = tensor::from_i64(&at.iter().map(|&row| row as i64).collect::<Vec<_>>());
-        let index = index.f_to_device(self.rows.device())?;
-        Ok((self.rows.f_index_select(0, &index)?, self.classes.f_index_select(0, &index)?))
-    }
-
-    /// Standard normal values for each of the rows `at` in a step, `[n, d]`.
-    pub(super) fn noise(&self, at: &[usize], step: u64, d: i64) -> Result<Tensor> {
-        let mut values = Vec::with_capacity(at.len() * d as usize);
-        for &row in at {
-            let key = self.seed ^ self.keys_private[row];
-            values.extend(Stream::new(key, Purpose::LatentNoise, step).normal(d as usize));
-        }
-        Ok(tensor::from_f32(&values, &[at.len() as i64, d])?.f_to_device(self.rows.device())?)
-    }
-
-    /// The same memory for another thread.
-    pub(super) fn alias(&self) -> Self {
-        Self {
-            rows: self.rows.shallow_clone(),
-            classes: self.classes.shallow_clone(),
-            keys_private: self.keys_private.clone(),
-            seed: self.seed,
         }
     }
 }
@@ -362,9 +270,8 @@ impl PrivateTask for PrivateVae<'_> {
     }
 
     fn made_up(&self, records: i64, stream: &mut Stream) -> Result<Tensor> {
-        Ok(stream
-            .normal_tensor(&[records, self.network.shape.latents])?
-            .f_to_device(self.data.rows.device())?)
+        let rows = stream.normal_tensor(&[records, self.network.shape.latents])?;
+        Ok(rows.f_to_device(self.data.device())?)
     }
 }
 

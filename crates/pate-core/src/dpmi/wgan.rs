@@ -1,14 +1,15 @@
 //! A Wasserstein GAN whose critic alone sees private rows: latents, or images.
 
-use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
+
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::vae::{Classes, PrivateRows};
+use super::rows::{Classes, PrivateRows, one_hot};
 use crate::base::rng::{Purpose, Stream};
 use crate::base::tensor;
 use crate::dp::{PrivateLearner, PrivateTask};
-use crate::models::{LayerSpec, Sequential};
+use crate::models::{LayerSpec, Sequential, takes_rows};
 use crate::nn::{self, Adam, DropoutMasks, Module, Optimizer as _, Parameter, Pass, Source, Tape};
 use crate::train::gan::clip_weights;
 use crate::{Error, Result};
@@ -32,11 +33,6 @@ pub struct GanShape {
 }
 
 impl GanShape {
-    /// Values that stand beside others for the classes.
-    pub fn beside(&self) -> i64 {
-        if self.conditioning == Classes::Conditional { self.classes } else { 0 }
-    }
-
     /// Whether its layers fit each other.
     ///
     /// # Errors
@@ -44,19 +40,27 @@ impl GanShape {
     pub fn check(&self) -> Result<()> {
         if self.conditioning == Classes::Each {
             return Err(Error::invalid(
-                "a GAN for each class is not made, since their critics would share one clipping norm of few records;                  take --classes conditional",
+                "a GAN for each class is not made, since their critics would share one clipping norm of few records; \
+                 take --classes conditional",
             ));
         }
-        super::model::check_rows(&self.generator, self.noise + self.beside(), self.latents)?;
+        let beside = self.conditioning.beside(self.classes);
+        super::model::check_rows(&self.generator, self.noise + beside, self.latents)?;
         if takes_rows(&self.critic) {
-            super::model::check_rows(&self.critic, self.latents + self.beside(), 1)?;
+            super::model::check_rows(&self.critic, self.latents + beside, 1)?;
         }
         Ok(())
     }
 }
 
-fn takes_rows(layers: &[LayerSpec]) -> bool {
-    matches!(layers.first(), Some(LayerSpec::Linear { .. }))
+impl GanShape {
+    /// Rows as the critic takes them: with their classes beside them, or as images like `data`'s.
+    fn seen(&self, rows: &Tensor, classes: &Tensor, data: &PrivateRows) -> Result<Tensor> {
+        if takes_rows(&self.critic) {
+            return self.conditioning.join(rows, classes);
+        }
+        Ok(rows.f_reshape(data.size(rows.size()[0]))?)
+    }
 }
 
 /// A generator of rows.
@@ -99,7 +103,7 @@ impl LatentGan {
     /// # Errors
     /// Other shapes.
     pub fn forward(&self, noise: &Tensor, classes: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        Ok(self.generator.forward(&beside(&self.shape, noise, classes)?, pass))
+        Ok(self.generator.forward(&self.shape.conditioning.join(noise, classes)?, pass))
     }
 
     /// Latents of the classes `labels`, `[n, latents]`.
@@ -107,15 +111,9 @@ impl LatentGan {
     /// # Errors
     /// Where libtorch refuses.
     pub fn sample(&self, labels: &[i64], stream: &mut Stream) -> Result<Tensor> {
-        let device = nn::parameters(&self.generator).first().map_or(Device::Cpu, |p| p.value().device());
+        let device = nn::device_of(self);
         let noise = stream.normal_tensor(&[labels.len() as i64, self.shape.noise])?.f_to_device(device)?;
-        let classes = match self.shape.conditioning {
-            Classes::Unconditional => noise.f_zeros_like()?,
-            _ => tensor::from_i64(labels)
-                .f_to_device(device)?
-                .f_one_hot(self.shape.classes)?
-                .f_to_kind(Kind::Float)?,
-        };
+        let classes = self.shape.conditioning.of_labels(labels, self.shape.classes, device)?;
         self.forward(&noise, &classes, &mut Pass::Infer)
     }
 }
@@ -123,13 +121,6 @@ impl LatentGan {
 impl Module for LatentGan {
     fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
         self.generator.visit(f);
-    }
-}
-
-fn beside(shape: &GanShape, rows: &Tensor, classes: &Tensor) -> Result<Tensor> {
-    match shape.conditioning {
-        Classes::Conditional => Ok(Tensor::f_cat(&[rows, classes], 1)?),
-        _ => Ok(rows.shallow_clone()),
     }
 }
 
@@ -194,7 +185,8 @@ impl<'a> PrivateGan<'a> {
     ) -> Result<Self> {
         if plan.critic_steps == 0 || plan.batch < 2 || plan.weight_clip.is_nan() || plan.weight_clip <= 0.0 {
             return Err(Error::invalid(format!(
-                "{} steps of the critic, {} generated rows, weights clipped to {}: the first is at least 1, the second at                  least 2, the third above 0",
+                "{} steps of the critic, {} generated rows, weights clipped to {}: the first is at least 1, the second at \
+                 least 2, the third above 0",
                 plan.critic_steps, plan.batch, plan.weight_clip
             )));
         }
@@ -249,18 +241,13 @@ impl PrivateTask for PrivateGan<'_> {
         let first = self.players.kept.len() - 2 * trained.len();
         let moments = self.players.kept[first..].iter().map(|p| p.value().shallow_clone());
         adam.resume(moments.collect(), i32::try_from(turn).unwrap_or(i32::MAX));
-        let (n, shape, device) = (self.plan.batch, &self.generator.shape, self.data.rows.device());
+        let (n, shape, device) = (self.plan.batch, &self.generator.shape, self.data.device());
         let mut stream = Stream::new(self.plan.seed, Purpose::Gan, turn);
         let noise = stream.normal_tensor(&[n, shape.noise])?.f_to_device(device)?;
         let labels: Vec<i64> = (0..n).map(|_| stream.below(shape.classes.max(1) as u64) as i64).collect();
-        let classes = tensor::from_i64(&labels).f_one_hot(shape.classes)?.f_to_kind(Kind::Float)?;
-        let classes = classes.f_to_device(device)?;
+        let classes = one_hot(&labels, shape.classes, device)?;
         let rows = self.generator.forward(&noise, &classes, &mut Pass::differentiate())?;
-        let rows = if takes_rows(&shape.critic) {
-            beside(shape, &rows, &classes)?
-        } else {
-            rows.f_reshape(image_size(&self.data.rows, n))?
-        };
+        let rows = shape.seen(&rows, &classes, &self.data)?;
         let loss = self.players.critic.forward(&rows, &mut Pass::Frozen).f_mean(None)?.f_neg()?;
         let gradients = tensor::gradients(&loss, trained)?;
         adam.step(trained, &gradients);
@@ -270,20 +257,10 @@ impl PrivateTask for PrivateGan<'_> {
     fn made_up(&self, records: i64, stream: &mut Stream) -> Result<Tensor> {
         let shape = &self.generator.shape;
         let n = 2 * records;
-        let rows = if takes_rows(&shape.critic) {
-            stream.normal_tensor(&[n, shape.latents + shape.beside()])?
-        } else {
-            stream.normal_tensor(&[n, shape.latents])?.f_reshape(image_size(&self.data.rows, n))?
-        };
-        Ok(rows.f_to_device(self.data.rows.device())?)
+        let rows = stream.normal_tensor(&[n, shape.latents])?.f_to_device(self.data.device())?;
+        let classes = Tensor::f_zeros([n, shape.classes], (Kind::Float, self.data.device()))?;
+        shape.seen(&rows, &classes, &self.data)
     }
-}
-
-/// The size of `n` rows like `rows`, which are images.
-fn image_size(rows: &Tensor, n: i64) -> Vec<i64> {
-    let mut size = rows.size();
-    size[0] = n;
-    size
 }
 
 struct CriticLearner {
@@ -301,14 +278,10 @@ impl PrivateLearner for CriticLearner {
         let shape = &self.generator.shape;
         let (real, classes) = self.data.at(rows)?;
         let noise = self.data.noise(rows, step, shape.noise)?;
-        // Of another class than nothing: that of the record, so that the pair is alike.
+        // Of the record's own class, so that the two differ in nothing else.
         let drawn = self.generator.forward(&noise, &classes, &mut Pass::Infer)?.f_detach()?;
-        let (real, drawn) = if takes_rows(&shape.critic) {
-            (beside(shape, &real, &classes)?, beside(shape, &drawn, &classes)?)
-        } else {
-            let drawn = drawn.f_reshape(real.size())?;
-            (real, drawn)
-        };
+        let (real, drawn) =
+            (shape.seen(&real, &classes, &self.data)?, shape.seen(&drawn, &classes, &self.data)?);
         // A record's two rows stand one after the other.
         let pairs = Tensor::f_stack(&[real, drawn], 1)?.f_flatten(0, 1)?;
         let mut pass = Pass::Record { tape, dropout: DropoutMasks::none() };

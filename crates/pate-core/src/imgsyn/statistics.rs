@@ -10,7 +10,6 @@ use std::path::Path;
 
 use artifact::{Access, AtomicFile, FileRecord};
 use dp_accounting::Mechanism;
-use dp_accounting::draws::Lattice;
 use dp_accounting::ledger::Charge;
 use dp_accounting::spend::Spending;
 use serde::Serialize;
@@ -22,6 +21,7 @@ use crate::base::parallel;
 use crate::base::progress::Progress;
 use crate::base::tensor;
 use crate::data::{ImageShape, Images, Normalisation};
+use crate::dp::{UnitLattice, UnitSum};
 use crate::models::Classifier;
 use crate::nn::{DropoutMasks, Layer, Pass, Tape};
 use crate::{Error, Result};
@@ -95,42 +95,29 @@ pub struct StatisticsPlan {
 }
 
 impl StatisticsPlan {
-    /// The release, as it is charged: a Gaussian mechanism on vectors in units of S.
-    pub fn mechanism(&self) -> Mechanism {
-        Mechanism::Gaussian { sigma: self.noise_multiplier, sensitivity_l2: 1.0 }
+    /// The release: a sum of vectors in units of S.
+    fn unit_sum(&self) -> UnitSum {
+        UnitSum { noise_multiplier: self.noise_multiplier }
     }
 
-    /// The lattice of vectors of `dimension` coordinates in units of S, on which the noise is 2^20
-    /// steps wide, and the norm to which a vector is clipped before it is rounded to it.
-    ///
-    /// # Errors
-    /// Numbers that mean nothing; noise so large, in so many coordinates, that rounding would take
-    /// half of the norm.
-    fn lattice(&self, dimension: usize, protects: bool) -> Result<(Lattice, f64)> {
-        let noise = if protects { self.noise_multiplier } else { self.noise_multiplier.max(1.0) };
+    /// The release, as it is charged.
+    pub fn mechanism(&self) -> Mechanism {
+        self.unit_sum().mechanism()
+    }
+
+    fn check(&self) -> Result<()> {
         let named = [
-            ("noise multiplier", noise),
             ("clipping norm", self.clipping_norm),
             ("bound", self.bound),
             ("number of records", self.records),
             ("least variance", self.variance_floor),
         ];
-        if let Some((name, value)) = named.iter().find(|(_, x)| !x.is_finite() || *x <= 0.0) {
-            return Err(Error::invalid(format!(
+        match named.iter().find(|(_, x)| !x.is_finite() || *x <= 0.0) {
+            Some((name, value)) => Err(Error::invalid(format!(
                 "the {name} of the statistics is {value}; it is a number above 0"
-            )));
+            ))),
+            None => Ok(()),
         }
-        let step = noise / f64::from(1 << 20) * (1.0 + 8.0 * f64::EPSILON);
-        let rounding = 0.5 * step * (dimension as f64).sqrt();
-        if rounding > 0.5 {
-            return Err(Error::invalid(format!(
-                "a noise multiplier of {} is too large for {dimension} statistics; give one below {:.0}",
-                noise,
-                f64::from(1 << 20) / (dimension as f64).sqrt()
-            )));
-        }
-        // A billionth for the roundings of float64 on the way.
-        Ok((Lattice::new(step, 1.0)?, 1.0 - rounding - 1e-9))
     }
 }
 
@@ -317,37 +304,26 @@ pub fn release(
     let Seen { network, normalisation, images } = seen;
     let shape = images.shape();
     normalisation.check_channels(shape.channels)?;
-    if charge.mechanism != plan.mechanism() || charge.count != 1 {
-        return Err(Error::invalid(format!(
-            "{} of {} was to be charged for one release of {}",
-            charge.count,
-            charge.mechanism,
-            plan.mechanism()
-        )));
-    }
+    plan.check()?;
+    plan.unit_sum().check(&charge)?;
     let channels = channels(network, shape)?;
     let dimension = 2 * channels.iter().sum::<i64>() as usize;
-    let (lattice, clip) = plan.lattice(dimension, spending.protects())?;
+    let on = plan.unit_sum().lattice(dimension, spending.protects())?;
     // Before the charge: minutes of work that can be stopped, and then have cost nothing.
-    let sum_private = sum(seen, plan, (lattice, clip), dimension, progress)?;
-    let mut released = None;
-    spending.spend(charge, &mut |mechanisms| {
-        let statistic = |error: Error| dp_accounting::Error::Statistic(Box::new(error));
-        let noisy = mechanisms.vector(&sum_private, lattice)?;
+    let sum_private = sum(seen, plan, on, dimension, progress)?;
+    plan.unit_sum().release(&sum_private, on.lattice, charge, spending, &mut |noisy| {
         let noisy: Vec<f64> = noisy.into_iter().map(|x| x * plan.clipping_norm).collect();
-        let statistics = Statistics::of_sum(&noisy, &channels, plan).map_err(statistic)?;
-        let remembered = keep(&statistics).map_err(statistic)?;
-        released = Some(statistics);
-        Ok(remembered)
-    })?;
-    released.ok_or_else(|| Error::invalid("nothing was released"))
+        let statistics = Statistics::of_sum(&noisy, &channels, plan)?;
+        let remembered = keep(&statistics)?;
+        Ok((statistics, remembered))
+    })
 }
 
 /// The sum of the records' vectors, in steps of the lattice.
 fn sum(
     seen: Seen<'_>,
     plan: &StatisticsPlan,
-    (lattice, clip): (Lattice, f64),
+    UnitLattice { lattice, clip }: UnitLattice,
     dimension: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<i64>> {

@@ -6,13 +6,13 @@ use artifact::{Access, FileRecord};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::sequential::{Between, ConvSpec, LayerSpec, Sequential, Size};
+use super::sequential::{Between, ConvSpec, LayerSpec, Sequential, Size, takes_rows};
 use super::{Described, sequential};
 use crate::base::parallel;
 use crate::base::progress::Progress;
 use crate::base::rng::{Purpose, Stream};
 use crate::data::{ImageShape, Images};
-use crate::nn::{Module, Parameter, Pass, Source};
+use crate::nn::{self, Module, Parameter, Pass, Source};
 use crate::{Error, Result};
 
 /// How images and latents belong together.
@@ -322,7 +322,10 @@ impl Extractor {
         let description =
             Description { shape, latent_dim, latent: Latent::Prior, encoder: None, decoder: layers };
         description.check()?;
-        Ok(Self { encoder: None, decoder, standard: None, description })
+        // Its latents are standard normal by construction.
+        let zeros = Tensor::f_zeros([latent_dim], (Kind::Float, Device::Cpu))?;
+        let standard = Some(buffers(zeros.shallow_clone(), zeros + 1.0));
+        Ok(Self { encoder: None, decoder, standard, description })
     }
 
     /// A fresh generator of images, without an encoder.
@@ -370,7 +373,7 @@ impl Extractor {
 
     /// Where its weights are.
     pub fn device(&self) -> Device {
-        crate::nn::parameters(self).first().map_or(Device::Cpu, |parameter| parameter.value().device())
+        nn::device_of(self)
     }
 
     /// Shape of its images.
@@ -418,11 +421,7 @@ impl Extractor {
         }
         let deviation = latents.f_std_dim([0i64].as_slice(), true, false)?.f_clamp_min(LEAST_DEVIATION)?;
         let mean = latents.f_mean_dim([0i64].as_slice(), false, Kind::Float)?;
-        let named = [(STANDARD[0], mean), (STANDARD[1], deviation)];
-        let given = named.map(|(name, value)| (name.to_owned(), value)).into();
-        let mut source = Source::given(given, self.device());
-        let mut buffer = |name: &str| source.buffer(name, &[size[1]], 1.0);
-        self.standard = Some([buffer(STANDARD[0])?, buffer(STANDARD[1])?]);
+        self.standard = Some(buffers(mean, deviation));
         Ok(self)
     }
 
@@ -446,8 +445,9 @@ impl Extractor {
         self.decoder.forward(latents, pass).reshape(shape.as_slice())
     }
 
-    /// The latents of many images, each computed alone among its batch (the means, where the
-    /// encoder gives a distribution): `[n, d]` on the CPU.
+    /// The latents of many public images (the means, where the encoder gives a distribution):
+    /// `[n, d]` on the CPU. They are computed in batches; private images go through
+    /// `dpmi::inversion`, one by one.
     ///
     /// # Errors
     /// No encoder, images of another shape, a stop.
@@ -507,8 +507,8 @@ impl Extractor {
     }
 }
 
-fn takes_rows(layers: &[LayerSpec]) -> bool {
-    matches!(layers.first(), Some(LayerSpec::Linear { .. }))
+fn buffers(mean: Tensor, deviation: Tensor) -> [Parameter; 2] {
+    [Parameter::buffer(STANDARD[0], mean), Parameter::buffer(STANDARD[1], deviation)]
 }
 
 impl Standard {
@@ -552,30 +552,6 @@ pub fn project(z: &Tensor, r: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::base::progress::Silent;
-    use crate::nn;
-
-    /// The counts that the original's networks have (its `models.py`).
-    #[test]
-    fn networks_have_the_original_s_numbers_of_weights() {
-        let count = |layers: &[LayerSpec]| -> usize {
-            let network = Sequential::new("", layers, 1, 0, Device::Cpu).unwrap();
-            nn::learnt(&network).iter().map(|p| p.value().numel()).sum()
-        };
-        let mnist = ImageShape::MNIST;
-        let (encoder, decoder) = ExtractorKind::Mini.layers(mnist, 100, 100).unwrap();
-        assert_eq!((count(&encoder), count(&decoder)), (113_380, 114_064));
-        let (encoder, decoder) = ExtractorKind::Conv.layers(mnist, 100, 100).unwrap();
-        assert_eq!((count(&encoder), count(&decoder)), (45_000, 43_537));
-        assert_eq!(count(&latent_generator(100, &[256], 784, true)), 227_856);
-        assert_eq!(count(&critic(784, &[256], Between::LeakyRelu)), 201_217);
-        for (hidden, of_critic, of_generator) in [(32, 3265, 5444), (96, 9793, 16_132), (128, 13_057, 21_476)]
-        {
-            assert_eq!(count(&critic(100, &[hidden], Between::LeakyRelu)), of_critic);
-            assert_eq!(count(&latent_generator(64, &[hidden], 100, false)), of_generator);
-        }
-        assert_eq!(count(&image_critic(1, 16)), 10_065);
-        assert_eq!(count(&image_generator(100, 1, 32)), 1_099_969);
-    }
 
     #[test]
     fn an_extractor_comes_back_from_its_file_with_its_architecture() {

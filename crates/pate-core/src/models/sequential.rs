@@ -213,6 +213,11 @@ pub fn output(layers: &[LayerSpec], given: Size) -> Result<Size> {
     Ok(size)
 }
 
+/// Whether layers begin with rows, and not with images.
+pub fn takes_rows(layers: &[LayerSpec]) -> bool {
+    matches!(layers.first(), Some(LayerSpec::Linear { .. }))
+}
+
 #[derive(Clone)]
 enum Built {
     Linear(Linear),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::Result;
 
@@ -90,6 +90,11 @@ pub fn learnt(module: &dyn Module) -> Vec<&Parameter> {
 /// Aliases of the parameters that gradients change, asking for them, in order.
 pub fn trainable(module: &dyn Module) -> Vec<Tensor> {
     learnt(module).into_iter().map(|p| p.value().set_requires_grad(true)).collect()
+}
+
+/// Where the parameters of `module` are; the CPU where it has none.
+pub fn device_of(module: &dyn Module) -> Device {
+    parameters(module).first().map_or(Device::Cpu, |parameter| parameter.value().device())
 }
 
 /// A copy of all parameters' values, to come back to with [`restore`].

@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::base::progress::Progress;
-use crate::base::rng::Stream;
-use crate::base::tensor;
+use crate::base::rng::{Purpose, Stream};
 use crate::data::Images;
 use crate::data::augment::Augmentation;
 use crate::models::{Extractor, Latent};
@@ -254,7 +253,7 @@ pub fn standardise(
 ) -> Result<Extractor> {
     let mut parts = Vec::new();
     for copy in 0..if augmentation.is_some() { copies.max(1) } else { 1 } {
-        let mut stream = Stream::new(seed, crate::base::rng::Purpose::PublicFeatures, copy as u64);
+        let mut stream = Stream::new(seed, Purpose::PublicFeatures, copy as u64);
         let changed = match augmentation {
             Some(augmentation) => Images::trusted(augmentation.apply(images.tensor(), &mut stream)?),
             None => images.clone(),
@@ -264,22 +263,11 @@ pub fn standardise(
     network.with_standard(&Tensor::f_cat(&parts, 0)?)
 }
 
-/// Statistics of latents that are standard normal by construction.
-///
-/// # Errors
-/// Where there is no room.
-pub fn standard_normal(network: Extractor) -> Result<Extractor> {
-    // Two rows of mean 0 and deviation 1.
-    let unit = tensor::from_f32(&[1.0, -1.0], &[2, 1])?;
-    let d = network.latent_dim();
-    network.with_standard(&unit.f_expand([2, d], false)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::progress::Silent;
-    use crate::base::rng::Purpose;
+    use crate::base::tensor;
     use crate::data::ImageShape;
     use crate::models::ExtractorKind;
     use crate::train::NoCheckpoint;

@@ -59,6 +59,10 @@ const OPTIMIZER: &str = "optimizer";
 const BEST: &str = "best";
 const AVERAGE: &str = "average";
 
+/// Said where a state was found that is none of the training: silence would pass for going on.
+pub(super) const OF_NO_USE: &str = "the state in the checkpoint does not fit this training, which starts anew; it was written by another version or is \
+     damaged";
+
 impl Checkpoint {
     /// A training between two epochs: its network, its optimiser's tensors and steps, and the
     /// number and weights of the best epoch.
@@ -68,15 +72,16 @@ impl Checkpoint {
         best: Option<(usize, &[Tensor])>,
         history: &[H],
     ) -> Result<Self> {
-        let arrays = arrays(network, optimizer, best.map(|(_, best)| (BEST, best)))?;
-        let history = serde_json::to_string(history)
+        let best_of = best.map(|(_, best)| (BEST, nn::parameters(network), best));
+        let arrays = arrays(network, optimizer, best_of)?;
+        let json = serde_json::to_string(history)
             .map_err(|e| Error::invalid(format!("the history cannot be stored: {e}")))?;
         Ok(Checkpoint {
             epochs: history.len(),
             steps,
             best_epoch: best.map(|(epoch, _)| epoch),
             arrays,
-            history,
+            history: json,
         })
     }
 
@@ -88,30 +93,30 @@ impl Checkpoint {
         (optimizer, steps): (&[Tensor], i32),
         average: Option<&[Tensor]>,
     ) -> Result<Self> {
-        let arrays = arrays(network, optimizer, average.map(|average| (AVERAGE, average)))?;
+        let average = average.map(|average| (AVERAGE, nn::learnt(network), average));
+        let arrays = arrays(network, optimizer, average)?;
         Ok(Checkpoint { epochs: done as usize, steps, best_epoch: None, arrays, history: String::new() })
     }
 }
 
-/// Weights, the optimiser's tensors, and another set of weights.
+/// Weights, the optimiser's tensors, and other values of some of the weights.
 fn arrays(
     network: &dyn Module,
     optimizer: &[Tensor],
-    others: Option<(&str, &[Tensor])>,
+    others: Option<(&str, Vec<&Parameter>, &[Tensor])>,
 ) -> Result<Vec<NamedArray>> {
     let mut arrays = Vec::new();
     let mut push = |name: String, values: &Tensor| -> Result<()> {
         arrays.push((name, tensor::shape_of(values), tensor::to_f32(values)?));
         Ok(())
     };
-    let parameters = nn::parameters(network);
-    for parameter in &parameters {
+    for parameter in nn::parameters(network) {
         push(format!("{WEIGHTS}.{}", parameter.name()), parameter.value())?;
     }
     for (at, values) in optimizer.iter().enumerate() {
         push(format!("{OPTIMIZER}.{at}"), values)?;
     }
-    if let Some((kind, others)) = others {
+    if let Some((kind, parameters, others)) = others {
         for (parameter, values) in parameters.iter().zip(others) {
             push(format!("{kind}.{}", parameter.name()), values)?;
         }
@@ -172,7 +177,8 @@ impl Checkpoint {
         let parameters = nn::parameters(network);
         let Some(weights) = self.like(&parameters, WEIGHTS, 0)? else { return Ok(None) };
         let Some(optimizer) = self.optimizer(network)? else { return Ok(None) };
-        let average = self.like(&parameters, AVERAGE, 0)?;
+        // An average is of what gradients change alone.
+        let average = self.like(&nn::learnt(network), AVERAGE, 0)?;
         let steps = self.epochs as u64;
         let counted = self.steps == 0 || u64::try_from(self.steps).is_ok_and(|counted| counted == steps);
         if steps > most || !counted {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::{Device, Kind, Tensor};
 
-use super::checkpoint::{Checkpoint, CheckpointStore};
+use super::checkpoint::{Checkpoint, CheckpointStore, OF_NO_USE};
 use super::prefetch::Prefetch;
 use super::workers::{self, Pool};
 use crate::base::progress::Progress;
@@ -125,12 +125,14 @@ pub(super) fn fit<T: Task>(
     check(task.records(), plan.batch_size)?;
     let mut parameters = nn::trainable(task.network());
     let mut fitted = Fitted { best: None, history: Vec::with_capacity(plan.epochs) };
-    if let Some(checkpoint) = store.load()
-        && let Some(resumed) = checkpoint.restore::<T::Score>(task.network(), plan.epochs)?
-    {
-        fitted = Fitted { best: resumed.best, history: resumed.history };
-        optimizer.resume(resumed.optimizer, checkpoint.steps);
-        progress.advance(fitted.history.len() as u64, "");
+    if let Some(checkpoint) = store.load() {
+        if let Some(resumed) = checkpoint.restore::<T::Score>(task.network(), plan.epochs)? {
+            fitted = Fitted { best: resumed.best, history: resumed.history };
+            optimizer.resume(resumed.optimizer, checkpoint.steps);
+            progress.advance(fitted.history.len() as u64, "");
+        } else {
+            progress.say(OF_NO_USE);
+        }
     }
     for epoch in fitted.history.len()..plan.epochs {
         progress.check()?;

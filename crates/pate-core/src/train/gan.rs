@@ -8,9 +8,9 @@ use crate::base::progress::Progress;
 use crate::base::rng::{Purpose, Stream};
 use crate::base::tensor;
 use crate::data::Images;
-use crate::models::{Extractor, LayerSpec, Sequential};
+use crate::models::{Extractor, Sequential, takes_rows};
 use crate::nn::{self, Adam, Module, Optimizer as _, Pass};
-use crate::train::checkpoint::{Checkpoint, CheckpointStore};
+use crate::train::checkpoint::{Checkpoint, CheckpointStore, OF_NO_USE};
 use crate::{Error, Result};
 
 /// How a critic is kept from growing steep.
@@ -145,8 +145,7 @@ pub fn train(
     }
     images.expect_shape(std::path::Path::new("the images"), generator.shape())?;
     let images = images.tensor().f_to_device(device)?;
-    let rows = matches!(critic.spec().first(), Some(LayerSpec::Linear { .. }));
-    let images = if rows { images.f_flatten(1, -1)? } else { images };
+    let images = if takes_rows(critic.spec()) { images.f_flatten(1, -1)? } else { images };
     let adam = || Adam::with_betas(plan.learning_rate, plan.weight_decay, plan.betas);
     let mut players = Players {
         both: Both(critic.clone(), generator.clone()),
@@ -157,11 +156,13 @@ pub fn train(
     };
     let blocks = plan.steps.div_ceil(plan.block) as usize;
     let mut history: Vec<GanBlock> = Vec::with_capacity(blocks);
-    if let Some(state) = store.load()
-        && let Some(resumed) = state.restore(&players.both, blocks)?
-    {
-        history = resumed.history;
-        players.resume(&resumed.optimizer, history.last().map_or(0, |block: &GanBlock| block.step));
+    if let Some(state) = store.load() {
+        if let Some(resumed) = state.restore(&players.both, blocks)? {
+            history = resumed.history;
+            players.resume(&resumed.optimizer, history.last().map_or(0, |block: &GanBlock| block.step));
+        } else {
+            progress.say(OF_NO_USE);
+        }
     }
     let mut done = history.last().map_or(0, |block| block.step);
     progress.advance(done, "");
