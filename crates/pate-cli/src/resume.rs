@@ -1,5 +1,6 @@
 //! Work that goes on after a stop.
 
+pub mod charged;
 pub mod checkpoint;
 mod each_teacher;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use pate_core::config::{AugmentationKind, ClippingKind, OptimizerKind, ScheduleKind};
 
-use super::{parse_path, positive, word};
+use super::{fraction, parse_path, positive, word};
 
 /// What a private step may cost, and where that is written down.
 #[derive(Args, Clone, Debug)]
@@ -39,10 +39,10 @@ pub struct BudgetArgs {
     pub(crate) dataset_name: Option<String>,
 }
 
-/// How DP-SGD is done. All of it is public and is never computed from the private data.
+/// How long a private training is. All of it is public and is never computed from the private data.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "DP-SGD")]
-pub struct DpSgdArgs {
+pub struct LengthArgs {
     /// Number of records that the data set is publicly known to have, from which the sampling rate
     /// follows: a constant, never a count of the files [default: 60000 for mnist and fashion-mnist,
     /// none for folders]
@@ -54,14 +54,23 @@ pub struct DpSgdArgs {
     pub(crate) epochs: Option<f64>,
 
     /// Expected number of records per step, which sums are divided by; each record takes part with
-    /// probability B / --records [default: 2048; of scatter-linear 8192]
+    /// probability B / --records [default: 2048; of scatter-linear 8192; of latent
+    /// models 256]
     #[arg(long, visible_alias = "train-batch-size", value_name = "B", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) expected_batch: Option<u64>,
 
     /// Steps, fixed beforehand, for which the noise is solved [default: 600; of scatter-linear
-    /// 150]
+    /// 150; of latent models 2000]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: Option<u64>,
+}
+
+/// How DP-SGD is done. All of it is public and is never computed from the private data.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "DP-SGD")]
+pub struct DpSgdArgs {
+    #[command(flatten)]
+    pub(crate) length: LengthArgs,
 
     /// Largest L2 norm of a record's gradient [default: 0.1; of train-dp-teacher 1]
     #[arg(long, visible_alias = "max-norm", value_name = "C", value_parser = positive)]
@@ -71,11 +80,13 @@ pub struct DpSgdArgs {
     #[arg(long, value_name = "KIND", value_parser = word::<ClippingKind>(), default_value = "flat")]
     pub(crate) clipping: ClippingKind,
 
-    /// Optimiser; it sees noisy gradients alone
-    #[arg(long, value_name = "KIND", value_parser = word::<OptimizerKind>(), default_value = "sgd")]
-    pub(crate) optimizer: OptimizerKind,
+    /// Optimiser; it sees noisy gradients alone [default: sgd; of latent models
+    /// adam]
+    #[arg(long, value_name = "KIND", value_parser = word::<OptimizerKind>())]
+    pub(crate) optimizer: Option<OptimizerKind>,
 
-    /// Learning rate [default: 2; of train-dp-teacher 0.01; of scatter-linear 4; of adam 0.001]
+    /// Learning rate [default: 2; of train-dp-teacher 0.01; of scatter-linear 4; of adam 0.001;
+    /// of latent models 0.01]
     #[arg(long, visible_alias = "lr", value_name = "RATE", value_parser = positive)]
     pub(crate) learning_rate: Option<f64>,
 
@@ -94,18 +105,6 @@ pub struct DpSgdArgs {
     /// Keep the average of the weights over the steps in their place, with this decay
     #[arg(long, value_name = "DECAY", value_parser = fraction)]
     pub(crate) ema_decay: Option<f64>,
-
-    /// Changes to the images, drawn for each record and step from the record's own content
-    #[arg(long, value_name = "KIND", value_parser = word::<AugmentationKind>(), default_value = "none")]
-    pub(crate) augmentation: AugmentationKind,
-
-    /// Factor of the changes' sizes
-    #[arg(long, value_name = "FACTOR", value_parser = positive, default_value_t = 1.0)]
-    pub(crate) augmentation_strength: f64,
-
-    /// Changed copies of a record per step; their gradients are averaged before clipping
-    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) views: u32,
 
     /// Steps between two checkpoints; they are charged together beforehand, so that a crash costs
     /// at most these [default: a hundredth of --steps, from 5 to 100]
@@ -135,6 +134,23 @@ pub struct DpSgdArgs {
     pub(crate) diagnostics: Option<PathBuf>,
 }
 
+/// Changed copies of private records.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "DP-SGD")]
+pub struct ViewsArgs {
+    /// Changes to the images, drawn for each record and step from the record's own content
+    #[arg(long, value_name = "KIND", value_parser = word::<AugmentationKind>(), default_value = "none")]
+    pub(crate) augmentation: AugmentationKind,
+
+    /// Factor of the changes' sizes
+    #[arg(long, value_name = "FACTOR", value_parser = positive, default_value_t = 1.0)]
+    pub(crate) augmentation_strength: f64,
+
+    /// Changed copies of a record per step; their gradients are averaged before clipping
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) views: u32,
+}
+
 fn epsilon(text: &str) -> Result<f64, String> {
     match text {
         "inf" => Ok(f64::INFINITY),
@@ -145,9 +161,4 @@ fn epsilon(text: &str) -> Result<f64, String> {
 fn probability(text: &str) -> Result<f64, String> {
     let parsed = text.parse().ok().filter(|x: &f64| *x > 0.0 && *x < 1.0);
     parsed.ok_or_else(|| "give a number above 0 and below 1, such as 1e-5".to_owned())
-}
-
-fn fraction(text: &str) -> Result<f64, String> {
-    let parsed = text.parse().ok().filter(|x: &f64| (0.0..1.0).contains(x));
-    parsed.ok_or_else(|| "give a number from 0 to below 1".to_owned())
 }

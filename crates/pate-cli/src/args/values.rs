@@ -45,6 +45,16 @@ pub fn not_negative(text: &str) -> Result<f64, String> {
     number(text).filter(|x| *x >= 0.0).ok_or_else(|| "give a number, at least 0".to_owned())
 }
 
+/// A number from 0 to below 1.
+///
+/// # Errors
+/// Anything else.
+pub fn fraction(text: &str) -> Result<f64, String> {
+    number(text)
+        .filter(|x| (0.0..1.0).contains(x))
+        .ok_or_else(|| "give a number from 0 to below 1".to_owned())
+}
+
 fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|x: &f64| x.is_finite())
 }

@@ -7,12 +7,12 @@ use dp_accounting::ledger::Header;
 use dp_accounting::{Adjacency, Mechanism, draws, gdp};
 use pate_core::config::{AugmentationKind, NetworkKind, OptimizerKind, ScheduleKind};
 use pate_core::data::augment::{Augmentation, Geometry};
-use pate_core::dp::{Engine, PrivatePlan, Views};
+use pate_core::dp::{Clipping, Engine, PrivatePlan, Views};
 use pate_core::nn::Schedule;
 use serde::Serialize;
 
 use super::classifier::schedule;
-use crate::args::{BudgetArgs, DpSgdArgs};
+use crate::args::{BudgetArgs, DpSgdArgs, LengthArgs, ViewsArgs};
 
 /// What a run is asked to cost: at most an epsilon, or what a noise multiplier costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,36 +63,143 @@ const TOLERANCE: f64 = 1e-5;
 /// learning rate alone.
 const CLIPPING_NORM: f64 = 0.1;
 
-/// What differs between a linear map of features and a network: records per step, steps, learning
-/// rate.
-fn defaults(network: NetworkKind) -> (u64, u64, f64) {
-    match network {
-        NetworkKind::ScatterLinear => (8192, 150, 4.0),
-        _ => (2048, 600, 2.0),
+/// What a private training has where no flag says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PrivateDefaults {
+    /// Records of a step.
+    pub expected_batch: u64,
+    /// Steps.
+    pub steps: u64,
+    /// Optimiser.
+    pub optimizer: OptimizerKind,
+    /// Learning rate of SGD and of Adam.
+    pub learning_rate: (f64, f64),
+    /// Largest norm of a record's gradient.
+    pub clipping_norm: f64,
+    /// Decay of the average of the weights.
+    pub ema_decay: Option<f64>,
+}
+
+impl PrivateDefaults {
+    /// Those of a classifier: a linear map of features takes larger steps than a network.
+    pub fn of_classifier(network: NetworkKind) -> Self {
+        let (expected_batch, steps, rate) = match network {
+            NetworkKind::ScatterLinear => (8192, 150, 4.0),
+            _ => (2048, 600, 2.0),
+        };
+        Self {
+            expected_batch,
+            steps,
+            optimizer: OptimizerKind::Sgd,
+            learning_rate: (rate, 1e-3),
+            clipping_norm: CLIPPING_NORM,
+            ema_decay: None,
+        }
+    }
+
+    /// Those of a small model of latents (DPMI).
+    pub const LATENT_MODEL: Self = Self {
+        expected_batch: 256,
+        steps: 2000,
+        optimizer: OptimizerKind::Adam,
+        learning_rate: (0.1, 0.01),
+        clipping_norm: CLIPPING_NORM,
+        ema_decay: None,
+    };
+
+    /// The plan of such a training of a length, with a noise multiplier of 0.
+    pub fn plan(&self, length: Length) -> PrivatePlan {
+        let Length { records, expected_batch, steps } = length;
+        PrivatePlan {
+            steps,
+            sampling_rate: expected_batch as f64 / records as f64,
+            expected_batch: expected_batch as f64,
+            noise_multiplier: 0.0,
+            clipping_norm: self.clipping_norm,
+            clipping: Clipping::Flat,
+            engine: Engine::Ghost,
+            optimizer: self.optimizer,
+            learning_rate: match self.optimizer {
+                OptimizerKind::Sgd => self.learning_rate.0,
+                OptimizerKind::Adam => self.learning_rate.1,
+            },
+            momentum: 0.0,
+            weight_decay: 0.0,
+            schedule: Schedule::Constant,
+            ema_decay: self.ema_decay,
+            block: (steps / 100).clamp(5, 100),
+            micro_batch: None,
+        }
     }
 }
 
-impl DpSgdArgs {
-    /// The plan, with a noise multiplier of 0; `known` is the number of records that the data set
-    /// is known to have, where its name tells.
+/// How long a private training is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Length {
+    /// Records that the data set is publicly known to have.
+    pub records: u64,
+    /// Records of a step, expected.
+    pub expected_batch: u64,
+    /// Steps.
+    pub steps: u64,
+}
+
+impl LengthArgs {
+    /// `known` is the number of records that the data set is known to have, where its name tells.
     ///
     /// # Errors
     /// Numbers that do not go together, each with the flag to change.
-    pub fn plan(&self, network: NetworkKind, known: Option<u64>) -> Result<PrivatePlan> {
+    pub fn resolve(&self, defaults: &PrivateDefaults, known: Option<u64>) -> Result<Length> {
         let Some(records) = self.records.or(known) else {
             bail!(
                 "--records is missing: the sampling rate needs a number of records that is publicly known, and counting \
                  the files would tell it to whoever sees the result"
             );
         };
-        let (batch, steps, rate) = defaults(network);
-        let batch = self.expected_batch.unwrap_or(batch);
-        if batch > records {
+        let expected_batch = self.expected_batch.unwrap_or(defaults.expected_batch);
+        if expected_batch > records {
             bail!(
-                "--expected-batch {batch} is above --records {records}, so that each record would take part with a \
-                 probability above 1; give at most {records}"
+                "--expected-batch {expected_batch} is above --records {records}, so that each record would take part with \
+                 a probability above 1; give at most {records}"
             );
         }
+        let of_epochs =
+            self.epochs.map(|epochs| (epochs * records as f64 / expected_batch as f64).ceil() as u64);
+        Ok(Length { records, expected_batch, steps: self.steps.or(of_epochs).unwrap_or(defaults.steps) })
+    }
+}
+
+impl DpSgdArgs {
+    /// The plan, with a noise multiplier of 0.
+    ///
+    /// # Errors
+    /// As [`LengthArgs::resolve`].
+    pub fn plan(&self, defaults: &PrivateDefaults, known: Option<u64>) -> Result<PrivatePlan> {
+        let length = self.length.resolve(defaults, known)?;
+        let optimizer = self.optimizer.unwrap_or(defaults.optimizer);
+        let plan = PrivateDefaults { optimizer, ..*defaults }.plan(length);
+        Ok(PrivatePlan {
+            clipping_norm: self.clipping_norm.unwrap_or(plan.clipping_norm),
+            clipping: self.clipping.into(),
+            engine: if self.materialise { Engine::Materialised } else { Engine::Ghost },
+            learning_rate: self.learning_rate.unwrap_or(plan.learning_rate),
+            momentum: self.momentum,
+            weight_decay: self.weight_decay.unwrap_or(plan.weight_decay),
+            schedule: schedule(self.lr_schedule.unwrap_or(ScheduleKind::Constant), plan.schedule),
+            ema_decay: self.ema_decay.or(plan.ema_decay),
+            block: self.block.unwrap_or(plan.block),
+            micro_batch: self.micro_batch.map(|n| n as usize),
+            ..plan
+        })
+    }
+}
+
+impl ViewsArgs {
+    /// Checks that they go with a network.
+    ///
+    /// # Errors
+    /// Copies that nothing changes, changes to what is computed once.
+    pub fn check(&self, network: NetworkKind) -> Result<()> {
         if self.views > 1 && self.augmentation == AugmentationKind::None {
             bail!(
                 "--views {} of images that nothing changes are copies; give --augmentation as well",
@@ -104,29 +211,7 @@ impl DpSgdArgs {
                 "--augmentation does not go with --network scatter-linear, whose features are computed once; leave it out"
             );
         }
-        let rate = match self.optimizer {
-            OptimizerKind::Sgd => rate,
-            OptimizerKind::Adam => 1e-3,
-        };
-        let of_epochs = self.epochs.map(|epochs| (epochs * records as f64 / batch as f64).ceil() as u64);
-        let steps = self.steps.or(of_epochs).unwrap_or(steps);
-        Ok(PrivatePlan {
-            steps,
-            sampling_rate: batch as f64 / records as f64,
-            expected_batch: batch as f64,
-            noise_multiplier: 0.0,
-            clipping_norm: self.clipping_norm.unwrap_or(CLIPPING_NORM),
-            clipping: self.clipping.into(),
-            engine: if self.materialise { Engine::Materialised } else { Engine::Ghost },
-            optimizer: self.optimizer,
-            learning_rate: self.learning_rate.unwrap_or(rate),
-            momentum: self.momentum,
-            weight_decay: self.weight_decay.unwrap_or(0.0),
-            schedule: schedule(self.lr_schedule.unwrap_or(ScheduleKind::Constant), Schedule::Constant),
-            ema_decay: self.ema_decay,
-            block: self.block.unwrap_or((steps / 100).clamp(5, 100)),
-            micro_batch: self.micro_batch.map(|n| n as usize),
-        })
+        Ok(())
     }
 
     /// Changed copies of each record, where there are any.
@@ -296,13 +381,14 @@ mod tests {
             (2.0, 500, 500, 7),
             (20.0, 40, 8, 12),
         ] {
-            let args = DpSgdArgs {
+            let length = LengthArgs {
                 records: Some(records),
                 expected_batch: Some(batch),
                 steps: Some(steps),
-                ..flags()
+                epochs: None,
             };
-            let mut plan = args.plan(NetworkKind::SmallCnn, None).unwrap();
+            let args = DpSgdArgs { length, ..flags() };
+            let mut plan = args.plan(&PrivateDefaults::of_classifier(NetworkKind::SmallCnn), None).unwrap();
             let target = PrivacyTarget { epsilon, delta: 1e-5 };
             let statistics = Mechanism::Gaussian { sigma: 40.0 / epsilon, sensitivity_l2: 1.0 };
             let beside = Beside { cap: Cap { mechanism: statistics, count: 1 }, dimension: 9600 };
@@ -331,9 +417,10 @@ mod tests {
     /// The specification's: MNIST in batches of 256 for 4 epochs, with statistics at 20.
     #[test]
     fn statistics_take_little_of_a_budget() {
-        let args =
-            DpSgdArgs { records: Some(60_000), expected_batch: Some(256), epochs: Some(4.0), ..flags() };
-        let plan = args.plan(NetworkKind::ResNet, None).unwrap();
+        let length =
+            LengthArgs { records: Some(60_000), expected_batch: Some(256), epochs: Some(4.0), steps: None };
+        let args = DpSgdArgs { length, ..flags() };
+        let plan = args.plan(&PrivateDefaults::of_classifier(NetworkKind::ResNet), None).unwrap();
         assert_eq!(plan.steps, 938);
         let statistics = Mechanism::Gaussian { sigma: 20.0, sensitivity_l2: 1.0 };
         let beside = Beside { cap: Cap { mechanism: statistics, count: 1 }, dimension: 9600 };

@@ -1,30 +1,25 @@
 //! `train-dp-classifier`: a classifier of private images by DP-SGD.
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{Access, FINGERPRINT, Guarantee, Input, Report, WorkId, layout};
+use artifact::{Access, FINGERPRINT, Input, Report, WorkId, layout};
 use clap::Parser;
 use dp_accounting::Adjacency;
-use dp_accounting::ledger::Charge;
-use dp_accounting::spend::Spending;
 use pate_core::config::{NetworkKind, Word as _};
 use pate_core::data::{Normalisation, Records, Split};
-use pate_core::dp::{
-    self, Diagnostics, PrivateFeatures, PrivateImages, PrivatePlan, PrivateTask, StepFigures, Trained,
-    Unprotected,
-};
+use pate_core::dp::{self, PrivateFeatures, PrivateImages, PrivatePlan, PrivateTask};
 use pate_core::models::{self, Classifier, ScatterLinear};
 use pate_core::nn;
 use serde_json::json;
 
 use super::public_features::PublicFeatureArgs;
-use crate::args::{BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, parse_path, word};
-use crate::files::{data_sets, ledger};
-use crate::resume::checkpoint::{self, Checkpoint, Found};
+use crate::args::{BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, ViewsArgs, parse_path, word};
+use crate::files::data_sets;
+use crate::resume::charged::{Charged, FLOAT_NOISE, NO_NOISE, Training, refuse_other_state};
+use crate::resume::checkpoint::{self, Checkpoint};
 use crate::run::{Context, Outcome, RunArgs, Step};
-use crate::settings::{self, Asked, Beside, Costs, PrivacyTarget};
+use crate::settings::{self, Asked, Beside, PrivacyTarget, PrivateDefaults};
 
 /// Train a classifier of private images with DP-SGD
 ///
@@ -66,6 +61,8 @@ pub struct TrainDpClassifier {
     #[command(flatten)]
     pub(super) dp_sgd: DpSgdArgs,
     #[command(flatten)]
+    pub(super) views: ViewsArgs,
+    #[command(flatten)]
     pub(super) public: PublicFeatureArgs,
     /// Folder for the results
     #[arg(long, value_name = "DIR", value_parser = parse_path, default_value = "dp_classifier", help_heading = "Output")]
@@ -97,13 +94,16 @@ impl Step for TrainDpClassifier {
                 "--clip-only goes with --epsilon inf: with noise, gradients are always clipped; leave it out"
             );
         }
-        let mut plan = self.dp_sgd.plan(self.network, self.data.dataset.known_records())?;
+        self.views.check(self.network)?;
+        let defaults = PrivateDefaults::of_classifier(self.network);
+        let mut plan = self.dp_sgd.plan(&defaults, self.data.dataset.known_records())?;
         let public = if self.network == NetworkKind::ScatterLinear { self.public.load()? } else { None };
         let records = self.data.load(&self.data_dir, Split::Train).context("cannot use the private data")?;
         let mut network = Network::fresh(self, &records, ctx)?;
         // Solved before anything is written: what cannot be met is refused for nothing.
         let dimension = network.trained().iter().map(|p| p.value().numel() as u64).sum();
-        let target = self.solve(&mut plan, asked, dimension, protects)?;
+        let charged = self.charged(protects);
+        let target = charged.solve(&mut plan, asked, dimension)?;
         if noiseless && !self.dp_sgd.clip_only {
             plan.clipping_norm = f64::INFINITY;
         }
@@ -122,10 +122,18 @@ impl Step for TrainDpClassifier {
             network = network.whitened(self, public, &normalisation, ctx)?;
         }
         let control = network.control(self, &self.output_dir)?;
-        let views = self.dp_sgd.views(ctx.seed, records.shape().width);
+        let views = self.views.views(ctx.seed, records.shape().width);
         let task = network.task(&records, &normalisation, views, ctx)?;
-        let costs = Costs { plan: &plan, dimension, beside: self.beside };
-        let trained = self.train(&*task, costs, target, &checkpoint, &mut report, ctx)?;
+        let training = Training {
+            task: &*task,
+            plan: &plan,
+            dimension,
+            target,
+            purpose: &format!("steps of DP-SGD for {}", self.network.word()),
+            checkpoint: &checkpoint,
+            diagnostics: self.dp_sgd.diagnostics.as_deref(),
+        };
+        let trained = charged.train(&training, &mut report, ctx)?;
         drop(task);
         if let Some(average) = &trained.average {
             network.put(average)?;
@@ -157,54 +165,16 @@ impl Step for TrainDpClassifier {
     }
 }
 
-/// Why a control has no guarantee.
-const NO_NOISE: &str = "trained on private records without noise (--epsilon inf)";
-/// Why a measurement has none.
-const FLOAT_NOISE: &str = "trained with floating-point noise and without a ledger (--float-noise)";
-/// Why diagnostics have none.
-const DIAGNOSTICS: &str = "losses, gradient norms and sample sizes of private records, without noise";
-
 impl TrainDpClassifier {
-    fn ledger_path(&self) -> PathBuf {
-        self.budget.ledger.clone().unwrap_or_else(|| self.output_dir.join(layout::LEDGER))
-    }
-
-    /// The target, and the plan's noise multiplier for it: the ledger's, where there is one, so
-    /// that what was planned is what goes on.
-    fn solve(
-        &self,
-        plan: &mut PrivatePlan,
-        asked: Asked,
-        dimension: u64,
-        protects: bool,
-    ) -> Result<PrivacyTarget> {
-        let delta = self.budget.delta;
-        let costs = Costs { plan, dimension, beside: self.beside };
-        let target = match asked {
-            Asked::Epsilon(epsilon) => PrivacyTarget { epsilon, delta },
-            Asked::NoiseMultiplier(sigma) => {
-                costs.of_noise(sigma, delta).context("cannot use --noise-multiplier")?
-            }
-        };
-        if target.epsilon.is_infinite() {
-            return Ok(target);
+    /// What pays for it.
+    fn charged(&self, protects: bool) -> Charged<'_> {
+        Charged {
+            budget: &self.budget,
+            output_dir: &self.output_dir,
+            dataset: self.dataset_name(),
+            beside: self.beside,
+            protects,
         }
-        let path = self.ledger_path();
-        let mut sigma = None;
-        if let Some(account) = if protects { ledger::look(&path)? } else { None } {
-            ledger::check(&path, &account.header, &costs.ledger_header(&self.dataset_name(), target))?;
-            sigma = settings::of_ledger(&account.header, plan).with_context(|| {
-                format!(
-                    "{} does not allow this run; nothing was spent; name another with --ledger",
-                    path.display()
-                )
-            })?;
-        }
-        plan.noise_multiplier = match (sigma, asked) {
-            (Some(sigma), _) | (None, Asked::NoiseMultiplier(sigma)) => sigma,
-            _ => costs.noise_multiplier(target).context("the budget cannot be met")?,
-        };
-        Ok(target)
     }
 
     /// The public name of the private data set.
@@ -226,7 +196,10 @@ impl TrainDpClassifier {
             .field("network", self.network.word())?
             .field("width", (self.network == NetworkKind::ResNet).then_some(self.width))?
             .field("private_dataset", self.dataset_name())?
-            .field("records_publicly_known", self.dp_sgd.records.or(self.data.dataset.known_records()))?
+            .field(
+                "records_publicly_known",
+                self.dp_sgd.length.records.or(self.data.dataset.known_records()),
+            )?
             .field("classes", records.classes())?
             .field("class_names", &records.class_names)?
             .field("image_shape", records.images.tensor().size()[1..].to_vec())?
@@ -239,7 +212,7 @@ impl TrainDpClassifier {
             )?
             .field("plan", plan)?
             .field("kept_for", self.beside.map(|beside| beside.cap))?
-            .field("views", self.dp_sgd.views(0, records.shape().width).map(|views| views.count))?
+            .field("views", self.views.views(0, records.shape().width).map(|views| views.count))?
             .field(
                 "public_data",
                 (self.network == NetworkKind::ScatterLinear).then(|| self.public.settings()),
@@ -271,7 +244,7 @@ impl TrainDpClassifier {
     ) -> Result<(Checkpoint, WorkId)> {
         let settings = json!({
             "plan": plan, "network": self.network, "width": self.width, "data": self.dataset_name(),
-            "public": self.public.settings(), "views": self.dp_sgd.views(ctx.seed, records.shape().width), "normalisation": normalisation,
+            "public": self.public.settings(), "views": self.views.views(ctx.seed, records.shape().width), "normalisation": normalisation,
             "seed": ctx.seed, "epsilon": self.budget.epsilon.map(|epsilon| epsilon.to_string()), "mu": self.budget.mu,
             "sigma": self.budget.noise_multiplier, "beside": self.beside.map(|beside| beside.cap),
             "delta": self.budget.delta, "float_noise": self.dp_sgd.float_noise, "ledger": self.budget.ledger, "scale": self.data.scale.scale,
@@ -290,100 +263,6 @@ impl TrainDpClassifier {
             ctx.say(&format!("this training is done already: {}", path.display()));
         }
         finished
-    }
-
-    fn train(
-        &self,
-        task: &dyn PrivateTask,
-        costs: Costs<'_>,
-        target: PrivacyTarget,
-        checkpoint: &Checkpoint,
-        report: &mut Report,
-        ctx: &Context,
-    ) -> Result<Trained> {
-        let plan = costs.plan;
-        let charge = Charge::new(
-            plan.mechanism(),
-            Adjacency::AddOrRemoveOne,
-            ctx.program(),
-            &format!("steps of DP-SGD for {}", self.network.word()),
-        );
-        let watch = Figures::default();
-        let diagnostics = self.dp_sgd.diagnostics.as_ref().map(|_| &watch as &dyn Diagnostics);
-        let run = |spending: &mut dyn Spending| -> Result<Trained> {
-            let progress = ctx.progress();
-            progress.start("step", plan.steps);
-            let trained = dp::train(task, plan, &charge, spending, checkpoint, diagnostics, progress);
-            // Of a run that was stopped as well.
-            self.write_diagnostics(&watch, ctx)?;
-            let trained = trained?;
-            progress.finish();
-            Ok(trained)
-        };
-        if report.guarantee() != &Guarantee::Public {
-            let mut none = if target.epsilon.is_finite() {
-                Unprotected::with_float_noise(ctx.seed, plan.noise_multiplier * plan.clipping_norm)
-            } else {
-                Unprotected::without_noise(ctx.seed)
-            };
-            return run(&mut none);
-        }
-        let path = self.ledger_path();
-        if checkpoint.load().is_some() && !path.exists() {
-            bail!(
-                "{} has steps that were charged to {}, which is not there; nothing was spent: bring the ledger back, since \
-                 a new one would know nothing of them",
-                checkpoint.path().display(),
-                path.display()
-            );
-        }
-        let header = costs.ledger_header(&self.dataset_name(), target);
-        let mut ledger = ledger::open(&path, &header, ctx)?;
-        let trained = run(&mut ledger)?;
-        if trained.steps == 0 {
-            bail!(
-                "the budget in {} is used up, so not one step could be taken; what a finished or a stopped run has charged \
-                 stays spent",
-                path.display()
-            );
-        }
-        report.released(ledger.label());
-        report.field("ledger_path", &path)?;
-        Ok(trained)
-    }
-
-    fn write_diagnostics(&self, watch: &Figures, ctx: &Context) -> Result<()> {
-        let Some(path) = &self.dp_sgd.diagnostics else { return Ok(()) };
-        let mut report = Report::new();
-        report.reads_private(DIAGNOSTICS).field("steps", &*watch.0.borrow())?;
-        ctx.write_report(&report, path)?;
-        Ok(())
-    }
-}
-
-/// A state that cannot be gone on from has cost what it has cost: it is never written over in
-/// silence.
-fn refuse_other_state(checkpoint: &Checkpoint) -> Result<()> {
-    let path = checkpoint.path().display();
-    match checkpoint.look() {
-        Found::OtherWork => bail!(
-            "{path} is that of a training with other settings, whose steps are charged; nothing was spent: give the \
-             settings that it was begun with, or another --output-dir and --ledger"
-        ),
-        Found::Damaged => bail!(
-            "{path} is damaged, and its steps are charged; nothing was spent: bring it back from a copy, or remove it \
-             to start anew with what is left of the budget"
-        ),
-        Found::State(_) | Found::Nothing => Ok(()),
-    }
-}
-
-#[derive(Default)]
-struct Figures(RefCell<Vec<StepFigures>>);
-
-impl Diagnostics for Figures {
-    fn step(&self, figures_private: &StepFigures) {
-        self.0.borrow_mut().push(*figures_private);
     }
 }
 

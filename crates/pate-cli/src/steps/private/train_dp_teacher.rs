@@ -14,7 +14,8 @@ use pate_core::config::{NetworkKind, OptimizerKind, ScheduleKind};
 use super::TrainDpClassifier;
 use super::public_features::PublicFeatureArgs;
 use crate::args::{
-    BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, PrivateDataset, not_negative, parse_path, word,
+    BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, PrivateDataset, ViewsArgs, not_negative, parse_path,
+    word,
 };
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings::Beside;
@@ -71,6 +72,8 @@ pub struct TrainDpTeacher {
     budget: BudgetArgs,
     #[command(flatten)]
     dp_sgd: DpSgdArgs,
+    #[command(flatten)]
+    views: ViewsArgs,
     #[command(flatten)]
     public: PublicFeatureArgs,
     /// Folder for the results
@@ -145,10 +148,11 @@ impl TrainDpTeacher {
                 );
             }
             let (epochs, batch, clip, sigma) = table.row();
-            if dp_sgd.epochs.is_none() && dp_sgd.steps.is_none() {
-                dp_sgd.epochs = Some(epochs);
+            let length = &mut dp_sgd.length;
+            if length.epochs.is_none() && length.steps.is_none() {
+                length.epochs = Some(epochs);
             }
-            dp_sgd.expected_batch.get_or_insert(batch);
+            length.expected_batch.get_or_insert(batch);
             dp_sgd.clipping_norm.get_or_insert(clip);
             if budget.epsilon.is_none() && budget.mu.is_none() {
                 budget.noise_multiplier.get_or_insert(sigma);
@@ -156,7 +160,7 @@ impl TrainDpTeacher {
         }
         // A linear map of features has settings of its own.
         if self.model != NetworkKind::ScatterLinear {
-            if dp_sgd.optimizer == OptimizerKind::Sgd {
+            if dp_sgd.optimizer.is_none_or(|kind| kind == OptimizerKind::Sgd) {
                 dp_sgd.learning_rate.get_or_insert(LEARNING_RATE);
             }
             dp_sgd.weight_decay.get_or_insert(WEIGHT_DECAY);
@@ -172,6 +176,7 @@ impl TrainDpTeacher {
             width: self.width,
             budget,
             dp_sgd,
+            views: self.views.clone(),
             public: self.public.clone(),
             output_dir: self.output_dir.clone(),
             config: self.config.clone(),
