@@ -237,6 +237,39 @@ imgsyn-demo epsilon="1" s="42" k="10":
 imgsyn-nearest epsilon="1" s="42" k="10":
     {{step}} score-release -- --release runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps/k{{k}} --test-dir {{datasets}} --private-dir {{datasets}} --classifiers mlp --seeds 1 --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/score_k{{k}} --config {{config}} --seed {{s}} {{common}}
 
+# DPMI's public half, of the embedded digits, and the private latents of MNIST in it (needs data-mnist)
+dpmi-latents s="42":
+    {{step}} train-autoencoder -- --dataset digits --output-dir runs/dpmi/digits_{{s}}/extractor --seed {{s}} {{common}}
+    {{step}} extract-latents -- --extractor runs/dpmi/digits_{{s}}/extractor/extractor.pt --data-dir {{datasets}} --out runs/dpmi/digits_{{s}}/private/private_latents.pt --seed {{s}} {{common}}
+
+# MNIST by one Gaussian release of its latents' moments: `just dpmi-gaussian 10 1` (after dpmi-latents)
+dpmi-gaussian epsilon="1" s="42":
+    {{step}} train-dp-latent -- --extractor runs/dpmi/digits_{{s}}/extractor/extractor.pt --latents runs/dpmi/digits_{{s}}/private/private_latents.pt --epsilon {{epsilon}} --output-dir runs/dpmi/digits_{{s}}/gaussian_{{epsilon}} --seed {{s}} {{common}}
+    {{step}} sample-generator -- --extractor runs/dpmi/digits_{{s}}/extractor/extractor.pt --model runs/dpmi/digits_{{s}}/gaussian_{{epsilon}}/latent_model.pt --output-dir runs/dpmi/digits_{{s}}/gaussian_{{epsilon}}/samples --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/dpmi/digits_{{s}}/gaussian_{{epsilon}}/samples --test-dir {{datasets}} --classifiers "scatter-linear,mlp,small-cnn" --seeds 1 --output-dir runs/dpmi/digits_{{s}}/gaussian_{{epsilon}}/score --config {{config}} --seed {{s}} {{common}}
+
+# The same images with labels of a private labeller, both inside one budget: `just dpmi-labelled 10 1 1.06`; the last number is the noise of the release (after dpmi-latents)
+dpmi-labelled epsilon="1" s="42" noise="7.5":
+    {{step}} train-dp-teacher -- --data-dir {{datasets}} --model scatter-linear --public digits --start public --epsilon {{epsilon}} --statistics-noise {{noise}} --output-dir runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/teacher --config {{config}} --seed {{s}} {{common}}
+    {{step}} train-dp-latent -- --extractor runs/dpmi/digits_{{s}}/extractor/extractor.pt --latents runs/dpmi/digits_{{s}}/private/private_latents.pt --ledger runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/teacher/privacy_ledger.jsonl --output-dir runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/model --seed {{s}} {{common}}
+    {{step}} sample-generator -- --extractor runs/dpmi/digits_{{s}}/extractor/extractor.pt --model runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/model/latent_model.pt --output-dir runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/samples --seed {{s}} {{common}}
+    {{step}} relabel -- --samples runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/samples/synthetic_samples.pt --labels runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/samples/labels.csv --teacher runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/teacher/model.pth --output-dir runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/relabelled --config {{config}} --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/relabelled --test-dir {{datasets}} --classifiers "scatter-linear,mlp,small-cnn" --seeds 1 --output-dir runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/score --config {{config}} --seed {{s}} {{common}}
+
+# A latent model by DP-SGD, model by class: `just dpmi-trained vae conditional 10 1` (after dpmi-latents)
+dpmi-trained model="vae" classes="conditional" epsilon="1" s="42":
+    {{step}} train-dp-latent -- --extractor runs/dpmi/digits_{{s}}/extractor/extractor.pt --latents runs/dpmi/digits_{{s}}/private/private_latents.pt --model {{model}} --classes {{classes}} --epsilon {{epsilon}} --output-dir runs/dpmi/digits_{{s}}/{{model}}_{{classes}}_{{epsilon}} --seed {{s}} {{common}}
+    {{step}} sample-generator -- --extractor runs/dpmi/digits_{{s}}/extractor/extractor.pt --model runs/dpmi/digits_{{s}}/{{model}}_{{classes}}_{{epsilon}}/latent_model.pt --output-dir runs/dpmi/digits_{{s}}/{{model}}_{{classes}}_{{epsilon}}/samples --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/dpmi/digits_{{s}}/{{model}}_{{classes}}_{{epsilon}}/samples --test-dir {{datasets}} --classifiers "scatter-linear,mlp,small-cnn" --seeds 1 --output-dir runs/dpmi/digits_{{s}}/{{model}}_{{classes}}_{{epsilon}}/score --config {{config}} --seed {{s}} {{common}}
+
+# DPMI with a public GAN in place of an autoencoder: latents are searched for (needs data-mnist)
+dpmi-gan epsilon="1" s="42":
+    {{step}} train-gan -- --dataset digits --output-dir runs/dpmi/gan_{{s}}/extractor --seed {{s}} {{common}}
+    {{step}} extract-latents -- --extractor runs/dpmi/gan_{{s}}/extractor/extractor.pt --data-dir {{datasets}} --method adam --project --out runs/dpmi/gan_{{s}}/private/private_latents.pt --seed {{s}} {{common}}
+    {{step}} train-dp-latent -- --extractor runs/dpmi/gan_{{s}}/extractor/extractor.pt --latents runs/dpmi/gan_{{s}}/private/private_latents.pt --epsilon {{epsilon}} --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}} --seed {{s}} {{common}}
+    {{step}} sample-generator -- --extractor runs/dpmi/gan_{{s}}/extractor/extractor.pt --model runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/latent_model.pt --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/samples --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/samples --test-dir {{datasets}} --classifiers "scatter-linear,mlp,small-cnn" --seeds 1 --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/score --config {{config}} --seed {{s}} {{common}}
+
 # Put run folders beside each other: a public decoder and one VAE per teacher (after nine-k-digits and teacher-vae-pipeline)
 compare-approaches:
     {{step}} compare-approaches -- --approach "public-decoder={{base}}/nine_k_digits" --approach "teacher-vae={{base}}/teacher_vae" --teacher-shard-base {{shards}} --output-dir {{base}}/comparison --seed {{seed}} {{common}}

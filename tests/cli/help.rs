@@ -9,15 +9,10 @@ use std::sync::LazyLock;
 use crate::steps;
 use testing::Work;
 
-/// The texts, by binary.
+/// The texts, by binary; that the programs print these is a test of its own.
 static HELP: LazyLock<BTreeMap<&str, String>> = LazyLock::new(|| {
-    let text = |binary| {
-        let run = Work::new().run_bare(binary, "--help").ok();
-        assert_eq!(run.stderr, "");
-        // Windows names the program with its extension.
-        run.stdout.replace(".exe", "")
-    };
-    steps().iter().map(|&binary| (binary, text(binary))).collect()
+    let texts = pate_cli::STEPS.iter().map(|entry| (entry.command)().render_long_help().to_string());
+    steps().iter().copied().zip(texts).collect()
 });
 
 fn help(binary: &str) -> &'static str {
@@ -119,38 +114,42 @@ fn every_text_keeps_the_rules() {
     }
 }
 
+/// Each program is the step of its name, and nothing stands beside its help.
 #[test]
-fn the_short_help_and_the_version_are_there_too() {
+fn every_program_prints_the_help_of_its_step() {
     let work = Work::new();
     for &binary in steps() {
-        let short = work.run_bare(binary, "-h").ok().stdout;
-        assert!(short.contains("Examples:") && short.contains("--seed <N>"), "{binary}: {short}");
-        let version = work.run_bare(binary, "--version").ok().stdout;
-        assert_eq!(version.trim_end(), format!("{binary} {}", env!("CARGO_PKG_VERSION")));
+        let run = work.run_bare(binary, "--help").ok();
+        assert_eq!(run.stderr, "");
+        // Windows names the program with its extension.
+        assert_eq!(run.stdout.replace(".exe", "").trim_end(), help(binary).trim_end());
+    }
+    let version = work.run_bare("combine", "--version").ok().stdout;
+    assert_eq!(version.trim_end(), format!("combine {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_short_help_has_examples_too() {
+    for entry in pate_cli::STEPS {
+        let short = (entry.command)().render_help().to_string();
+        assert!(short.contains("Examples:") && short.contains("--seed <N>"), "{}: {short}", entry.name());
     }
 }
 
 const SHELLS: [&str; 5] = ["bash", "zsh", "fish", "powershell", "elvish"];
 
+/// What makes them is the same for every program.
 #[test]
 fn completions_are_there_for_every_shell_and_need_no_other_flag() {
     let work = Work::new();
-    for (i, &binary) in steps().iter().enumerate() {
-        // All shells of one program, one in turn of the others: what makes them is the same.
-        let one = &SHELLS[i % SHELLS.len()..][..1];
-        for &shell in if i == 0 { &SHELLS[..] } else { one } {
-            let run = work.run_bare(binary, &format!("--completions {shell}")).ok();
-            assert_eq!(run.stderr, "", "{binary} {shell}");
-            // fish writes a long flag without its dashes.
-            let flag = if shell == "fish" { "-l threads" } else { "--threads" };
-            assert!(
-                run.stdout.contains(flag) && run.stdout.contains(binary),
-                "{binary} {shell}: {}",
-                run.stdout
-            );
-        }
+    for (shell, binary) in SHELLS.into_iter().zip(steps().iter().rev()) {
+        let run = work.run_bare(binary, &format!("--completions {shell}")).ok();
+        assert_eq!(run.stderr, "", "{binary} {shell}");
+        // fish writes a long flag without its dashes.
+        let flag = if shell == "fish" { "-l threads" } else { "--threads" };
+        assert!(run.stdout.contains(flag) && run.stdout.contains(binary), "{shell}: {}", run.stdout);
     }
-    Work::new().run_bare("combine", "--completions tcsh").ends_with(2);
+    work.run_bare("combine", "--completions tcsh").ends_with(2);
 }
 
 #[test]

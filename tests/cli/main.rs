@@ -11,6 +11,7 @@ mod batch;
 mod book;
 mod chain;
 mod combining;
+mod dpmi;
 mod emnist;
 mod evaluation;
 mod faults;

@@ -98,6 +98,26 @@ pub(crate) const GOOD: &[(&str, &str)] = &[
         "distill-student",
         "--synthesis synthesis --k 0 --epochs 2 --batch-size 4 --output-dir out --config c.json",
     ),
+    (
+        "train-autoencoder",
+        "--dataset mnist --data-root mnist --mnist-is-public --architecture mini --latent-dim 4 --epochs 2 --batch-size 8 \
+         --output-dir out",
+    ),
+    (
+        "train-gan",
+        "--dataset mnist --data-root mnist --mnist-is-public --latent-dim 4 --steps 4 --batch-size 8 --output-dir out",
+    ),
+    ("extract-latents", "--extractor extractor/extractor.pt --data-dir mnist --out out/latents.pt"),
+    // The control again, for its bytes.
+    (
+        "train-dp-latent",
+        "--extractor extractor/extractor.pt --latents latents.pt --epsilon inf --output-dir out",
+    ),
+    (
+        "sample-generator",
+        "--extractor extractor/extractor.pt --model latent_model.pt --num-samples 20 --output-dir out",
+    ),
+    ("relabel", "--samples s.pt --labels l.csv --teacher nets/0/model.pth --output-dir out --config c.json"),
 ];
 
 pub(crate) fn good_line(binary: &str) -> &'static str {
@@ -140,6 +160,7 @@ pub(crate) fn inputs() -> Work {
     work.put("synthesis/k0/labels.csv", std::iter::once(header).chain(rows).collect::<String>());
     let report = r#"{"k0": {}, "temperature": 10, "classes": 10, "formal_guarantee": "public", "inputs": [], "outputs": []}"#;
     work.put("synthesis/synthesis_report.json", report);
+    work.dpmi();
     work
 }
 
@@ -593,6 +614,31 @@ const CASES: &[Case] = &[
     ),
     ("score-release", "config", &[("c.json", "unknown.json")], 3, &["unknown.json", "student.epoch"]),
     ("score-release", "output", &[("-dir out", "-dir file")], 3, &["cannot write", "file"]),
+    ("train-autoencoder", "format", &[("-root mnist", "-root text_mnist")], 3, &["text_mnist"]),
+    ("train-autoencoder", "empty", &[("-root mnist", "-root empty_mnist")], 3, &["empty_mnist", "no images"]),
+    (
+        "train-autoencoder",
+        "shape",
+        &[("-root mnist", "-root odd_mnist"), ("mini", "conv")],
+        2,
+        &["30x30", "28x28"],
+    ),
+    ("train-gan", "format", &[("-root mnist", "-root text_mnist")], 3, &["text_mnist"]),
+    ("train-gan", "empty", &[("-root mnist", "-root empty_mnist")], 3, &["empty_mnist", "no images"]),
+    ("extract-latents", "shape", &[("-dir mnist", "-dir odd_mnist")], 3, &["odd_mnist", "30x30", "28x28"]),
+    ("extract-latents", "empty", &[("-dir mnist", "-dir empty_mnist")], 3, &["empty_mnist", "no images"]),
+    ("train-dp-latent", "format", &[("latents latents.pt", "latents s.pt")], 3, &["s.pt", "extract-latents"]),
+    (
+        "sample-generator",
+        "format",
+        &[("latent_model.pt", "latents.pt")],
+        3,
+        &["latents.pt", "train-dp-latent"],
+    ),
+    ("relabel", "nan", &[("s.pt", "nan.pt"), ("--labels l.csv ", "")], 3, &["nan.pt", "NaN"]),
+    ("relabel", "shape", &[("s.pt", "small.pt"), ("--labels l.csv ", "")], 3, &["4x4"]),
+    ("relabel", "lengths", &[("l.csv", "none.csv")], 3, &["0 labels", "10 samples"]),
+    ("relabel", "config", &[("c.json", "unknown.json")], 3, &["unknown.json", "student.epoch"]),
     ("vote-label", "path", &[("pool.pt", "gone.pt")], 3, &["cannot use the samples", "gone.pt"]),
     ("vote-label", "path", &[("-dir nets", "-dir gone")], 3, &["teachers' folder", "gone"]),
     ("vote-label", "format", &[("pool.pt", "text")], 3, &["cannot use the samples", "text"]),

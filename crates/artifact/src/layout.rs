@@ -52,6 +52,22 @@ pub const SYNTHESIS_PICTURE: &str = "synthesis.png";
 pub const PUBLIC_CONTROL: &str = "public_control.pth";
 /// Report of an evaluation.
 pub const EVALUATION_REPORT: &str = "evaluation_report.json";
+/// An extractor of latents with its decoder, of `train-autoencoder` and `train-gan`.
+pub const EXTRACTOR: &str = "extractor.pt";
+/// Latents of public images, beside their extractor.
+pub const PUBLIC_LATENTS: &str = "public_latents.pt";
+/// Public images and what an extractor makes of them.
+pub const RECONSTRUCTIONS: &str = "reconstructions.png";
+/// Latents of private images.
+pub const PRIVATE_LATENTS: &str = "private_latents.pt";
+/// A released model of latents.
+pub const LATENT_MODEL: &str = "latent_model.pt";
+/// A picture of samples.
+pub const SAMPLES_PICTURE: &str = "samples.png";
+/// Report of a generator's samples.
+pub const SAMPLING_REPORT: &str = "sampling_report.json";
+/// Report of labels that a classifier gave.
+pub const RELABEL_REPORT: &str = "relabel_report.json";
 /// Report of a scored data set.
 pub const SCORE_REPORT: &str = "score_report.json";
 /// A student's weights of the epoch that was best in validation.

@@ -9,7 +9,10 @@ mod vae;
 
 pub use classifier::{schedule, student_plan, teacher_plan};
 pub use filters::ResolvedFilters;
-pub use private::{Asked, Beside, Costs, Length, PrivacyTarget, PrivateDefaults, of_ledger};
+pub use private::{
+    Asked, Beside, Costs, Length, PrivacyTarget, PrivateDefaults, of_ledger, of_one_release, one_release,
+    release_header,
+};
 pub use vae::{
     TEACHER_VAE_DEFAULTS, TEACHER_VAE_KEYS, decoder_plan, describe_vae_losses, describe_vae_plan,
     teacher_vae_batch, teacher_vae_plan,

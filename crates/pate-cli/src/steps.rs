@@ -4,6 +4,7 @@
 //! write the outputs and the report.
 
 pub mod candidates;
+pub mod dpmi;
 pub mod imgsyn;
 pub mod measure;
 pub mod private;
@@ -56,4 +57,10 @@ pub const STEPS: &[Entry] = &[
     Entry::of::<private::CaptureDpStats>("private"),
     Entry::of::<imgsyn::SynthesizeImages>("imgsyn"),
     Entry::of::<imgsyn::DistillStudent>("imgsyn"),
+    Entry::of::<dpmi::TrainAutoencoder>("dpmi"),
+    Entry::of::<dpmi::TrainGan>("dpmi"),
+    Entry::of::<dpmi::ExtractLatents>("dpmi"),
+    Entry::of::<dpmi::TrainDpLatent>("dpmi"),
+    Entry::of::<dpmi::SampleGenerator>("dpmi"),
+    Entry::of::<dpmi::Relabel>("dpmi"),
 ];

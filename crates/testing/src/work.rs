@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use artifact::{Access, FileRecord};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tensorfile::View;
 
+use crate::golden::fill;
 use crate::networks::{Image, SIDE, copying_decoder, image, region_decoder, region_teacher};
 use crate::run::Run;
 
@@ -195,6 +196,56 @@ impl Work {
         self.put(name, region_decoder());
     }
 
+    /// DPMI's files in small, with 4 latents: a public extractor with its report in `extractor`,
+    /// private latents of 12 records of it in `latents.pt`, and a model of them in
+    /// `latent_model.pt`.
+    pub fn dpmi(&self) {
+        let linear = |inputs: usize, outputs: usize| json!({ "layer": "linear", "inputs": inputs, "outputs": outputs });
+        let pixels = SIDE * SIDE;
+        let architecture = json!({
+            "shape": { "channels": 1, "height": SIDE, "width": SIDE }, "latent_dim": 4, "latent": "encoded",
+            "encoder": [linear(pixels, 4)], "decoder": [linear(4, pixels), { "layer": "sigmoid" }],
+        });
+        let file = described(
+            &architecture,
+            &[
+                ("enc.model.0.weight", &[4, pixels], fill(1, &[4, pixels as i64], -0.05, 0.05)),
+                ("enc.model.0.bias", &[4], vec![0.0; 4]),
+                ("dec.model.0.weight", &[pixels, 4], fill(2, &[pixels as i64, 4], -1.0, 1.0)),
+                ("dec.model.0.bias", &[pixels], vec![-1.0; pixels]),
+                ("latent_mean", &[4], vec![0.0; 4]),
+                ("latent_deviation", &[4], vec![1.0; 4]),
+            ],
+            &[],
+        );
+        let extractor = self.put("extractor/extractor.pt", file).sha256;
+        let bytes = self.bytes("extractor/extractor.pt").len();
+        let report = json!({
+            "formal_guarantee": "public", "inputs": [],
+            "outputs": [{ "path": "extractor.pt", "sha256": extractor, "bytes": bytes }],
+        });
+        self.put("extractor/training_report.json", report.to_string());
+        let about = json!({
+            "extractor": extractor, "dataset": "mnist", "classes": 10, "only_classes": [], "records": 40,
+            "method": { "method": "encoder" },
+        });
+        let labels: Vec<i64> = (0..12).map(|row| row % 10).collect();
+        let rows = ("latents", &[12, 4][..], fill(3, &[12, 4], -1.0, 1.0));
+        self.put("latents.pt", described(&about, &[rows], &[("labels", &labels)]));
+        let about = json!({
+            "kind": { "model": "gaussian", "size": [10, 1, 4] }, "bounds": { "radius": 2.6 },
+            "extractor": extractor, "dataset": "mnist",
+        });
+        let unit = (0..160).map(|at| if at % 16 % 5 == 0 { 0.3 } else { 0.0 }).collect();
+        let arrays: [(&str, &[usize], Vec<f32>); 4] = [
+            ("class_shares", &[10], vec![0.1; 10]),
+            ("component_shares", &[10, 1], vec![1.0; 10]),
+            ("mean", &[10, 1, 4], fill(4, &[10, 4], -1.0, 1.0)),
+            ("factor", &[10, 1, 4, 4], unit),
+        ];
+        self.put("latent_model.pt", described(&about, &arrays, &[]));
+    }
+
     /// A decoder that draws one image, whatever the latents are: it has memorised it.
     pub fn copying_decoder(&self, name: &str, image: &Image) {
         self.put(name, copying_decoder(image));
@@ -223,6 +274,22 @@ fn with_slashes(text: String) -> String {
 fn is_lock(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with(".pate-synth.") && name.ends_with("lock")
+}
+
+/// A weights file that says what it is of.
+fn described(about: &Value, arrays: &[(&str, &[usize], Vec<f32>)], integers: &[(&str, &[i64])]) -> Vec<u8> {
+    let text = about.to_string().into_bytes();
+    let size = [text.len()];
+    let lengths: Vec<[usize; 1]> = integers.iter().map(|(_, values)| [values.len()]).collect();
+    let mut views: Vec<(&str, View<'_>)> =
+        arrays.iter().map(|(name, shape, values)| (*name, View::f32(shape, values).unwrap())).collect();
+    for ((name, values), length) in integers.iter().zip(&lengths) {
+        views.push((name, View::i64(length, values).unwrap()));
+    }
+    views.push(("architecture", View::u8(&size, &text).unwrap()));
+    let mut file = Vec::new();
+    tensorfile::pt::write_dict(&mut file, &views).unwrap();
+    file
 }
 
 /// Unsigned bytes as an IDX file.

@@ -209,6 +209,29 @@ pub fn describe(report: &mut Report, records: &Records) -> Result<()> {
     Ok(())
 }
 
+/// The records of some classes, which keep their numbers; all where none are named.
+///
+/// # Errors
+/// A class that the data set has not, or has no record of.
+pub fn only_classes(records: Records, classes: &[i64]) -> Result<Records> {
+    if classes.is_empty() {
+        return Ok(records);
+    }
+    let n = records.classes();
+    if let Some(class) = classes.iter().find(|class| !(0..n).contains(*class)) {
+        bail!("--only-classes {class}: {} has classes 0 to {}", records.name, n - 1);
+    }
+    let rows: Vec<i64> = (0i64..)
+        .zip(records.labels.values())
+        .filter(|(_, label)| classes.contains(label))
+        .map(|(row, _)| row)
+        .collect();
+    if rows.is_empty() {
+        bail!("{} has no record of the classes that --only-classes names; name others", records.name);
+    }
+    Ok(records.select(&rows)?)
+}
+
 /// Shard indices, all of whose rows are among `n_records` records.
 ///
 /// # Errors

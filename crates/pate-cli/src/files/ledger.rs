@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use artifact::FileRecord;
+use dp_accounting::Mechanism;
+use dp_accounting::filter::Budget;
 use dp_accounting::ledger::{Account, Entry, Header, Ledger};
 use dp_noise::SystemNoise;
 
@@ -81,13 +84,74 @@ pub fn check(path: &Path, found: &Header, wanted: &Header) -> Result<()> {
 
 /// The field of an outcome that names the hash of released statistics.
 pub const STATISTICS: &str = "statistics_sha256";
+/// The field of an outcome that names the hash of a released model of latents.
+pub const LATENT_MODEL: &str = "latent_model_sha256";
 
-/// Whether a ledger remembers the release of statistics whose file has this hash.
-pub fn released_statistics(account: &Account, sha256: &str) -> bool {
+/// Whether a ledger remembers a release whose file has this hash, under this field.
+pub fn remembers(account: &Account, field: &str, sha256: &str) -> bool {
     account.entries.iter().any(|entry| match entry {
-        Entry::Result { outcome, .. } => {
-            outcome.get(STATISTICS).and_then(|found| found.as_str()) == Some(sha256)
-        }
+        Entry::Result { outcome, .. } => outcome.get(field).and_then(|found| found.as_str()) == Some(sha256),
         _ => false,
     })
+}
+
+/// What a ledger has left for one Gaussian release of sensitivity 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Room {
+    /// It may run, with this noise.
+    Noise(f64),
+    /// It ran, and the file that was asked for is what it released.
+    Released,
+}
+
+/// The room that the ledger at `path` keeps, for the data set `name`, for one release into the file
+/// `released.0`, whose hash the ledger remembers under the field `released.1`; `what` it is for,
+/// and `cure` where there is none, stand in messages.
+///
+/// # Errors
+/// A ledger of another data set, one without a list of mechanisms or without such a release in it,
+/// and one whose release ran already into another file.
+pub fn room(
+    path: &Path,
+    account: &Account,
+    name: &str,
+    released: (&Path, &str),
+    what: &str,
+    cure: &str,
+) -> Result<Room> {
+    if account.header.dataset != name {
+        bail!(
+            "{} is for the data set \"{}\", and this run is for \"{name}\"; nothing was spent: name the ledger of the \
+             data set with --ledger",
+            path.display(),
+            account.header.dataset
+        );
+    }
+    let Budget::Caps { caps, .. } = &account.header.budget else {
+        bail!("{} has no list of mechanisms; nothing was spent: {cure}", path.display());
+    };
+    let cap = caps.iter().find_map(|cap| match cap.mechanism {
+        Mechanism::Gaussian { sigma, sensitivity_l2 } if sensitivity_l2.total_cmp(&1.0).is_eq() => {
+            Some((sigma, *cap))
+        }
+        _ => None,
+    });
+    let Some((sigma, cap)) = cap else {
+        bail!("{} keeps no room {what}; nothing was spent: {cure}", path.display());
+    };
+    let used = account.totals().into_iter().find(|(mechanism, _)| *mechanism == cap.mechanism);
+    if used.is_none_or(|(_, count)| count < cap.count) {
+        return Ok(Room::Noise(sigma));
+    }
+    // What an earlier run wrote is no input.
+    let _own = input_file::own();
+    let (out, field) = released;
+    if out.is_file() && remembers(account, field, &FileRecord::of(out)?.sha256) {
+        return Ok(Room::Released);
+    }
+    bail!(
+        "{} kept room {what}, and it was released already; its budget has room for once, and nothing was spent: use what \
+         was released, or a file of it from a copy",
+        path.display()
+    )
 }

@@ -139,6 +139,39 @@ pub fn classifier_curves(
     write(&Chart { title: title.to_owned(), panels }.png()?, path, access)
 }
 
+/// A curve with a panel of its own.
+pub struct Curve {
+    title: &'static str,
+    y_label: &'static str,
+    points: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// `points` are x and y.
+    pub fn new(title: &'static str, y_label: &'static str, points: Vec<(f64, f64)>) -> Self {
+        Self { title, y_label, points }
+    }
+}
+
+/// Curves over one x.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn curves(
+    title: &str,
+    x_label: &str,
+    curves: Vec<Curve>,
+    path: &Path,
+    access: Access,
+) -> Result<FileRecord> {
+    let of = |curve: Curve| Panel {
+        x_label: x_label.to_owned(),
+        ..panel(curve.title, curve.y_label, vec![Line { name: String::new(), points: curve.points }])
+    };
+    let panels = curves.into_iter().map(of).collect();
+    write(&Chart { title: title.to_owned(), panels }.png()?, path, access)
+}
+
 /// The VAE's losses by epoch.
 ///
 /// # Errors

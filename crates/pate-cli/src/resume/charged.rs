@@ -155,7 +155,10 @@ impl Charged<'_> {
 }
 
 /// Refuses what would have no guarantee whatever is spent.
-fn covered(inputs: &Guarantee, ledger: &Guarantee, path: &Path) -> Result<()> {
+///
+/// # Errors
+/// Exactly then.
+pub fn covered(inputs: &Guarantee, ledger: &Guarantee, path: &Path) -> Result<()> {
     match inputs.clone().join(ledger.clone()).reason() {
         None => Ok(()),
         Some(reason) => bail!(

@@ -23,6 +23,13 @@ pub enum Asked {
     NoiseMultiplier(f64),
 }
 
+impl Asked {
+    /// Whether there is no noise.
+    pub fn is_free(self) -> bool {
+        self == Self::Epsilon(f64::INFINITY)
+    }
+}
+
 /// What a run may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PrivacyTarget {
@@ -222,6 +229,36 @@ impl ViewsArgs {
     }
 }
 
+impl BudgetArgs {
+    /// Whether any flag says what the run may cost.
+    pub fn was_asked(&self) -> bool {
+        self.epsilon.is_some() || self.mu.is_some() || self.noise_multiplier.is_some()
+    }
+}
+
+impl DpSgdArgs {
+    /// Whether steps protect what they read, for a run that was asked to cost so much.
+    ///
+    /// # Errors
+    /// --clip-only beside noise.
+    pub fn protects(&self, asked: Asked) -> Result<bool> {
+        let noiseless = asked.is_free();
+        if self.clip_only && !noiseless {
+            bail!(
+                "--clip-only goes with --epsilon inf: with noise, gradients are always clipped; leave it out"
+            );
+        }
+        Ok(!noiseless && !self.float_noise)
+    }
+
+    /// Takes the clipping away from a plan without noise, unless it was asked for.
+    pub fn set_free(&self, asked: Asked, plan: &mut PrivatePlan) {
+        if asked.is_free() && !self.clip_only {
+            plan.clipping_norm = f64::INFINITY;
+        }
+    }
+}
+
 /// A release beside the steps of DP-SGD, inside the same budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Beside {
@@ -242,6 +279,20 @@ pub struct Costs<'a> {
     pub beside: Option<Beside>,
 }
 
+/// What is left of delta once the inexactness of so many draws of noise is taken off.
+fn delta_left(target: PrivacyTarget, draws: u64, dimension: u64) -> Result<f64> {
+    let inexact = draws::inexact_noise_delta(target.epsilon, draws, dimension)?;
+    let delta = (target.delta - inexact).next_down();
+    if delta <= 0.0 {
+        bail!(
+            "--delta {:e} is below what the noise's own inexactness takes, {inexact:.1e}, which grows with e^epsilon; \
+             give a larger delta or a smaller --epsilon",
+            target.delta
+        );
+    }
+    Ok(delta)
+}
+
 impl Costs<'_> {
     /// All mechanisms, with the steps at `sigma`.
     fn caps(&self, sigma: f64) -> Vec<Cap> {
@@ -257,16 +308,7 @@ impl Costs<'_> {
             None => (self.plan.steps, self.dimension),
             Some(beside) => (self.plan.steps + beside.cap.count, self.dimension.max(beside.dimension)),
         };
-        let inexact = draws::inexact_noise_delta(target.epsilon, draws, dimension)?;
-        let delta = (target.delta - inexact).next_down();
-        if delta <= 0.0 {
-            bail!(
-                "--delta {:e} is below what the noise's own inexactness takes, {inexact:.1e}, which grows with \
-                 e^epsilon; give a larger delta or a smaller --epsilon",
-                target.delta
-            );
-        }
-        Ok(delta)
+        delta_left(target, draws, dimension)
     }
 
     /// The noise multiplier with which all costs at most the target, by privacy loss distributions,
@@ -338,6 +380,53 @@ impl Costs<'_> {
             self.caps(self.plan.noise_multiplier),
         )
     }
+}
+
+/// The noise of one Gaussian release of sensitivity 1 and of so many numbers, for a target.
+///
+/// # Errors
+/// A target that cannot be met, and why.
+pub fn one_release(target: PrivacyTarget, dimension: u64) -> Result<f64> {
+    let delta = delta_left(target, 1, dimension)?;
+    let mut sigma = gdp::sigma(target.epsilon, delta, 1, 1.0)?;
+    // A ledger counts all mechanisms on a grid, and so a little more than the formula.
+    while epsilon_of_caps(&[release_cap(sigma)], delta)? > target.epsilon {
+        sigma *= 1.0 + TOLERANCE;
+    }
+    Ok(sigma)
+}
+
+/// What one Gaussian release with a noise of `sigma` sensitivities costs.
+///
+/// # Errors
+/// A sigma so small that nothing is protected.
+pub fn of_one_release(sigma: f64, delta: f64, dimension: u64) -> Result<PrivacyTarget> {
+    let epsilon = epsilon_of_caps(&[release_cap(sigma)], delta * (1.0 - 1e-6))? * (1.0 + 1e-12);
+    let target = PrivacyTarget { epsilon, delta };
+    if !(epsilon.is_finite()
+        && delta_left(target, 1, dimension).is_ok_and(|left| left >= delta * (1.0 - 1e-6)))
+    {
+        bail!(
+            "--noise-multiplier {sigma} costs epsilon {epsilon:.1}, which protects nobody; give a larger one"
+        );
+    }
+    Ok(target)
+}
+
+fn release_cap(sigma: f64) -> Cap {
+    Cap { mechanism: Mechanism::Gaussian { sigma, sensitivity_l2: 1.0 }, count: 1 }
+}
+
+/// The first line of the ledger of a data set on which one Gaussian release is to run, and nothing
+/// else.
+pub fn release_header(dataset: &str, target: PrivacyTarget, sigma: f64) -> Header {
+    Header::of_caps(
+        dataset,
+        "one record",
+        Adjacency::AddOrRemoveOne,
+        (target.epsilon, target.delta),
+        vec![release_cap(sigma)],
+    )
 }
 
 /// The noise multiplier of the plan's steps in a ledger whose list of mechanisms is fixed; none

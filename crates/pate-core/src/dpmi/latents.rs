@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use artifact::{Access, FileRecord};
+use artifact::{Access, AtomicFile, FileRecord};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 use tensorfile::View;
@@ -24,6 +24,9 @@ pub struct About {
     pub classes: i64,
     /// Classes that were left in; empty where all were.
     pub only_classes: Vec<i64>,
+    /// How many records the data set is publicly known to have, where its name tells; never a count
+    /// of the rows.
+    pub records: Option<u64>,
     /// How latents were found, and with which settings.
     pub method: serde_json::Value,
 }
@@ -84,6 +87,37 @@ impl Latents {
     }
 }
 
+/// Writes latents of public images, `[n, d]`.
+///
+/// # Errors
+/// Where the file cannot be written; nothing is left under its name then.
+pub fn save_public(rows: &Tensor, path: &Path) -> Result<FileRecord> {
+    let (size, values) = (tensor::shape_of(rows), tensor::to_f32(rows)?);
+    let mut file = AtomicFile::create(path, Access::Public)?;
+    tensorfile::pt::write_array(&mut file, View::f32(&size, &values)?)?;
+    Ok(file.commit()?)
+}
+
+/// Reads what [`save_public`] wrote, of `latent_dim` latents.
+///
+/// # Errors
+/// Names the file and what is wrong with it.
+pub fn load_public(path: &Path, latent_dim: i64) -> Result<Tensor> {
+    let bad = |found: String| {
+        Error::content(path, found, "give the public latents that were written beside the extractor")
+    };
+    let array = tensorfile::read(path)?.into_array()?;
+    let (size, values) = (array.shape().to_vec(), array.into_f32());
+    let [n, d] = size[..] else { return Err(bad(format!("its shape is {size:?}"))) };
+    if d as i64 != latent_dim || n == 0 {
+        return Err(bad(format!("its shape is {size:?}, and the extractor has {latent_dim} latents")));
+    }
+    if let Some(value) = values.iter().find(|x| !x.is_finite()) {
+        return Err(bad(format!("it holds {value}")));
+    }
+    tensor::from_f32(&values, &[n as i64, d as i64])
+}
+
 /// How latents are bounded: in units of their public deviations, and no longer than a radius.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,6 +162,7 @@ mod tests {
             dataset: "mnist".into(),
             classes: 3,
             only_classes: vec![0, 2],
+            records: None,
             method: serde_json::json!({ "method": "encoder" }),
         };
         let latents = Latents {

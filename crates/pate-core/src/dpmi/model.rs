@@ -73,6 +73,14 @@ pub(super) fn check_rows(layers: &[LayerSpec], inputs: i64, outputs: i64) -> Res
     Err(Error::invalid(format!("layers for {inputs} values give {found:?}, and {outputs} are needed")))
 }
 
+/// Writes the model `network` with what travels with it.
+///
+/// # Errors
+/// Where the file cannot be written; nothing is left under its name then.
+pub fn save(about: &About, network: &dyn Module, path: &Path, access: Access) -> Result<FileRecord> {
+    Described::save(about, &[network], path, access)
+}
+
 impl LatentModel {
     /// Writes it, with its architecture.
     ///
@@ -84,7 +92,7 @@ impl LatentModel {
             Network::Vae(network) => network,
             Network::Wgan(network) => network,
         };
-        Described::save(&self.about, &[network], path, access)
+        save(&self.about, network, path, access)
     }
 
     /// Reads what [`LatentModel::save`] wrote.

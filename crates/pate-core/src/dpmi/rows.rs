@@ -61,6 +61,22 @@ pub(super) fn one_hot(labels: &[i64], classes: i64, device: Device) -> Result<Te
     Ok(one_hot.f_to_kind(Kind::Float)?.f_to_device(device)?)
 }
 
+/// A class at random for each record, from its own content and the seed: a control, whose records
+/// keep nothing of what belongs to which class.
+///
+/// # Privacy
+/// A record's class is a function of that record alone.
+///
+/// # Errors
+/// Where the rows cannot be copied to the host.
+pub fn random_labels(rows: &Tensor, labels: &[i64], classes: i64, seed: u64) -> Result<Vec<i64>> {
+    let keys_private = keys::of_rows(&tensor::to_f32(&rows.f_flatten(1, -1)?)?, labels);
+    let draw = |key: &u64| {
+        Stream::new(seed ^ key, Purpose::LatentNoise, u64::MAX).below(classes.max(1) as u64) as i64
+    };
+    Ok(keys_private.iter().map(draw).collect())
+}
+
 /// Private rows with their classes, and what names each of them.
 ///
 /// # Privacy

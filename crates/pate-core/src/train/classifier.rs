@@ -128,6 +128,19 @@ pub struct Answers {
     pub soft: SoftLabels,
 }
 
+impl Answers {
+    /// The answers at `rows`, which must exist.
+    #[must_use]
+    pub fn select(&self, rows: &[i64]) -> Self {
+        let at = || rows.iter().map(|&row| row as usize);
+        Self {
+            labels: self.labels.select(rows),
+            confidences: at().map(|row| self.confidences[row]).collect(),
+            soft: self.soft.select(at()),
+        }
+    }
+}
+
 /// Asks `network` about images; `temperature` is that of the probabilities of all classes.
 ///
 /// # Errors

@@ -37,6 +37,9 @@ pub(crate) fn tensors(document: Document) -> Option<Vec<(String, Array)>> {
 /// Recognises the networks of these steps by names and shapes, as `pate-core`'s models read them.
 pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
     let shape = |name: &str| tensors.iter().find(|(n, _)| n == name).map(|(_, array)| array.shape());
+    if let Some((_, array)) = tensors.iter().find(|(name, _)| name == "architecture") {
+        return described(&serde_json::from_slice(array.bytes()).ok()?);
+    }
     let only = |names: &[&str]| {
         tensors.len() == 2 * names.len()
             && names.iter().all(|name| {
@@ -80,6 +83,26 @@ pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
         return Some(format!("VAE, encoder and decoder: {latents} latents, image channels: {channels}"));
     }
     None
+}
+
+/// Files that say themselves what they are of.
+fn described(about: &serde_json::Value) -> Option<String> {
+    let text = |at: &str| about.pointer(at).and_then(|value| value.as_str());
+    let number = |at: &str| about.pointer(at).and_then(serde_json::Value::as_u64);
+    if let (Some(latents), Some(height), Some(width)) =
+        (number("/latent_dim"), number("/shape/height"), number("/shape/width"))
+    {
+        let encoder = if about["encoder"].is_null() { "without an encoder" } else { "with its encoder" };
+        let channels = number("/shape/channels")?;
+        return Some(format!(
+            "extractor {encoder}: {latents} latents of images of {channels}x{height}x{width}"
+        ));
+    }
+    if let (Some(model), Some(dataset)) = (text("/kind/model"), text("/dataset")) {
+        return Some(format!("model of latents ({model}) of the data set \"{dataset}\""));
+    }
+    let (dataset, how) = (text("/dataset")?, text("/method/method")?);
+    Some(format!("private latents of the data set \"{dataset}\", by the method {how}"))
 }
 
 /// The other networks of private training, and what it releases beside them.
@@ -256,6 +279,16 @@ mod tests {
         let channels = ("channels".to_owned(), Array::from_i64(vec![20], vec![30; 20]).unwrap());
         let all: Vec<_> = statistics.into_iter().chain([channels]).collect();
         assert_eq!(network(&all).unwrap(), "means and variances of what 20 layers see: 600 channels");
+        let of = |about: serde_json::Value| described(&about);
+        let extractor = serde_json::json!({
+            "shape": { "channels": 1, "height": 28, "width": 28 }, "latent_dim": 32, "encoder": null, "decoder": [],
+        });
+        assert_eq!(of(extractor).unwrap(), "extractor without an encoder: 32 latents of images of 1x28x28");
+        let model = serde_json::json!({ "kind": { "model": "vae" }, "dataset": "mnist" });
+        assert_eq!(of(model).unwrap(), "model of latents (vae) of the data set \"mnist\"");
+        let latents = serde_json::json!({ "dataset": "mnist", "method": { "method": "adam" } });
+        assert!(of(latents).unwrap().starts_with("private latents of the data set \"mnist\""));
+        assert_eq!(of(serde_json::json!({ "dataset": 3 })), None);
     }
 
     #[test]

@@ -315,7 +315,7 @@ impl SynthesizeImages {
                 path.display()
             );
         };
-        if !ledger::released_statistics(&account, &record.sha256) {
+        if !ledger::remembers(&account, ledger::STATISTICS, &record.sha256) {
             bail!(
                 "{} was not released under {}, or was changed since: give the file that capture-dp-stats wrote, and the \
                  ledger that it was charged to",

@@ -6,10 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FileRecord, Input, Report, layout};
+use artifact::{Input, Report, layout};
 use clap::Parser;
 use dp_accounting::Adjacency;
-use dp_accounting::filter::Budget;
 use dp_accounting::ledger::Charge;
 use dp_accounting::spend::Spending;
 use pate_core::data::{Records, Split};
@@ -19,7 +18,8 @@ use pate_core::models;
 use serde_json::json;
 
 use crate::args::{ConfigArgs, PrivateDataArgs, parse_path, positive};
-use crate::files::{ledger, pool};
+use crate::files::ledger::{self, Room};
+use crate::files::pool;
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings;
 
@@ -190,50 +190,18 @@ impl CaptureDpStats {
             );
         };
         let name = self.dataset_name.clone().unwrap_or_else(|| self.data.public_name(&self.data_dir));
-        if account.header.dataset != name {
-            bail!(
-                "{} is for the data set \"{}\", and this run is for \"{name}\"; nothing was spent: name the ledger of the \
-                 data set with --ledger",
-                path.display(),
-                account.header.dataset
-            );
-        }
-        let Budget::Caps { caps, .. } = &account.header.budget else {
-            bail!(
-                "{} has no list of mechanisms; nothing was spent: begin one with train-dp-teacher",
-                path.display()
-            );
-        };
-        let cap = caps.iter().find_map(|cap| match cap.mechanism {
-            dp_accounting::Mechanism::Gaussian { sigma, sensitivity_l2 }
-                if sensitivity_l2.total_cmp(&1.0).is_eq() =>
-            {
-                Some((sigma, *cap))
-            }
-            _ => None,
-        });
-        let Some((sigma, cap)) = cap else {
-            bail!(
-                "{} keeps no room for statistics; nothing was spent: train the classifier with train-dp-teacher \
-                 --statistics-noise",
-                path.display()
-            );
-        };
-        let used = account.totals().into_iter().find(|(mechanism, _)| *mechanism == cap.mechanism);
-        if used.is_some_and(|(_, count)| count >= cap.count) {
-            // What an earlier run wrote is no input.
-            let _own = input_file::own();
-            let there = out.is_file() && ledger::released_statistics(&account, &FileRecord::of(out)?.sha256);
-            if there {
-                return Ok(None);
-            }
-            bail!(
-                "the statistics of {} were released already, and its budget has room for once; nothing was spent: \
-                 use what was released, or a file of it from a copy",
-                path.display()
-            );
-        }
-        Ok(Some(sigma))
+        let room = ledger::room(
+            path,
+            &account,
+            &name,
+            (out, ledger::STATISTICS),
+            "for statistics",
+            "train the classifier with train-dp-teacher --statistics-noise",
+        )?;
+        Ok(match room {
+            Room::Noise(noise) => Some(noise),
+            Room::Released => None,
+        })
     }
 
     fn plan(&self, noise_multiplier: f64) -> Result<StatisticsPlan> {

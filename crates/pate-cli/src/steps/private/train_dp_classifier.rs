@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use artifact::{Access, FINGERPRINT, Input, Report, WorkId, layout};
 use clap::Parser;
 use dp_accounting::Adjacency;
@@ -19,7 +19,7 @@ use crate::files::data_sets;
 use crate::resume::charged::{Charged, FLOAT_NOISE, NO_NOISE, Training, refuse_other_state};
 use crate::resume::checkpoint::{self, Checkpoint};
 use crate::run::{Context, Outcome, RunArgs, Step};
-use crate::settings::{self, Asked, Beside, PrivacyTarget, PrivateDefaults};
+use crate::settings::{self, Beside, PrivacyTarget, PrivateDefaults};
 
 /// Train a classifier of private images with DP-SGD
 ///
@@ -87,13 +87,7 @@ impl Step for TrainDpClassifier {
         let loaded = self.config.load(ctx)?;
         let normalisation = settings::normalisation(&loaded.config.preprocessing)?;
         let asked = self.budget.asked()?;
-        let noiseless = asked == Asked::Epsilon(f64::INFINITY);
-        let protects = !noiseless && !self.dp_sgd.float_noise;
-        if self.dp_sgd.clip_only && !noiseless {
-            bail!(
-                "--clip-only goes with --epsilon inf: with noise, gradients are always clipped; leave it out"
-            );
-        }
+        let protects = self.dp_sgd.protects(asked)?;
         self.views.check(self.network)?;
         let defaults = PrivateDefaults::of_classifier(self.network);
         let mut plan = self.dp_sgd.plan(&defaults, self.data.dataset.known_records())?;
@@ -104,9 +98,7 @@ impl Step for TrainDpClassifier {
         let dimension = network.trained().iter().map(|p| p.value().numel() as u64).sum();
         let charged = self.charged(protects);
         let target = charged.solve(&mut plan, asked, dimension)?;
-        if noiseless && !self.dp_sgd.clip_only {
-            plan.clipping_norm = f64::INFINITY;
-        }
+        self.dp_sgd.set_free(asked, &mut plan);
         if let Some(path) = &self.dp_sgd.diagnostics {
             Context::claim_file("--diagnostics", path)?;
         }
