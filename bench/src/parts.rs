@@ -201,6 +201,7 @@ fn classifier_plan(settings: &Classifier, seed: u64) -> ClassifierPlan {
         momentum: settings.momentum,
         weight_decay: settings.weight_decay,
         schedule: Schedule::Constant,
+        ema_decay: None,
         augmentation: None,
         label_smoothing: 0.0,
         normalisation: Normalisation::mnist(),

@@ -252,6 +252,7 @@ fn plain<N: Classifier + Clone>(
         momentum: 0.0,
         weight_decay: 0.0,
         schedule: Schedule::Constant,
+        ema_decay: None,
         augmentation: None,
         label_smoothing: 0.0,
         normalisation: Normalisation::identity(),

@@ -139,7 +139,109 @@ fn sets_that_are_not_what_they_seem_are_told() {
     let line = format!("--release two {quick}");
     let other = |from: &str, to: &str| work.run_quiet("score-release", &line.replace(from, to)).ends_with(2);
     other("mlp", "mlp,mlp").says(&["mlp twice"]);
-    other("mlp", "resnet").says(&["--classifiers", "residual"]);
+    other("mlp", "resnet").says(&["--classifiers", "resnet110"]);
     work.run_quiet("score-release", &format!("{line} --epsilon inf")).ok();
     assert_eq!(work.json("score/score_report.json")["stated_by_its_makers"]["epsilon"], "inf");
+}
+
+/// A file of `pate-core`'s tests, which Python wrote.
+fn fixture(work: &Work, name: &str) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../pate-core/tests/fixtures/");
+    work.put(name, std::fs::read(format!("{path}{name}")).unwrap());
+}
+
+#[test]
+fn a_parquet_file_is_scored_with_a_program_of_features_and_soft_labels() {
+    let work = work();
+    for name in ["rows.parquet", "jpeg.parquet", "features.pt", "features_and_logits.pt"] {
+        fixture(&work, name);
+    }
+    let quick = "--test-dir mnist --classifiers mlp --seeds 1 --public none --output-dir score";
+    let line = format!("--release rows.parquet {quick}");
+    let program = "--trust-torchscript --inception-scale signed --inception-gives";
+    let run =
+        work.run_quiet("score-release", &format!("{line} --inception features.pt {program} features")).ok();
+    run.shows(&["| Frechet distance to test images |", "features.pt (SHA-256"]);
+    assert!(!run.stdout.contains("FID-proxy") && !run.stdout.contains("inception score"), "{}", run.stdout);
+    let report = work.json("score/score_report.json");
+    assert_eq!(report["set"]["class_counts"], json!([4, 4, 4, 4, 4, 4, 4, 4, 4, 4]));
+    let fidelity = &report["fidelity"];
+    assert_eq!(fidelity["measure"], "Frechet distance");
+    assert_eq!(fidelity["inception_score"], json!(null));
+    assert_eq!(fidelity["program"]["sha256"], artifact::sha256_bytes(&work.bytes("features.pt")));
+    let distance = fidelity["beside_test"]["frechet_distance"].as_f64().unwrap();
+    assert!(distance > 0.0);
+
+    // The same features with logits beside them: the same distance, and a score.
+    let both = format!("{line} --inception features_and_logits.pt {program} features-and-logits");
+    work.run_quiet("score-release", &both).ok();
+    let fidelity = &work.json("score/score_report.json")["fidelity"];
+    assert!((fidelity["beside_test"]["frechet_distance"].as_f64().unwrap() - distance).abs() < 1e-9);
+    assert!(fidelity["inception_score"]["mean"].as_f64().unwrap() >= 1.0);
+
+    // Soft labels that say another class than the labels: they count. The network was kept under the
+    // same name, and is learnt again.
+    let accuracy = |report: &serde_json::Value| report["mean_accuracy"].as_f64().unwrap();
+    let rows: Vec<f32> = (0..40)
+        .flat_map(|i| (0..10).map(move |class| if class == (i + 1) % 10 { 0.91 } else { 0.01 }))
+        .collect();
+    work.tensor("soft.pt", &[40, 10], &rows);
+    let soft = format!("{line} --soft-labels soft.pt --temperature 2");
+    work.run_quiet("score-release", &soft).ok().shows(&["took the labels' place", "temperature of 2"]);
+    let report = work.json("score/score_report.json");
+    assert_eq!(report["soft_labels"], "soft.pt");
+    assert_eq!(report["temperature"], 2.0);
+    assert!(accuracy(&report) < 50.0, "{}", accuracy(&report));
+
+    let refused = |line: &str, code: i32, words: &[&str]| {
+        work.run_quiet("score-release", line).ends_with(code).says(words);
+    };
+    refused(&line.replace("rows", "jpeg"), 3, &["jpeg.parquet", "row 1", "PNG"]);
+    refused(&format!("{line} --inception features.pt"), 2, &["--trust-torchscript"]);
+    let other = format!("{line} --inception features.pt {program} features-and-logits");
+    refused(&other, 3, &["--inception", "features.pt", "pair"]);
+    refused(&format!("{line} --inception soft.pt {program} features"), 3, &["no TorchScript program"]);
+    work.tensor("short.pt", &[4, 10], &rows[..40]);
+    refused(&format!("{line} --soft-labels short.pt"), 3, &["4 rows for 40 samples"]);
+    refused(&format!("{line} --labels l.csv"), 2, &["--labels", "rows.parquet"]);
+}
+
+/// The benchmark's ResNet-110 on a few tiny images: killed, it goes on, to the same bytes.
+#[test]
+fn a_network_of_the_benchmark_goes_on_after_a_kill_and_leaves_no_checkpoint() {
+    let work = Work::new();
+    let pixels = |row: usize| -> Vec<f32> {
+        (0..64).map(|at| if (at / 32 == row % 2) == (at % 3 == 0) { 0.2 } else { 0.8 }).collect()
+    };
+    let n = 16;
+    work.tensor("set/synthetic_samples.pt", &[n, 1, 8, 8], &(0..n).flat_map(pixels).collect::<Vec<_>>());
+    work.labels("set/labels.csv", &(0..n as i64).map(|row| row % 2).collect::<Vec<_>>());
+    for row in 0..n {
+        let path = work.path(&format!("test/{}/{row}.png", ["a", "b"][row % 2]));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let bytes = pixels(row).iter().map(|x| (255.0 * x).round() as u8).collect();
+        image::GrayImage::from_vec(8, 8, bytes).unwrap().save(path).unwrap();
+    }
+    let line = "--release set --classes 2 --test-dir test --test-set folders --classifiers resnet110 \
+                --public none --quiet --device cpu --threads 1 --output-dir";
+    work.run_bare("score-release", &format!("{line} whole")).ok();
+    let report = work.json("whole/score_report.json");
+    let judged = &report["classifiers"][0];
+    let recipe = &judged["recipe"];
+    assert_eq!(judged["classifier"], "resnet110");
+    assert_eq!((number(&recipe["epochs"]), recipe["ema_decay"].as_f64()), (50, Some(0.9999)));
+
+    let folder = "classifiers/release_resnet110_42";
+    let checkpoint = work.path(&format!("killed/{folder}/checkpoint.safetensors"));
+    let mut run = work.command("score-release", &format!("{line} killed")).spawn().unwrap();
+    while !checkpoint.exists() && run.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(checkpoint.exists(), "there was nothing to go on from");
+    work.run_bare("score-release", &format!("{line} killed")).ok();
+    assert!(!checkpoint.exists());
+    let weights = |place: &str| work.sha256(&format!("{place}/{folder}/model.pth"));
+    assert_eq!(weights("whole"), weights("killed"));
 }

@@ -14,9 +14,11 @@
 //! Errors are [`std::io::Error`]s whose text says what is there instead and what to do; callers add
 //! the path.
 
+mod guarded;
 mod seen;
 mod shown;
 
+pub use guarded::{guarded, is_guarded};
 pub use shown::{is_hidden, shown, shown_json};
 
 use std::fs::{File, Metadata, OpenOptions};

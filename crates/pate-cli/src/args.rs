@@ -24,11 +24,11 @@ pub use format::Format;
 pub use latents::{LatentArgs, RngArg};
 pub use privacy::{BudgetArgs, DpSgdArgs, LengthArgs, ViewsArgs};
 pub use public_set::{PublicSet, PublicSetArgs};
-pub use reading::{ProgramArgs, ScaleArgs, ShardScaleArgs};
+pub use reading::{InceptionArgs, ProgramArgs, ScaleArgs, ShardScaleArgs};
 pub use resume::ResumeArgs;
 pub use shards::IndexArgs;
 pub use training::{SgdArgs, VaeArgs};
 pub use values::{
     check_ending, check_name, for_teacher, fraction, has_id, not_negative, parse_bool, parse_path, positive,
-    word,
+    word, word_among,
 };

@@ -2,9 +2,9 @@
 //!
 //! A student: accuracy with its interval, by class ([`classifier`]). A set of samples: spread,
 //! class proportions and nearest neighbours ([`synthetic`]), near-copies ([`Copies`]); resemblance
-//! to the private data in a feature space ([`features`], [`frechet_distance`], [`neighbours`]); how
-//! sure a classifier is ([`inception_score`]); memorisation, measured against shards that a decoder
-//! has not seen ([`Memorisation`]).
+//! to real images in a feature space ([`features`], [`frechet_distance`], [`neighbours`]; all of it
+//! in [`Resemblance`]); how sure a classifier is ([`inception_score`]); memorisation, measured
+//! against shards that a decoder has not seen ([`Memorisation`]).
 
 mod classifier;
 mod copies;
@@ -14,6 +14,7 @@ mod frechet;
 mod inception;
 mod memorisation;
 mod precision_recall;
+mod resemblance;
 mod synthetic;
 
 pub use classifier::{ClassifierScore, classifier, wilson_95};
@@ -23,6 +24,7 @@ pub use frechet::frechet_distance;
 pub use inception::{InceptionScore, inception_score};
 pub use memorisation::{Memorisation, nearest_image};
 pub use precision_recall::{Neighbours, neighbours};
+pub use resemblance::{Resemblance, some_rows};
 pub use synthetic::{NearestDistances, SyntheticInputs, SyntheticScore, histogram_l1, ratio, synthetic};
 
 /// Figures of values that are not finite are none.

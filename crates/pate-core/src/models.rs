@@ -1,8 +1,10 @@
 //! The networks. Field names are the keys of PyTorch's `state_dict`, so that files go both ways.
 
+mod batch_normed;
 mod classifier;
 mod described;
 mod extractor;
+mod feature_program;
 mod mlp;
 mod resnet;
 mod scatter_linear;
@@ -13,12 +15,14 @@ mod ucstub;
 mod unet;
 mod vae;
 
+pub use batch_normed::{BatchNormed, BlockKind, Form};
 pub use classifier::Classifier;
 pub use described::Described;
 pub use extractor::{
     Extractor, ExtractorKind, Latent, Standard, critic, image_critic, image_generator, latent_generator,
     project,
 };
+pub use feature_program::{Declared, FeatureProgram, ProgramAnswers};
 pub use mlp::Mlp;
 pub use resnet::GnResNet;
 pub use scatter_linear::ScatterLinear;
@@ -59,6 +63,9 @@ pub fn fresh(
         NetworkKind::ResNet => Box::new(GnResNet::new(shape, classes, width, seed, device)?),
         NetworkKind::ScatterLinear => Box::new(ScatterLinear::new(shape, classes, device)?),
         NetworkKind::Mlp => Box::new(Mlp::new(shape, classes, seed, device)?),
+        NetworkKind::ResNet110 => Box::new(BatchNormed::new(Form::RESNET_110, shape, classes, seed, device)?),
+        NetworkKind::Wrn40 => Box::new(BatchNormed::new(Form::WRN_40_4, shape, classes, seed, device)?),
+        NetworkKind::ResNext29 => Box::new(BatchNormed::new(Form::RESNEXT_29, shape, classes, seed, device)?),
     })
 }
 
@@ -78,13 +85,20 @@ pub fn load_classifier(path: &Path, shape: ImageShape, device: Device) -> Result
         "fc2.weight",
         "fc3.weight",
         "fc.weight",
+        "layer1.0.bn1.weight",
+        "block1.layer.0.bn1.weight",
+        "conv_1_3x3.weight",
     ];
     let marked = read_tensors(path, &marks)?;
     let size = |name: &str| shape_in(&marked, name);
     let fits = |shape: &[usize], at: usize, length: usize| shape.len() == 4 && shape[at] == length;
+    let there = |name: &str| size(name).is_some();
     let kind = match (size("head.weight"), size("norm1.weight"), size("conv1.weight")) {
         (Some(_), ..) => NetworkKind::ScatterLinear,
-        (.., None) if size("fc3.weight").is_some() => NetworkKind::Mlp,
+        (.., None) if there("conv_1_3x3.weight") => NetworkKind::ResNext29,
+        (.., None) if there("fc3.weight") => NetworkKind::Mlp,
+        _ if there("layer1.0.bn1.weight") => NetworkKind::ResNet110,
+        _ if there("block1.layer.0.bn1.weight") => NetworkKind::Wrn40,
         (_, Some(_), Some(_)) => NetworkKind::ResNet,
         (.., Some(conv)) if fits(conv, 2, 8) => NetworkKind::SmallCnn,
         _ => NetworkKind::UcStub,
@@ -95,6 +109,9 @@ pub fn load_classifier(path: &Path, shape: ImageShape, device: Device) -> Result
         NetworkKind::ResNet => Box::new(GnResNet::load(path, shape, device)?),
         NetworkKind::ScatterLinear => Box::new(ScatterLinear::load(path, shape, device)?),
         NetworkKind::Mlp => Box::new(Mlp::load(path, shape, device)?),
+        NetworkKind::ResNet110 => Box::new(BatchNormed::load(path, Form::RESNET_110, shape, device)?),
+        NetworkKind::Wrn40 => Box::new(BatchNormed::load(path, Form::WRN_40_4, shape, device)?),
+        NetworkKind::ResNext29 => Box::new(BatchNormed::load(path, Form::RESNEXT_29, shape, device)?),
     })
 }
 

@@ -173,7 +173,7 @@ fn neighbours(data: &[Record]) -> Vec<(Vec<Record>, Change)> {
 fn no_architecture_betrays_its_records() {
     let (data, header) = (data(), header(&plan()));
     let mut tried = 0;
-    for kind in NetworkKind::ALL {
+    for kind in &NetworkKind::OF_RECORDS {
         for views in [false, true] {
             if views && *kind == NetworkKind::ScatterLinear {
                 continue;
@@ -190,7 +190,7 @@ fn no_architecture_betrays_its_records() {
         }
     }
     // Samples in which nobody takes part.
-    for kind in NetworkKind::ALL {
+    for kind in &NetworkKind::OF_RECORDS {
         let run = |spending: &mut dyn Spending| program(&[], *kind, false, spending);
         let message = Recording::of(&header, 8, run).outputs().unwrap_err().clone();
         assert!(message.contains("no records"), "{message}");
@@ -203,7 +203,7 @@ fn no_statistics_betray_their_records() {
     let (data, plan) = (data(), statistics_plan());
     let caps = vec![Cap { mechanism: plan.mechanism(), count: 1 }];
     let header = Header::of_caps("made up", "one record", Adjacency::AddOrRemoveOne, (60.0, 1e-5), caps);
-    for kind in NetworkKind::ALL {
+    for kind in &NetworkKind::OF_RECORDS {
         let recording = Recording::of(&header, 8, |spending| statistics_program(&data, *kind, spending));
         recording.outputs().unwrap();
         assert_eq!(recording.calls(), 1);

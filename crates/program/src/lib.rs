@@ -53,6 +53,10 @@ pub fn start() {
 /// of addresses.
 fn report_bugs() {
     std::panic::set_hook(Box::new(|info| {
+        // Its caller tells of the file.
+        if input_file::is_guarded() {
+            return;
+        }
         let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
         let message = info.payload_as_str().unwrap_or("no message");
         eprint_line(&format!("bug{place}: {}", message.lines().next().unwrap_or_default()));

@@ -1,8 +1,13 @@
 //! Flags that declare the scale of images in files.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
+use pate_core::config::FeatureKind;
 use pate_core::data::{RangeRule, Scale};
-use pate_core::models::{Program, Scores};
+use pate_core::models::{Declared, Program, Scores};
+
+use super::{parse_path, word};
 
 /// On which scale the pixels of samples or candidates are.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -58,5 +63,37 @@ impl ProgramArgs {
     /// The permission.
     pub fn program(self) -> Program {
         Program { trusted: self.trust_torchscript, scores: self.program_scores }
+    }
+}
+
+/// A TorchScript program of features, and what it is trusted with.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Inception network")]
+pub struct InceptionArgs {
+    /// A TorchScript program whose features take the place of the proxy's, such as an Inception
+    /// network: it takes images [n, 3, 299, 299], to which these are enlarged
+    #[arg(long, value_name = "FILE", value_parser = parse_path, requires_all = ["trust_torchscript", "inception_gives", "inception_scale"])]
+    inception: Option<PathBuf>,
+
+    /// Run the program in that file; it can do anything that you can
+    #[arg(long, requires = "inception")]
+    trust_torchscript: bool,
+
+    /// What it gives: features, or features-and-logits (a pair, for the inception score)
+    #[arg(long, value_name = "WHAT", value_parser = word::<FeatureKind>(), hide_possible_values = true, requires = "inception")]
+    inception_gives: Option<FeatureKind>,
+
+    /// What black and white are for it: unit (0 and 1), byte (0 and 255), signed (-1 and 1), or
+    /// 0..N
+    #[arg(long, value_name = "SCALE", requires = "inception")]
+    inception_scale: Option<Scale>,
+}
+
+impl InceptionArgs {
+    /// The program's file, and what is declared of it.
+    pub fn given(&self) -> Option<(&Path, Declared)> {
+        let path = self.inception.as_deref().filter(|_| self.trust_torchscript)?;
+        let (gives, scale) = self.inception_gives.zip(self.inception_scale)?;
+        Some((path, Declared { gives, scale }))
     }
 }

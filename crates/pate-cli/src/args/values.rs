@@ -61,7 +61,13 @@ fn number(text: &str) -> Option<f64> {
 
 /// A parser of the words of a setting; `--help` has what each means.
 pub fn word<W: Word>() -> impl TypedValueParser<Value = W> {
-    let words = W::WORDS.iter().map(|(word, meaning)| PossibleValue::new(*word).help(*meaning));
+    word_among(W::ALL)
+}
+
+/// The same for some of the words.
+pub fn word_among<W: Word>(some: &'static [W]) -> impl TypedValueParser<Value = W> {
+    let meaning = |word: &str| W::WORDS.iter().find(|(known, _)| *known == word).map_or("", |(_, is)| is);
+    let words = some.iter().map(|value| PossibleValue::new(value.word()).help(meaning(value.word())));
     PossibleValuesParser::new(words).try_map(|text| W::of(&text).ok_or("no such word"))
 }
 

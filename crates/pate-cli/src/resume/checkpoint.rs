@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::bail;
 use artifact::{Access, AtomicFile, FileRecord, WorkId, layout};
 use pate_core::train::{self, CheckpointStore};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tensorfile::{Array, View};
 
@@ -58,6 +59,25 @@ impl Checkpoint {
     /// The state of `work`.
     pub fn new(path: PathBuf, work: WorkId, access: Access) -> Self {
         Self { path, work, access, found: false }
+    }
+
+    /// The state of a training, in `path`: `settings` and inputs with these SHA-256 hashes decide its
+    /// result, and so do threads and device.
+    ///
+    /// # Errors
+    /// Settings that do not serialise.
+    pub fn of_training<'a>(
+        path: PathBuf,
+        settings: &impl Serialize,
+        inputs: impl IntoIterator<Item = &'a str>,
+        access: Access,
+        ctx: &Context,
+    ) -> anyhow::Result<Self> {
+        let settings = serde_json::to_value(settings)?;
+        // Sums over several threads differ in their last bits from sums on one.
+        let settings =
+            json!({ "settings": settings, "threads": tch::get_num_threads(), "device": ctx.device_name() });
+        Ok(Self::new(path, WorkId::new(&settings, inputs)?, access))
     }
 
     /// Where it is kept.
@@ -153,11 +173,8 @@ impl ResumeArgs {
         ctx: &Context,
     ) -> anyhow::Result<Checkpoint> {
         let files = files.iter().map(|path| FileRecord::of(path)).collect::<Result<Vec<_>, _>>()?;
-        // Sums over several threads differ in their last bits from sums on one.
-        let settings =
-            json!({ "settings": settings, "threads": tch::get_num_threads(), "device": ctx.device_name() });
-        let work = WorkId::new(&settings, files.iter().map(|file| file.sha256.as_str()))?;
-        let mut checkpoint = Checkpoint::new(dir.join(FILE), work, access);
+        let inputs = files.iter().map(|file| file.sha256.as_str());
+        let mut checkpoint = Checkpoint::of_training(dir.join(FILE), settings, inputs, access, ctx)?;
         let found = checkpoint.look();
         checkpoint.found = matches!(found, Found::State(_));
         let path = checkpoint.path().display();

@@ -81,6 +81,19 @@ words! {
         ScatterLinear = "scatter-linear",
         /// A perceptron with two hidden layers of 256
         Mlp = "mlp",
+        /// ResNet-110 for small images, with batch normalisation
+        ResNet110 = "resnet110",
+        /// WRN-40-4, wide, with batch normalisation and dropout
+        Wrn40 = "wrn40-4",
+        /// ResNeXt-29 of 8 groups, with batch normalisation
+        ResNext29 = "resnext29",
+    }
+    /// What a TorchScript program gives for images.
+    FeatureKind {
+        /// Features alone, [n, d]
+        Features = "features",
+        /// A pair: features [n, d], and logits of the program's own classes
+        FeaturesAndLogits = "features-and-logits",
     }
     /// How public images are changed before a private classifier labels them.
     VariantKind {
@@ -113,4 +126,21 @@ words! {
         /// most like the class first; at random where there are too few
         Pool = "pool",
     }
+}
+
+impl NetworkKind {
+    /// Networks that see each record by itself: those that private training can protect.
+    pub const OF_RECORDS: [Self; 5] =
+        [Self::UcStub, Self::SmallCnn, Self::ResNet, Self::ScatterLinear, Self::Mlp];
+
+    /// Networks that sets of images are judged by (`train::recipes`).
+    pub const JUDGES: [Self; 7] = [
+        Self::ScatterLinear,
+        Self::Mlp,
+        Self::SmallCnn,
+        Self::UcStub,
+        Self::ResNet110,
+        Self::Wrn40,
+        Self::ResNext29,
+    ];
 }

@@ -2,25 +2,17 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use artifact::FileRecord;
-use image::imageops::FilterType;
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::{ImageSize, Images, Labels, Privacy, Records, Split};
-use crate::base::tensor;
+use super::picture::{self, Picture};
+use super::{ImageSize, Labels, Privacy, Records, Split};
 use crate::{Error, Result};
 
 /// More classes than anybody has: a tree of folders that is something else.
 const MAX_CLASSES: usize = 10_000;
-/// A side of an image, and what decoding one may take: a small file can claim to be a huge picture.
-const MAX_SIDE: u32 = 16_384;
-const MAX_ALLOCATION: u64 = 256 << 20;
-/// Values of all images together; 16 GiB as float32.
-const MAX_VALUES: u64 = 1 << 32;
 /// Pictures that the program does not read; left out in silence, they would be missed.
 const OTHER_PICTURES: [&str; 10] = ["jpg", "jpeg", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "avif"];
 
@@ -58,7 +50,7 @@ pub fn folders(root: &Path, split: Split, size: Option<ImageSize>, privacy: Priv
         }
         for file in files {
             let path = class_folder.join(&file);
-            let (picture, hash, length) = Picture::read(&path, size)?;
+            let (picture, hash, length) = read(&path, size)?;
             if let Some((one, path_of_one)) = all.first().zip(first.as_ref())
                 && (one.height, one.width) != (picture.height, picture.width)
             {
@@ -75,10 +67,8 @@ pub fn folders(root: &Path, split: Split, size: Option<ImageSize>, privacy: Priv
                     "give --image-size to resize all, or make them one size",
                 ));
             }
-            // Three channels are counted for every image, since one colour image gives all of them
-            // three.
-            values += 3 * u64::from(picture.height) * u64::from(picture.width);
-            if values > MAX_VALUES {
+            values += picture.values();
+            if values > picture::MAX_VALUES {
                 return Err(Error::content(
                     &folder,
                     format!("the images up to {} are too large to be held together", path.display()),
@@ -94,9 +84,9 @@ pub fn folders(root: &Path, split: Split, size: Option<ImageSize>, privacy: Priv
         }
     }
     // Over all images: a single one may well be black.
-    check_values(&folder, &all)?;
+    picture::check_values(&folder, &all)?;
     Ok(Records {
-        images: stack(&all)?,
+        images: picture::stack(&all)?,
         labels: Labels::new(&folder, labels, classes.len() as i64)?,
         name: format!("folders ({})", root.display()),
         privacy,
@@ -259,139 +249,20 @@ fn pictures_in(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// One image, row by row, as bytes.
-struct Picture {
-    channels: usize,
-    height: u32,
-    width: u32,
-    bytes: Vec<u8>,
-    /// The largest value, of a file with 16 bits per value.
-    deepest: Option<u16>,
-}
-
-/// Whether any pixel lets something through.
-fn has_transparency(image: &DynamicImage) -> bool {
-    match image {
-        DynamicImage::ImageLumaA8(image) => image.pixels().any(|pixel| pixel.0[1] < u8::MAX),
-        DynamicImage::ImageRgba8(image) => image.pixels().any(|pixel| pixel.0[3] < u8::MAX),
-        DynamicImage::ImageLumaA16(image) => image.pixels().any(|pixel| pixel.0[1] < u16::MAX),
-        DynamicImage::ImageRgba16(image) => image.pixels().any(|pixel| pixel.0[3] < u16::MAX),
-        _ => false,
-    }
-}
-
-/// The largest value of an image of 16 bits per value, transparency aside.
-fn deepest(image: &DynamicImage) -> Option<u16> {
-    match image {
-        DynamicImage::ImageLuma16(image) => image.iter().max().copied(),
-        DynamicImage::ImageRgb16(image) => image.iter().max().copied(),
-        DynamicImage::ImageLumaA16(image) => image.pixels().map(|pixel| pixel.0[0]).max(),
-        DynamicImage::ImageRgba16(image) => {
-            image.pixels().flat_map(|pixel| [pixel.0[0], pixel.0[1], pixel.0[2]]).max()
-        }
-        _ => None,
-    }
-}
-
-/// Cameras write 10, 12 or 14 bits into files of 16: no value reaches a quarter of the range.
-const DEEP: u16 = 1 << 14;
-
-/// Refuses images that show nothing, and those that use only a corner of their files' range.
-fn check_values(folder: &Path, all: &[Picture]) -> Result<()> {
-    for (value, colour) in [(0, "black"), (u8::MAX, "white")] {
-        if all.iter().flat_map(|picture| &picture.bytes).all(|byte| *byte == value) {
-            return Err(Error::content(
-                folder,
-                format!("all of its {} images are {colour}", all.len()),
-                "give images that show something; perhaps they were written wrong",
-            ));
-        }
-    }
-    let deepest = all.iter().map(|picture| picture.deepest.unwrap_or(u16::MAX)).max();
-    if let Some(deepest) = deepest.filter(|deepest| *deepest < DEEP) {
-        return Err(Error::content(
-            folder,
-            format!("its images have 16 bits per value, and none is above {deepest} of 65535"),
-            "they may be of fewer bits: rescale them to the whole range (ImageMagick: -auto-level over all), or to 8 bits",
-        ));
-    }
-    Ok(())
-}
-
-impl Picture {
-    /// The image with the SHA-256 and the size of its file.
-    fn read(path: &Path, size: Option<ImageSize>) -> Result<(Self, String, u64)> {
-        // Read once: what is hashed is what is decoded.
-        let file = input_file::read(path, input_file::PICTURE)
-            .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
-        let mut limits = Limits::default();
-        limits.max_image_width = Some(MAX_SIDE);
-        limits.max_image_height = Some(MAX_SIDE);
-        limits.max_alloc = Some(MAX_ALLOCATION);
-        let mut reader = ImageReader::with_format(Cursor::new(&file), ImageFormat::Png);
-        reader.limits(limits);
-        let image = reader.decode().map_err(|e| {
-            let reason = e.to_string().replace('\n', " ");
-            Error::content(
-                path,
-                format!("it cannot be read as a PNG image ({reason})"),
-                "write it again, or take it out of the folder",
-            )
-        })?;
-        // Before the conversion, which drops transparency.
-        if has_transparency(&image) {
-            return Err(Error::content(
-                path,
-                "parts of it are transparent, and what stands behind them is not known",
-                "put the images on a background (ImageMagick: -background black -alpha remove)",
-            ));
-        }
-        let grey = !image.color().has_color();
-        let deepest = deepest(&image);
-        let image = if grey {
-            DynamicImage::ImageLuma8(image.into_luma8())
-        } else {
-            DynamicImage::ImageRgb8(image.into_rgb8())
-        };
-        let image = match size {
-            Some(size) => image.resize_exact(size.width as u32, size.height as u32, FilterType::Triangle),
-            None => image,
-        };
-        let (width, height) = (image.width(), image.height());
-        let allowed = 4..=1024;
-        if !allowed.contains(&height) || !allowed.contains(&width) {
-            return Err(Error::content(
-                path,
-                format!("it is {height}x{width} (height, width)"),
-                "sides are 4 to 1024 pixels; give --image-size to resize all",
-            ));
-        }
-        let channels = if grey { 1 } else { 3 };
-        let picture = Self { channels, height, width, bytes: image.into_bytes(), deepest };
-        Ok((picture, artifact::sha256_bytes(&file), file.len() as u64))
-    }
-}
-
-fn stack(all: &[Picture]) -> Result<Images> {
-    let channels = all.iter().map(|p| p.channels).max().unwrap_or(1);
-    let (height, width) = all.first().map_or((0, 0), |p| (p.height, p.width));
-    let area = height as usize * width as usize;
-    let mut values = Vec::with_capacity(all.len() * channels * area);
-    for picture in all {
-        for channel in 0..channels {
-            let first = channel.min(picture.channels - 1);
-            let plane = picture.bytes.iter().skip(first).step_by(picture.channels);
-            values.extend(plane.map(|&byte| f32::from(byte) / 255.0));
-        }
-    }
-    let shape = [all.len() as i64, channels as i64, i64::from(height), i64::from(width)];
-    Ok(Images::trusted(tensor::from_f32(&values, &shape)?))
+/// The image with the SHA-256 and the size of its file.
+fn read(path: &Path, size: Option<ImageSize>) -> Result<(Picture, String, u64)> {
+    // Read once: what is hashed is what is decoded.
+    let file = input_file::read(path, input_file::PICTURE)
+        .map_err(|source| artifact::Error::Read { path: path.to_path_buf(), source })?;
+    let picture = Picture::decode(&file, size)
+        .map_err(|picture::Refused { problem, hint }| Error::content(path, problem, hint))?;
+    Ok((picture, artifact::sha256_bytes(&file), file.len() as u64))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
+    use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 
     fn grey(path: &Path, height: u32, width: u32, value: u8) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -55,6 +55,11 @@ impl Scale {
         }
         ((x - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
+
+    /// Values in `[0, 1]` on this scale.
+    pub(crate) fn from_unit(self, x: &Tensor) -> Tensor {
+        x * f64::from(self.high - self.low) + f64::from(self.low)
+    }
 }
 
 impl fmt::Display for Scale {

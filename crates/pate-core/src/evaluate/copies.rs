@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::base::progress::Progress;
-use crate::base::rng::{Purpose, Stream};
 use crate::data::Images;
 use crate::evaluate::{NearestDistances, distances};
 use crate::{Error, Result};
@@ -75,9 +74,7 @@ pub fn copies_of(
 }
 
 fn some(images: &Images, seed: u64) -> Vec<i64> {
-    let mut chosen = Stream::new(seed, Purpose::Comparison, 4).permutation(images.len());
-    chosen.truncate(COMPARED);
-    chosen
+    super::some_rows(images.len(), COMPARED, seed, 4)
 }
 
 /// A hash of every image's values.
@@ -109,6 +106,7 @@ mod tests {
 
     use super::*;
     use crate::base::progress::Silent;
+    use crate::base::rng::{Purpose, Stream};
 
     fn images(values: &Tensor) -> Images {
         Images::trusted(values.shallow_clone())

@@ -272,7 +272,7 @@ fn tolerance(scores: &Tensor) -> f64 {
 }
 
 /// The interpreter's own words, which come after its trace.
-fn last_line(error: &TchError) -> String {
+pub(super) fn last_line(error: &TchError) -> String {
     let text = error.to_string();
     let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
     input_file::shown(line, 200)

@@ -132,11 +132,7 @@ impl Affine {
         shape: [i64; 2],
         bias: bool,
     ) -> Result<Self> {
-        let groups = window.groups;
-        if groups < 1 || n_in % groups != 0 || n_out % groups != 0 {
-            return Err(Error::invalid(format!("{name}: {n_in} to {n_out} channels in {groups} groups")));
-        }
-        let shape = [shape[0], shape[1] / groups, window.size[0], window.size[1]];
+        let shape = Self::shape_of_window(name, (n_in, n_out), window, shape)?;
         let fan_in = shape[1..].iter().product();
         if bias {
             Self::new(source, name, &shape, n_out, fan_in)
@@ -145,9 +141,26 @@ impl Affine {
         }
     }
 
+    /// The shape of such a weight.
+    fn shape_of_window(
+        name: &str,
+        (n_in, n_out): (i64, i64),
+        window: Window,
+        shape: [i64; 2],
+    ) -> Result<[i64; 4]> {
+        let groups = window.groups;
+        if groups < 1 || n_in % groups != 0 || n_out % groups != 0 {
+            return Err(Error::invalid(format!("{name}: {n_in} to {n_out} channels in {groups} groups")));
+        }
+        Ok([shape[0], shape[1] / groups, window.size[0], window.size[1]])
+    }
+
     fn without_bias(source: &mut Source<'_>, name: &str, shape: &[i64], fan_in: i64) -> Result<Self> {
-        let weight = source.parameter(&format!("{name}.weight"), shape, Init::FanIn(fan_in))?;
-        Ok(Self { weight, bias: None })
+        Self::weight_alone(source, name, shape, Init::FanIn(fan_in))
+    }
+
+    fn weight_alone(source: &mut Source<'_>, name: &str, shape: &[i64], init: Init) -> Result<Self> {
+        Ok(Self { weight: source.parameter(&format!("{name}.weight"), shape, init)?, bias: None })
     }
 
     /// A factor of 1 and a shift of 0 for each of the values of `shape`.

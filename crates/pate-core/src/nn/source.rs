@@ -25,6 +25,8 @@ pub(super) enum Init {
     FanIn(i64),
     /// Standard normal.
     Normal,
+    /// Normal with this standard deviation.
+    Spread(f32),
     /// All the same.
     Constant(f32),
 }
@@ -120,6 +122,7 @@ impl<'a> Source<'a> {
                     stream.uniform(numel, -bound, bound)
                 }
                 Init::Normal => stream.normal(numel),
+                Init::Spread(std) => stream.normal(numel).into_iter().map(|x| std * x).collect(),
                 Init::Constant(value) => vec![value; numel],
             },
             SourceKind::File { path, left, missing } => {

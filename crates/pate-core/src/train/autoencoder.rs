@@ -110,6 +110,7 @@ pub fn train(
         batch_size: plan.batch_size,
         learning_rate: plan.learning_rate,
         schedule: plan.schedule,
+        ema_decay: None,
         seed: plan.seed,
     };
     let mut adam = Adam::new(plan.learning_rate, plan.weight_decay);

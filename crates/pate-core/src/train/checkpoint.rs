@@ -65,15 +65,15 @@ pub(super) const OF_NO_USE: &str = "the state in the checkpoint does not fit thi
 
 impl Checkpoint {
     /// A training between two epochs: its network, its optimiser's tensors and steps, and the
-    /// number and weights of the best epoch.
+    /// number and weights of the best epoch, and the average of what it learns.
     pub(super) fn new<H: Serialize>(
         network: &dyn Module,
         (optimizer, steps): (&[Tensor], i32),
         best: Option<(usize, &[Tensor])>,
+        average: Option<&[Tensor]>,
         history: &[H],
     ) -> Result<Self> {
-        let best_of = best.map(|(_, best)| (BEST, nn::parameters(network), best));
-        let arrays = arrays(network, optimizer, best_of)?;
+        let arrays = arrays(network, optimizer, best.map(|(_, best)| best), average)?;
         let json = serde_json::to_string(history)
             .map_err(|e| Error::invalid(format!("the history cannot be stored: {e}")))?;
         Ok(Checkpoint {
@@ -93,17 +93,17 @@ impl Checkpoint {
         (optimizer, steps): (&[Tensor], i32),
         average: Option<&[Tensor]>,
     ) -> Result<Self> {
-        let average = average.map(|average| (AVERAGE, nn::learnt(network), average));
-        let arrays = arrays(network, optimizer, average)?;
+        let arrays = arrays(network, optimizer, None, average)?;
         Ok(Checkpoint { epochs: done as usize, steps, best_epoch: None, arrays, history: String::new() })
     }
 }
 
-/// Weights, the optimiser's tensors, and other values of some of the weights.
+/// Weights, the optimiser's tensors, the best weights, and the average of those that are learnt.
 fn arrays(
     network: &dyn Module,
     optimizer: &[Tensor],
-    others: Option<(&str, Vec<&Parameter>, &[Tensor])>,
+    best: Option<&[Tensor]>,
+    average: Option<&[Tensor]>,
 ) -> Result<Vec<NamedArray>> {
     let mut arrays = Vec::new();
     let mut push = |name: String, values: &Tensor| -> Result<()> {
@@ -116,10 +116,12 @@ fn arrays(
     for (at, values) in optimizer.iter().enumerate() {
         push(format!("{OPTIMIZER}.{at}"), values)?;
     }
-    if let Some((kind, parameters, others)) = others {
-        for (parameter, values) in parameters.iter().zip(others) {
-            push(format!("{kind}.{}", parameter.name()), values)?;
-        }
+    for (parameter, values) in nn::parameters(network).iter().zip(best.unwrap_or_default()) {
+        push(format!("{BEST}.{}", parameter.name()), values)?;
+    }
+    // An average is of what gradients change alone.
+    for (parameter, values) in nn::learnt(network).iter().zip(average.unwrap_or_default()) {
+        push(format!("{AVERAGE}.{}", parameter.name()), values)?;
     }
     Ok(arrays)
 }
@@ -137,16 +139,18 @@ pub(super) struct Resumed<H> {
     /// In the layout of the parameters that they belong to.
     pub(super) optimizer: Vec<Tensor>,
     pub(super) best: Option<(usize, Vec<Tensor>)>,
+    pub(super) average: Option<Vec<Tensor>>,
     pub(super) history: Vec<H>,
 }
 
 impl Checkpoint {
     /// Puts the weights into `network`, and gives back the rest; `None` where the state is not one
-    /// of this network and number of epochs.
+    /// of this network and number of epochs, with an average where there is to be one.
     pub(super) fn restore<H: DeserializeOwned>(
         &self,
         network: &dyn Module,
         epochs: usize,
+        averaged: bool,
     ) -> Result<Option<Resumed<H>>> {
         let _guard = tch::no_grad_guard();
         let parameters = nn::parameters(network);
@@ -165,10 +169,14 @@ impl Checkpoint {
                 None => return Ok(None),
             },
         };
+        let average = self.like(&nn::learnt(network), AVERAGE, 0)?;
+        if average.is_some() != averaged {
+            return Ok(None);
+        }
         for (parameter, values) in parameters.iter().zip(&weights) {
             parameter.value().detach().f_copy_(values)?;
         }
-        Ok(Some(Resumed { optimizer, best, history }))
+        Ok(Some(Resumed { optimizer, best, average, history }))
     }
 
     /// [`Checkpoint::restore`] of a state that counts steps, at most `most`.

@@ -37,6 +37,11 @@ pub struct ClassifierPlan {
     pub weight_decay: f64,
     /// How the learning rate falls.
     pub schedule: Schedule,
+    /// Decay of the moving average of weights over steps ([`nn::Average`]): the network ends with
+    /// the average of what it learns, and with running statistics as they are. Scores of epochs are
+    /// those of the weights themselves, so that it does not go with validation records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
     /// Changes to the images, or none.
     pub augmentation: Option<Augmentation>,
     /// Share of the target that is spread evenly over all classes, in `[0, 1)`.
@@ -224,6 +229,11 @@ pub fn train<N: Classifier + Clone>(
     let train = data.train;
     fit::check(train.len() as i64, plan.batch_size)?;
     plan.normalisation.check_channels(train.shape().channels)?;
+    if plan.ema_decay.is_some() && data.validation.is_some() {
+        return Err(Error::invalid(
+            "an average of weights is that of the last step: no epoch is chosen for it",
+        ));
+    }
     let mut optimizer: Box<dyn Optimizer> = match plan.optimizer {
         OptimizerKind::Sgd => Box::new(Sgd::new(plan.learning_rate, plan.momentum, plan.weight_decay)),
         OptimizerKind::Adam => Box::new(Adam::new(plan.learning_rate, plan.weight_decay)),
@@ -243,10 +253,17 @@ pub fn train<N: Classifier + Clone>(
         batch_size: plan.batch_size,
         learning_rate: plan.learning_rate,
         schedule: plan.schedule,
+        ema_decay: plan.ema_decay,
         seed: plan.seed,
     };
     let fitted = fit::fit(&task, &mut *optimizer, &fit_plan, progress, store)?;
     let network = task.network;
+    if let Some(average) = &fitted.average {
+        let _guard = tch::no_grad_guard();
+        for (parameter, values) in nn::learnt(&network).into_iter().zip(average) {
+            parameter.value().detach().f_copy_(values)?;
+        }
+    }
     // Without validation no epoch is better than another, and the last one stands for the best.
     let (best_epoch, best_weights) = match fitted.best {
         Some((epoch, weights)) => (Some(epoch), weights),

@@ -13,7 +13,7 @@ use super::workers::{self, Pool};
 use crate::base::progress::Progress;
 use crate::base::rng::{Purpose, Stream, TorchGenerator};
 use crate::base::{parallel, tensor};
-use crate::nn::{self, Module, Optimizer, Schedule};
+use crate::nn::{self, Average, Module, Optimizer, Parameter, Schedule};
 use crate::{Error, Result};
 
 /// What is learnt, seen from the thread that leads the training.
@@ -98,6 +98,8 @@ pub(super) struct FitPlan {
     pub(super) learning_rate: f64,
     /// How it falls.
     pub(super) schedule: Schedule,
+    /// Decay of the average of weights over steps, where there is one.
+    pub(super) ema_decay: Option<f64>,
     /// Seed of order, augmentation and whatever else a batch draws.
     pub(super) seed: u64,
 }
@@ -106,6 +108,8 @@ pub(super) struct FitPlan {
 pub(super) struct Fitted<H> {
     /// Number, counted from 1, and weights of the best epoch, the earlier one on a tie.
     pub(super) best: Option<(usize, Vec<Tensor>)>,
+    /// The average of what is learnt, where one was asked for.
+    pub(super) average: Option<Vec<Tensor>>,
     /// Every epoch.
     pub(super) history: Vec<H>,
 }
@@ -123,12 +127,22 @@ pub(super) fn fit<T: Task>(
     store: &dyn CheckpointStore,
 ) -> Result<Fitted<T::Score>> {
     check(task.records(), plan.batch_size)?;
-    let mut parameters = nn::trainable(task.network());
-    let mut fitted = Fitted { best: None, history: Vec::with_capacity(plan.epochs) };
+    let mut fitted = Fitted { best: None, average: None, history: Vec::with_capacity(plan.epochs) };
+    let learnt = nn::learnt(task.network());
+    let mut stepper = Stepper {
+        optimizer,
+        parameters: nn::trainable(task.network()),
+        average: plan.ema_decay.map(|decay| Average::new(decay, &learnt)),
+        learnt,
+    };
     if let Some(checkpoint) = store.load() {
-        if let Some(resumed) = checkpoint.restore::<T::Score>(task.network(), plan.epochs)? {
-            fitted = Fitted { best: resumed.best, history: resumed.history };
-            optimizer.resume(resumed.optimizer, checkpoint.steps);
+        let averaged = plan.ema_decay.is_some();
+        if let Some(resumed) = checkpoint.restore::<T::Score>(task.network(), plan.epochs, averaged)? {
+            if let Some((average, tensors)) = stepper.average.as_mut().zip(resumed.average) {
+                average.resume(tensors, u64::try_from(checkpoint.steps).unwrap_or(0));
+            }
+            fitted = Fitted { best: resumed.best, average: None, history: resumed.history };
+            stepper.optimizer.resume(resumed.optimizer, checkpoint.steps);
             progress.advance(fitted.history.len() as u64, "");
         } else {
             progress.say(OF_NO_USE);
@@ -136,7 +150,7 @@ pub(super) fn fit<T: Task>(
     }
     for epoch in fitted.history.len()..plan.epochs {
         progress.check()?;
-        let sums = run_epoch(task, optimizer, &mut parameters, plan, epoch, progress)?;
+        let sums = run_epoch(task, &mut stepper, plan, epoch, progress)?;
         let learning_rate = plan.schedule.rate(plan.learning_rate, epoch as f64, plan.epochs);
         let score = task.score(epoch, learning_rate, &sums)?;
         if fitted.is_improved_by(task, &score) {
@@ -146,12 +160,34 @@ pub(super) fn fit<T: Task>(
         fitted.history.push(score);
         // After the last epoch the caller writes the result itself.
         if epoch + 1 < plan.epochs {
-            let (tensors, steps) = optimizer.state();
+            let (tensors, steps) = stepper.optimizer.state();
             let best = fitted.best.as_ref().map(|(epoch, weights)| (*epoch, &weights[..]));
-            store.save(&Checkpoint::new(task.network(), (&tensors, steps), best, &fitted.history)?)?;
+            let average = stepper.average.as_ref().map(Average::values);
+            let state = (&tensors[..], steps);
+            store.save(&Checkpoint::new(task.network(), state, best, average, &fitted.history)?)?;
         }
     }
+    fitted.average = stepper.average.map(Average::into_values);
     Ok(fitted)
+}
+
+/// What a step changes.
+struct Stepper<'a> {
+    optimizer: &'a mut dyn Optimizer,
+    /// Aliases of what is learnt, which ask for gradients.
+    parameters: Vec<Tensor>,
+    learnt: Vec<&'a Parameter>,
+    average: Option<Average>,
+}
+
+impl Stepper<'_> {
+    fn step(&mut self, gradients: &[Tensor], learning_rate: f64) {
+        self.optimizer.set_learning_rate(learning_rate);
+        self.optimizer.step(&mut self.parameters, gradients);
+        if let Some(average) = &mut self.average {
+            average.update(&self.learnt);
+        }
+    }
 }
 
 /// Checks that there is something to train on.
@@ -200,8 +236,7 @@ pub(super) fn batches<'a, T: Task>(
 /// One epoch; gives the sums of the figures of all its parts.
 fn run_epoch<T: Task>(
     task: &T,
-    optimizer: &mut dyn Optimizer,
-    parameters: &mut [Tensor],
+    stepper: &mut Stepper<'_>,
     plan: &FitPlan,
     epoch: usize,
     progress: &dyn Progress,
@@ -214,7 +249,7 @@ fn run_epoch<T: Task>(
     // No more threads than parts; the parts follow from the batch alone, so weights do not depend
     // on this number. A batch that is one part has all threads to itself.
     let n_workers = parts((plan.batch_size as i64).min(n)).len().min(threads);
-    optimizer.set_threads(if whole { threads } else { n_workers });
+    stepper.optimizer.set_threads(if whole { threads } else { n_workers });
     let learners = (0..n_workers)
         .map(|_| {
             // Made anew for each epoch, since a loss may change with it, as the weight of the KL
@@ -254,8 +289,8 @@ fn run_epoch<T: Task>(
                 }
                 // The cosine falls from step to step, not from epoch to epoch.
                 let done = epoch as f64 + batch.first as f64 / n as f64;
-                optimizer.set_learning_rate(plan.schedule.rate(plan.learning_rate, done, plan.epochs));
-                optimizer.step(parameters, &workers::sum(parts)?);
+                let rate = plan.schedule.rate(plan.learning_rate, done, plan.epochs);
+                stepper.step(&workers::sum(parts)?, rate);
             }
             Ok(())
         },

@@ -157,7 +157,7 @@ pub fn train(
     let blocks = plan.steps.div_ceil(plan.block) as usize;
     let mut history: Vec<GanBlock> = Vec::with_capacity(blocks);
     if let Some(state) = store.load() {
-        if let Some(resumed) = state.restore(&players.both, blocks)? {
+        if let Some(resumed) = state.restore(&players.both, blocks, false)? {
             history = resumed.history;
             players.resume(&resumed.optimizer, history.last().map_or(0, |block: &GanBlock| block.step));
         } else {
@@ -183,7 +183,7 @@ pub fn train(
         history.push(GanBlock { step: until, distance });
         if until < plan.steps {
             let steps = i32::try_from(until).unwrap_or(i32::MAX);
-            store.save(&Checkpoint::new(&players.both, (&players.moments(), steps), None, &history)?)?;
+            store.save(&Checkpoint::new(&players.both, (&players.moments(), steps), None, None, &history)?)?;
         }
         progress.advance(until - done, &format!("distance {distance:.4}"));
         done = until;

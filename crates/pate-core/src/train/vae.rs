@@ -107,6 +107,7 @@ impl VaePlan {
             batch_size: self.batch_size,
             learning_rate: self.learning_rate,
             schedule: Schedule::Constant,
+            ema_decay: None,
             seed: self.seed,
         }
     }

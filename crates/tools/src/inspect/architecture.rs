@@ -57,6 +57,9 @@ pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
     if let Some(private) = of_private_training(&shape, &only) {
         return Some(private);
     }
+    if let Some(judge) = batch_normed(&shape) {
+        return Some(judge);
+    }
     let decoder = |prefix: &str| {
         let shape = |name: &str| shape(&format!("{prefix}{name}"));
         match (
@@ -142,6 +145,28 @@ fn of_private_training<'a>(
         return Some(format!("means and variances of what {layers} layers see: {n} channels"));
     }
     None
+}
+
+/// The networks with batch normalisation that data sets are judged by.
+fn batch_normed<'a>(shape: &dyn Fn(&str) -> Option<&'a [usize]>) -> Option<String> {
+    let known: [(&str, &str, &str, &str, &[usize]); 3] = [
+        ("ResNet-110", "conv1", "fc", "layer3.17.conv2", &[64, 64, 3, 3]),
+        ("WRN-40-4", "conv1", "fc", "block3.layer.5.conv2", &[256, 256, 3, 3]),
+        (
+            "ResNeXt-29 of 8 groups",
+            "conv_1_3x3",
+            "classifier",
+            "stage_3.stage_3_bottleneck_2.conv_conv",
+            &[2048, 256, 3, 3],
+        ),
+    ];
+    let weight = |layer: &str| shape(&format!("{layer}.weight"));
+    known.into_iter().find_map(|(name, first, head, last, last_shape)| {
+        let (&[_, channels, 3, 3], &[classes, _]) = (weight(first)?, weight(head)?) else { return None };
+        (weight(last)? == last_shape).then(|| {
+            format!("{name} with batch normalisation: {classes} classes, image channels: {channels}")
+        })
+    })
 }
 
 /// Recognises images, labels and class probabilities.
@@ -270,6 +295,27 @@ mod tests {
         ];
         let found = network(&tensors(&residual)).unwrap();
         assert!(found.contains("width 16: 4 classes, image channels: 3"), "{found}");
+        let deep = [
+            ("conv1", &[16, 1, 3, 3][..]),
+            ("bn1", &[16]),
+            ("layer3.17.conv2", &[64, 64, 3, 3]),
+            ("fc", &[7, 64]),
+        ];
+        assert_eq!(
+            network(&tensors(&deep)).unwrap(),
+            "ResNet-110 with batch normalisation: 7 classes, image channels: 1"
+        );
+        let mut wide = deep;
+        wide[2] = ("block3.layer.5.conv2", &[256, 256, 3, 3]);
+        assert!(network(&tensors(&wide)).unwrap().starts_with("WRN-40-4"));
+        wide[2].1 = &[128, 128, 3, 3];
+        assert_eq!(network(&tensors(&wide)), None);
+        let grouped = [
+            ("conv_1_3x3", &[64, 3, 3, 3][..]),
+            ("stage_3.stage_3_bottleneck_2.conv_conv", &[2048, 256, 3, 3]),
+            ("classifier", &[10, 1024]),
+        ];
+        assert!(network(&tensors(&grouped)).unwrap().starts_with("ResNeXt-29"));
         let linear = [("head", &[10, 1000][..]), ("whiten", &[1000, 3969])];
         assert!(
             network(&tensors(&linear)).unwrap().contains("1000 whitened scattering features: 10 classes")

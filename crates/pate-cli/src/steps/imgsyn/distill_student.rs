@@ -19,7 +19,7 @@ use pate_core::train::recipes::{self, Lesson, Recipe, ScatteringRecipe};
 use pate_core::train::{LogisticPlan, NoCheckpoint};
 use serde_json::json;
 
-use crate::args::{ConfigArgs, ResumeArgs, not_negative, parse_path, positive, word};
+use crate::args::{ConfigArgs, ResumeArgs, not_negative, parse_path, positive, word, word_among};
 use crate::files::pictures;
 use crate::resume::checkpoint::{self, Checkpoint};
 use crate::run::{Context, Outcome, RunArgs, Step};
@@ -55,7 +55,7 @@ pub struct DistillStudent {
     public_control: bool,
     /// Architecture. scatter-linear is a logistic regression on features that the images whiten:
     /// the options under Training do not apply to it
-    #[arg(long, visible_alias = "student", value_name = "NAME", value_parser = word::<NetworkKind>(), default_value = "ucstub", help_heading = "Network")]
+    #[arg(long, visible_alias = "student", value_name = "NAME", value_parser = word_among(&NetworkKind::OF_RECORDS), default_value = "ucstub", help_heading = "Network")]
     network: NetworkKind,
     /// Channels of the residual network's first layer, even
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(i64).range(2..=512), help_heading = "Network")]
@@ -139,6 +139,7 @@ impl Step for DistillStudent {
         let lesson = Lesson {
             records: &records,
             soft_labels: soft.as_ref(),
+            temperature,
             normalisation: &settings::normalisation(&loaded.config.preprocessing)?,
         };
         let (network, checkpoint) = if self.network == NetworkKind::ScatterLinear {
@@ -283,6 +284,7 @@ impl DistillStudent {
             momentum: MOMENTUM,
             weight_decay: self.weight_decay,
             schedule: settings::schedule(self.lr_schedule, Schedule::Constant),
+            ema_decay: None,
             augmentation: Augmentation::of(self.augmentation, 1.0, Geometry::teachers(pixels)),
             label_smoothing: 0.0,
             normalisation: settings::normalisation(&config.preprocessing)?,

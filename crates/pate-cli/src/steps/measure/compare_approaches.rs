@@ -15,13 +15,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use artifact::{Input, Report, write_bytes};
 use clap::Parser;
-use pate_core::config::OptimizerKind;
-use pate_core::data::augment::{Augmentation, Geometry};
+use pate_core::base::progress::Progress;
+use pate_core::config::NetworkKind;
 use pate_core::data::{self, ImageShape, Normalisation};
 use pate_core::models::{Classifier, UcStub};
-use pate_core::nn::Schedule;
 use pate_core::train::NoCheckpoint;
-use pate_core::train::classifier::{self, ClassifierData, ClassifierPlan};
+use pate_core::train::recipes::{self, Lesson, Recipe};
 
 use self::approach::Approach;
 use self::reference::{Reference, Shards};
@@ -200,45 +199,24 @@ fn feature_network(
         );
     }
     ctx.say("the feature space is that of a classifier trained here on the embedded public digits");
-    let plan = ClassifierPlan {
-        epochs: FEATURE_EPOCHS,
-        batch_size: 64,
-        optimizer: OptimizerKind::Adam,
-        learning_rate: 1e-3,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        schedule: Schedule::Constant,
-        augmentation: Some(Augmentation::Basic(Geometry::teachers(own.width))),
-        label_smoothing: 0.0,
-        // The same as for the images that are measured, or the features would be of other
-        // brightness.
-        normalisation: normalisation.clone(),
-        seed: ctx.seed,
-    };
+    let recipe = Recipe::of_features(digits.shape(), normalisation.clone(), ctx.seed);
+    let (unit, extent) = recipe.extent();
     let progress = ctx.progress();
-    progress.start("epoch", plan.epochs as u64);
-    let network = UcStub::new(digits.shape(), digits.classes(), plan.seed, ctx.device)?;
-    let trained = classifier::train(
-        network,
-        &ClassifierData::new(&digits),
-        &plan,
-        ctx.device,
-        progress,
-        &NoCheckpoint,
-    )?;
+    progress.start(unit, extent);
+    let lesson = Lesson { records: &digits, soft_labels: None, temperature: 1.0, normalisation };
+    let both: (&dyn Progress, &dyn Progress) = (progress, &ctx.watch());
+    let network = recipes::train(NetworkKind::UcStub, &recipe, &lesson, ctx.device, both, &NoCheckpoint)?;
     progress.finish();
     let text = format!(
-        "the last hidden layer of UCStub trained on {} ({} images, {FEATURE_EPOCHS} epochs, seed {})",
+        "the last hidden layer of UCStub trained on {} ({} images, {extent} epochs, seed {})",
         digits.name,
         digits.len(),
         ctx.seed
     );
     // Its classes are those of digits; a network's features do not depend on the number of its
     // classes.
-    Ok((Box::new(trained.network), text))
+    Ok((network, text))
 }
-
-const FEATURE_EPOCHS: usize = 20;
 
 const OUTPUTS: [&str; 3] = ["comparison.md", "comparison.json", "comparison.png"];
 

@@ -1,6 +1,6 @@
 //! `score-release`: what a data set of any generator is worth.
 //!
-//! Reads: images with labels, test images, a public data set, private images only on request.
+//! Reads: images with labels or soft labels, a TorchScript program of features, test images, a public data set, private images only on request.
 //! Writes: `score_report.json`, `score.md`, `score.png`, the trained classifiers in
 //! `classifiers/`. Privacy: that of the scored data set; none where private images were asked for.
 
@@ -12,19 +12,19 @@ mod release;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{Guarantee, Input, Report, layout, write_bytes};
+use artifact::{FileRecord, Guarantee, Input, Report, layout, write_bytes};
 use clap::Parser;
 use pate_core::config::{NetworkKind, Word as _};
-use pate_core::data::{Dataset, Privacy, Records, Split, Wanted};
+use pate_core::data::{Dataset, Privacy, Records, SoftLabels, Split, Wanted};
 use pate_core::train::recipes::Recipe;
 use serde::Serialize;
 
-use self::fidelity::Fidelity;
-use self::judges::{Judged, Judges};
+use self::fidelity::Beside;
+use self::judges::{Judged, Judges, Soft};
 use self::release::SetScore;
 use crate::args::{
-    ConfigArgs, ControlArgs, PrivateDataArgs, PrivateDataset, PublicSet, PublicSetArgs, ScaleArgs,
-    parse_path, positive, word,
+    ConfigArgs, ControlArgs, InceptionArgs, PrivateDataArgs, PrivateDataset, PublicSet, PublicSetArgs,
+    ScaleArgs, parse_path, positive, word_among,
 };
 use crate::files::controls::Control;
 use crate::files::{data_sets, pictures};
@@ -54,13 +54,21 @@ Examples:
 Exit codes: 0 done, 2 arguments, 3 files, 130 stopped."
 )]
 pub struct ScoreRelease {
-    /// The data set: a file of images and labels (.npz with x and y, .pt, .safetensors), a folder
-    /// of combine or label-filter, or a folder of images per class
+    /// The data set: a file of images and labels (.npz with x and y, .pt, .safetensors, .parquet
+    /// with image and label), a folder of combine or label-filter, of Parquet files, or of images
+    /// per class
     #[arg(long, value_name = "PATH", value_parser = parse_path, help_heading = "Data set")]
     release: PathBuf,
     /// Its labels, CSV [default: those in its file or folder]
     #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Data set")]
     labels: Option<PathBuf>,
+    /// Probabilities of all classes, one row per image, which take the labels' place in the loss;
+    /// the control keeps its public labels
+    #[arg(long, value_name = "FILE", value_parser = parse_path, help_heading = "Data set")]
+    soft_labels: Option<PathBuf>,
+    /// Temperature at which those were softened: then the classifiers' scores are softened, too
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = positive, requires = "soft_labels", help_heading = "Data set")]
+    temperature: f64,
     /// Number of classes; labels are 0..N-1
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i64).range(2..=10_000), help_heading = "Data set")]
     classes: i64,
@@ -83,13 +91,14 @@ pub struct ScoreRelease {
     public: PublicSetArgs,
     #[command(flatten)]
     controls: ControlArgs,
-    /// Which classifiers learn the data set
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = word::<NetworkKind>(), default_value = "scatter-linear,mlp,small-cnn,ucstub", hide_possible_values = true, help_heading = "Classifiers")]
+    /// Which classifiers learn the data set: scatter-linear, mlp, small-cnn, ucstub; and the three
+    /// of the benchmark DPImageBench for whoever has the hours, resnet110, wrn40-4, resnext29
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = word_among(&NetworkKind::JUDGES), default_value = "scatter-linear,mlp,small-cnn,ucstub", hide_possible_values = true, help_heading = "Classifiers")]
     classifiers: Vec<NetworkKind>,
     /// Seeds of the small ones: mlp, small-cnn (scatter-linear draws nothing)
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100), help_heading = "Classifiers")]
     seeds: u64,
-    /// Seeds of ucstub, which takes minutes for each
+    /// Seeds of each of the others: ucstub takes minutes, the benchmark's hours
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100), help_heading = "Classifiers")]
     large_seeds: u64,
     /// Euclidean distance of pixels in [0, 1] below which two images are near-copies
@@ -99,6 +108,8 @@ pub struct ScoreRelease {
     /// them and near-copies of them, and then the report has no guarantee
     #[arg(long, value_name = "DIR", value_parser = parse_path, help_heading = "Images")]
     private_dir: Option<PathBuf>,
+    #[command(flatten)]
+    inception: InceptionArgs,
     #[command(flatten)]
     claims: Claims,
     /// Folder for the results
@@ -173,6 +184,8 @@ impl Step for ScoreRelease {
             }
         }
         let release = release::load(self)?;
+        let soft = self.soft(&release)?;
+        let program = fidelity::program(&self.inception, ctx.device)?;
         let _lock = ctx.lock("--output-dir", &self.output_dir, &self.outputs(ctx.seed))?;
         let test = self.records_like(&self.test_dir, Split::Test)?;
         let shape = release.shape();
@@ -193,7 +206,13 @@ impl Step for ScoreRelease {
         for record in release.listing.iter().cloned() {
             report.input(Input::of(record));
         }
+        if let Some(soft) = &soft {
+            report.input(Input::of(soft.file.clone()));
+        }
         for record in test.inputs()? {
+            report.input(Input::not_covered(record));
+        }
+        if let Some(record) = program.as_ref().and_then(|(_, name)| name.program.clone()) {
             report.input(Input::not_covered(record));
         }
         if let Some(public) = &public {
@@ -208,15 +227,19 @@ impl Step for ScoreRelease {
         };
         let control =
             public.as_ref().map(|public| self.control_records(public, &release, ctx)).transpose()?;
-        let scored = judges.judge("release", &release, &label)?;
+        let scored = judges.judge("release", &release, soft.as_ref(), &label)?;
         let controlled = match &control {
             Some(control) if control.classes() == test.classes() => {
-                judges.judge("control", control, &public_label)?
+                judges.judge("control", control, None, &public_label)?
             }
             _ => Vec::new(),
         };
         let given = self.controls.measure(&test, &normalisation, ctx)?;
-        let fidelity = Fidelity::measure(&judges, &release, &controlled, ctx)?;
+        let beside = Beside::new(&judges, &release, &controlled, program)?;
+        let fidelity = match &beside {
+            Some(beside) => beside.fidelity()?,
+            None => None,
+        };
         // Read last, and only here: all that stands above has nothing of them.
         let private = match &self.private_dir {
             Some(dir) => {
@@ -225,7 +248,7 @@ impl Step for ScoreRelease {
                 for record in private.inputs()? {
                     report.input(Input::private(record, "the score was asked to look at private images"));
                 }
-                Some(fidelity::Private::measure(&judges, &release, &private, &controlled, ctx)?)
+                Some(fidelity::Private::measure(&judges, &release, &private, beside.as_ref())?)
             }
             None => None,
         };
@@ -260,6 +283,8 @@ impl Step for ScoreRelease {
         report
             .field("release", &self.release)?
             .field("images", release.len())?
+            .field("soft_labels", &self.soft_labels)?
+            .field("temperature", soft.as_ref().map(|soft| soft.temperature))?
             .field("set", &score)?
             .field("classifiers", &scored)?
             .field("public_only_control", &controlled)?
@@ -292,10 +317,18 @@ impl ScoreRelease {
         });
         let own = std::iter::once(judges::folder("test", judges::OF_TEST, seed));
         let files = |folder: PathBuf| {
-            [layout::MODEL, layout::TRAINING_REPORT]
+            [layout::MODEL, layout::TRAINING_REPORT, layout::CHECKPOINT]
                 .map(|name| folder.join(name).to_string_lossy().into_owned())
         };
         judged.chain(own).flat_map(files).chain(OUTPUTS.map(str::to_owned)).collect()
+    }
+
+    fn soft(&self, release: &Records) -> Result<Option<Soft>> {
+        let Some(path) = &self.soft_labels else { return Ok(None) };
+        let soft = SoftLabels::load_for(path, release.classes(), release.len())
+            .context("cannot use the soft labels")?;
+        let (file, temperature) = (FileRecord::of(path)?, self.temperature);
+        Ok(Some(Soft { rows: soft.tensor()?, temperature, file }))
     }
 
     /// Test or private images.
@@ -329,8 +362,8 @@ impl ScoreRelease {
     fn seeds_of(&self, network: NetworkKind) -> u64 {
         match network {
             NetworkKind::ScatterLinear => 1,
-            NetworkKind::UcStub => self.large_seeds,
-            _ => self.seeds,
+            NetworkKind::Mlp | NetworkKind::SmallCnn => self.seeds,
+            _ => self.large_seeds,
         }
     }
 }

@@ -14,7 +14,7 @@ use pate_core::nn;
 use serde_json::json;
 
 use super::public_features::PublicFeatureArgs;
-use crate::args::{BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, ViewsArgs, parse_path, word};
+use crate::args::{BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, ViewsArgs, parse_path, word_among};
 use crate::files::data_sets;
 use crate::resume::charged::{Charged, FLOAT_NOISE, NO_NOISE, Training, refuse_other_state};
 use crate::resume::checkpoint::{self, Checkpoint};
@@ -51,7 +51,7 @@ pub struct TrainDpClassifier {
     #[command(flatten)]
     pub(super) data: PrivateDataArgs,
     /// Architecture
-    #[arg(long, value_name = "NAME", value_parser = word::<NetworkKind>(), default_value = "small-cnn", help_heading = "Network")]
+    #[arg(long, value_name = "NAME", value_parser = word_among(&NetworkKind::OF_RECORDS), default_value = "small-cnn", help_heading = "Network")]
     pub(super) network: NetworkKind,
     /// Channels of the residual network's first layer, even
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(i64).range(2..=512), help_heading = "Network")]

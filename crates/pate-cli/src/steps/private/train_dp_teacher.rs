@@ -15,7 +15,7 @@ use super::TrainDpClassifier;
 use super::public_features::PublicFeatureArgs;
 use crate::args::{
     BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, PrivateDataset, ViewsArgs, not_negative, parse_path,
-    word,
+    word_among,
 };
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings::Beside;
@@ -48,7 +48,7 @@ pub struct TrainDpTeacher {
     #[command(flatten)]
     data: PrivateDataArgs,
     /// Architecture
-    #[arg(long, visible_alias = "network", value_name = "NAME", value_parser = word::<NetworkKind>(), default_value = "resnet", help_heading = "Network")]
+    #[arg(long, visible_alias = "network", value_name = "NAME", value_parser = word_among(&NetworkKind::OF_RECORDS), default_value = "resnet", help_heading = "Network")]
     model: NetworkKind,
     /// Channels of the residual network's first layer, even; 64 is the original's
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(i64).range(2..=512), help_heading = "Network")]

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Affine, Layer, Window};
+use super::{Affine, Init, Layer, Window};
 use crate::Result;
 use crate::nn::fast::{taps, winograd};
 use crate::nn::{Module, Parameter, Pass, Source};
@@ -43,6 +43,23 @@ impl Conv2d {
     ) -> Result<Self> {
         let affine = Affine::of_window(source, name, (n_in, n_out), window, [n_out, n_in], bias)?;
         Ok(Self { affine, window })
+    }
+
+    /// The same without a bias, its weights normal with the variance `2 / (k k' n_out)` (He, Zhang,
+    /// Ren, Sun, "Delving deep into rectifiers", 2015, equation 14).
+    ///
+    /// # Errors
+    /// As [`Conv2d::with_window`].
+    pub fn he(
+        source: &mut Source<'_>,
+        name: &str,
+        (n_in, n_out): (i64, i64),
+        window: Window,
+    ) -> Result<Self> {
+        let outputs = n_out * window.size[0] * window.size[1];
+        let init = Init::Spread((2.0 / outputs as f32).sqrt());
+        let shape = Affine::shape_of_window(name, (n_in, n_out), window, [n_out, n_in])?;
+        Ok(Self { affine: Affine::weight_alone(source, name, &shape, init)?, window })
     }
 
     /// Where its windows lie.

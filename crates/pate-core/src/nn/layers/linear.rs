@@ -2,7 +2,7 @@
 
 use tch::{Device, Tensor};
 
-use super::{Affine, Layer};
+use super::{Affine, Init, Layer};
 use crate::Result;
 use crate::nn::{Module, Parameter, Pass, Source};
 
@@ -27,6 +27,24 @@ impl Linear {
     /// See [`Source`].
     pub fn without_bias(source: &mut Source<'_>, name: &str, n_in: i64, n_out: i64) -> Result<Self> {
         Ok(Self { affine: Affine::without_bias(source, name, &[n_out, n_in], n_in)? })
+    }
+
+    /// The same with a bias that is 0 at first, and weights that are normal with the standard
+    /// deviation `spread`, or PyTorch's where there is none.
+    ///
+    /// # Errors
+    /// See [`Source`].
+    pub fn with_spread(
+        source: &mut Source<'_>,
+        name: &str,
+        n_in: i64,
+        n_out: i64,
+        spread: Option<f32>,
+    ) -> Result<Self> {
+        let init = spread.map_or(Init::FanIn(n_in), Init::Spread);
+        let weight = Affine::weight_alone(source, name, &[n_out, n_in], init)?;
+        let bias = source.parameter(&format!("{name}.bias"), &[n_out], Init::Constant(0.0))?;
+        Ok(Self { affine: Affine { bias: Some(bias), ..weight } })
     }
 
     /// `[n, ..., n_in]` to `[n, ..., n_out]`; of g networks side by side, `[g, n, n_in]` to

@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use artifact::{FileRecord, layout};
 use pate_core::base::progress::Silent;
-use pate_core::base::rng::{Purpose, Stream};
+use pate_core::base::tensor;
 use pate_core::data::{
     ImageShape, Images, LabelColumn, Labels, Normalisation, RangeRule, Shard, class_counts, read_labels_of,
 };
-use pate_core::evaluate::{self, Memorisation, Neighbours, distances};
+use pate_core::evaluate::{self, Memorisation, Resemblance, distances, some_rows};
 use pate_core::models::Classifier;
 use pate_core::pate::combine::TeacherSet;
 use serde::Serialize;
@@ -23,12 +23,8 @@ use crate::args::ShardScaleArgs;
 use crate::files::provenance::Provenance;
 use crate::run::Context;
 
-/// Images of a side whose moments make a Frechet distance, at most.
-const MOMENTS: usize = 10_000;
 /// Images of a side of precision and recall, at most: distances between all of them are computed.
 const NEIGHBOURS: usize = 5_000;
-/// Neighbours that make a ball of precision and recall (the value of their paper).
-const K: i64 = 3;
 /// Shards beside the own one that memorisation is measured against.
 pub(super) const OTHER_SHARDS: usize = 9;
 /// Teachers of whom the picture shows a sample.
@@ -108,17 +104,6 @@ pub(super) struct RealAgainstReal {
     pub images: usize,
 }
 
-/// Some rows of `n`, at most `most`, in a seeded order.
-fn some_rows(n: usize, most: usize, seed: u64, index: u64) -> Vec<i64> {
-    let mut rows = Stream::new(seed, Purpose::Comparison, index).permutation(n);
-    rows.truncate(most);
-    rows
-}
-
-fn select(x: &Tensor, rows: &[i64]) -> Tensor {
-    x.index_select(0, &pate_core::base::tensor::from_i64(rows))
-}
-
 impl Reference {
     /// Takes the features of the private images, of some of them where there are many.
     ///
@@ -134,7 +119,7 @@ impl Reference {
         let sizes: Vec<usize> = shards.images.iter().map(Images::len).collect();
         let total: usize = sizes.iter().sum();
         let chosen: std::collections::BTreeSet<i64> =
-            some_rows(total, MOMENTS, ctx.seed, 0).into_iter().collect();
+            some_rows(total, Resemblance::ROWS, ctx.seed, 0).into_iter().collect();
         let mut real = Vec::new();
         let mut first = 0;
         for (shard, n) in shards.images.iter().zip(sizes) {
@@ -154,16 +139,12 @@ impl Reference {
     /// # Errors
     /// Too few images.
     pub(super) fn real_against_real(&self) -> Result<RealAgainstReal> {
-        let n = self.features.size()[0];
-        let order = some_rows(n as usize, n as usize, self.seed, 1);
-        let (a, b) = order.split_at(order.len() / 2);
-        let (a, b) = (select(&self.features, a), select(&self.features, b));
-        let near = evaluate::neighbours(&first_rows(&a), &first_rows(&b), K, &Silent)?;
+        let halves = Resemblance::of_halves(&self.features, (self.seed, 1), NEIGHBOURS, &Silent)?;
         Ok(RealAgainstReal {
-            frechet_distance: evaluate::frechet_distance(&a, &b, &Silent)?,
-            precision: near.precision,
-            recall: near.recall,
-            images: order.len() / 2,
+            frechet_distance: halves.frechet_distance,
+            precision: halves.neighbours.precision,
+            recall: halves.neighbours.recall,
+            images: halves.real_images as usize,
         })
     }
 
@@ -213,9 +194,9 @@ impl Reference {
             num_empty: sums.num_empty,
             num_samples: sums.num_samples,
             teacher_confidence: mean(&sums.confidences),
-            frechet_distance: resemblance.map(|(distance, _)| distance),
-            precision: resemblance.map(|(_, near)| near.precision),
-            recall: resemblance.map(|(_, near)| near.recall),
+            frechet_distance: resemblance.as_ref().map(|near| near.frechet_distance),
+            precision: resemblance.as_ref().map(|near| near.neighbours.precision),
+            recall: resemblance.as_ref().map(|near| near.neighbours.recall),
             diversity_ratio: mean(&sums.ratios),
             histogram_l1: mean(&sums.l1s),
             memorisation_suspected: memorisation.as_ref().map(Memorisation::is_suspicious),
@@ -272,7 +253,7 @@ impl Reference {
         sums.confidences.extend(rows.iter().filter_map(|row| row.confidence).map(f64::from));
         sums.num_samples += images.len();
         // An equal part from each teacher, so that one with many samples does not stand for all.
-        let most = MOMENTS.div_ceil(n_shards);
+        let most = Resemblance::ROWS.div_ceil(n_shards);
         let some =
             images.select(&some_rows(images.len(), most, self.seed, set.teacher_id.wrapping_add(3)))?;
         sums.features.push(evaluate::features(
@@ -285,21 +266,18 @@ impl Reference {
         Ok(())
     }
 
-    /// Frechet distance, and precision and recall, of features to those of the private images;
-    /// `None` for too few.
-    fn resemblance(&self, features: &[Tensor]) -> Result<Option<(f64, Neighbours)>> {
+    /// That of features to those of the private images; `None` for too few.
+    fn resemblance(&self, features: &[Tensor]) -> Result<Option<Resemblance>> {
         if features.is_empty() {
             return Ok(None);
         }
         let all = Tensor::f_cat(features, 0)?;
-        let n = all.size()[0] as usize;
-        if n <= K as usize || self.features.size()[0] <= K {
+        if !Resemblance::is_defined(&self.features, &all) {
             return Ok(None);
         }
-        let all = select(&all, &some_rows(n, MOMENTS, self.seed, 2));
-        let distance = evaluate::frechet_distance(&self.features, &all, &Silent)?;
-        let near = evaluate::neighbours(&first_rows(&self.features), &first_rows(&all), K, &Silent)?;
-        Ok(Some((distance, near)))
+        let rows = tensor::from_i64(&some_rows(all.size()[0] as usize, Resemblance::ROWS, self.seed, 2));
+        let all = all.f_index_select(0, &rows)?;
+        Ok(Some(Resemblance::of(&self.features, &all, NEIGHBOURS, &Silent)?))
     }
 }
 
@@ -315,11 +293,6 @@ struct Sums {
     features: Vec<Tensor>,
     num_samples: usize,
     num_empty: usize,
-}
-
-/// The rows that precision and recall compare.
-fn first_rows(x: &Tensor) -> Tensor {
-    x.narrow(0, 0, x.size()[0].min(NEIGHBOURS as i64))
 }
 
 /// Data sets of decoders: each name once, with the least and the most images.

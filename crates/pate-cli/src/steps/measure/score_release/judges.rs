@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use artifact::{FINGERPRINT, FileRecord, Guarantee, Report, WorkId, layout};
+use pate_core::base::progress::Progress;
 use pate_core::config::{NetworkKind, Word as _};
 use pate_core::data::{Normalisation, Records};
 use pate_core::evaluate;
 use pate_core::models::{self, Classifier};
-use pate_core::train::NoCheckpoint;
 use pate_core::train::recipes::{self, Lesson, Recipe};
+use pate_core::train::{CheckpointStore, NoCheckpoint};
 use serde::{Serialize, Serializer};
 use serde_json::json;
+use tch::Tensor;
 
 use super::ScoreRelease;
+use crate::resume::checkpoint::Checkpoint;
 use crate::run::Context;
 
 /// What all classifiers of a run share.
@@ -66,6 +69,26 @@ pub(super) struct Run {
     pub(super) weights: FileRecord,
 }
 
+/// Probabilities of all classes in the labels' place.
+pub(super) struct Soft {
+    /// `[n, classes]`.
+    pub(super) rows: Tensor,
+    /// Temperature at which they were softened.
+    pub(super) temperature: f64,
+    /// Where they came from.
+    pub(super) file: FileRecord,
+}
+
+/// What is learnt.
+struct Subject<'a> {
+    origin: &'static str,
+    records: &'a Records,
+    /// SHA-256 of its images.
+    images: String,
+    soft: Option<&'a Soft>,
+    label: &'a Guarantee,
+}
+
 /// Where a classifier is kept, in the output folder.
 pub(super) fn folder(origin: &str, network: NetworkKind, seed: u64) -> PathBuf {
     Path::new("classifiers").join(format!("{origin}_{}_{seed}", network.word()))
@@ -87,9 +110,10 @@ impl Judges<'_> {
         &self,
         origin: &'static str,
         records: &Records,
+        soft: Option<&Soft>,
         label: &Guarantee,
     ) -> Result<Vec<Judged>> {
-        let images = records.images.sha256()?;
+        let subject = Subject { origin, records, images: records.images.sha256()?, soft, label };
         let mut all = Vec::new();
         for &network in &self.args.classifiers {
             let mut runs = Vec::new();
@@ -98,8 +122,7 @@ impl Judges<'_> {
                 let seed = self.ctx.seed.wrapping_add(at);
                 let what = format!("{origin}: {}, {} of {n}", network.word(), at + 1);
                 runs.push(
-                    self.one(origin, network, seed, (records, &images), label)
-                        .with_context(|| format!("cannot judge by {what}"))?,
+                    self.one(&subject, network, seed).with_context(|| format!("cannot judge by {what}"))?,
                 );
             }
             let accuracies: Vec<f64> = runs.iter().map(|run| run.accuracy).collect();
@@ -142,31 +165,27 @@ impl Judges<'_> {
     /// As [`Judges::judge`].
     pub(super) fn of_test(&self, network: NetworkKind) -> Result<Box<dyn Classifier>> {
         let seed = self.ctx.seed;
-        let label = Guarantee::none("it learnt the test images, for its features");
-        self.one("test", network, seed, (self.test, &self.test.images.sha256()?), &label)?;
+        let label = &Guarantee::none("it learnt the test images, for its features");
+        let (records, images) = (self.test, self.test.images.sha256()?);
+        self.one(&Subject { origin: "test", records, images, soft: None, label }, network, seed)?;
         let path = self.folder("test", network, seed).join(layout::MODEL);
         let _own = input_file::own();
         Ok(models::load_classifier(&path, self.test.shape(), self.ctx.device)?)
     }
 
-    fn one(
-        &self,
-        origin: &str,
-        network: NetworkKind,
-        seed: u64,
-        (records, images): (&Records, &str),
-        label: &Guarantee,
-    ) -> Result<Run> {
+    fn one(&self, subject: &Subject<'_>, network: NetworkKind, seed: u64) -> Result<Run> {
+        let Subject { origin, records, images, soft, label } = subject;
         let recipe = self.recipe(network, records, seed)?;
         let settings = json!({
             "network": network.word(),
             "recipe": recipe,
             "normalisation": self.normalisation,
             "labels": records.labels.values(),
+            "soft_labels": soft.map(|soft| (&soft.file.sha256, soft.temperature)),
             "classes": records.classes(),
             "label": label.to_json(),
         });
-        let work = WorkId::new(&settings, [images])?;
+        let work = WorkId::new(&settings, [images.as_str()])?;
         let folder = self.folder(origin, network, seed);
         let path = folder.join(layout::MODEL);
         let report_path = folder.join(layout::TRAINING_REPORT);
@@ -175,22 +194,43 @@ impl Judges<'_> {
             let _own = input_file::own();
             models::load_classifier(&path, records.shape(), device)?
         } else {
+            let mut report = Report::new();
+            report.released((*label).clone());
             let (unit, extent) = recipe.extent();
             progress.start(&format!("{origin}, {}, seed {seed}: {unit}", network.word()), extent);
-            let lesson = Lesson { records, soft_labels: None, normalisation: self.normalisation };
+            let lesson = Lesson {
+                records,
+                soft_labels: soft.map(|soft| &soft.rows),
+                temperature: soft.map_or(1.0, |soft| soft.temperature),
+                normalisation: self.normalisation,
+            };
             let watch = self.ctx.watch();
-            let trained =
-                recipes::train(network, &recipe, &lesson, device, (progress, &watch), &NoCheckpoint)?;
+            let both: (&dyn Progress, &dyn Progress) = (progress, &watch);
+            let kept = recipe
+                .is_long()
+                .then(|| {
+                    let (access, file) = (report.access(), folder.join(layout::CHECKPOINT));
+                    Checkpoint::of_training(file, &work, [], access, self.ctx)
+                })
+                .transpose()?;
+            let store: &dyn CheckpointStore = match &kept {
+                Some(kept) => kept,
+                None => &NoCheckpoint,
+            };
+            let trained = recipes::train(network, &recipe, &lesson, device, both, store)?;
             progress.finish();
-            let mut report = Report::new();
-            report.released(label.clone());
             report.output(models::save(&*trained, &path, report.access())?);
             report.field("network", network.word())?.field("recipe", &recipe)?.field(FINGERPRINT, &work)?;
             report.write(&report_path, &self.ctx.envelope_of(report.guarantee()))?;
+            // After the report: a run that ends before it goes on from the checkpoint.
+            if let Some(kept) = kept {
+                kept.remove();
+            }
             trained
         };
         let watch = self.ctx.watch();
-        let score = evaluate::classifier(&*trained, self.normalisation, self.test, device, BATCH, &watch)?;
+        let normalisation = recipe.normalisation(self.normalisation);
+        let score = evaluate::classifier(&*trained, normalisation, self.test, device, BATCH, &watch)?;
         Ok(Run {
             seed,
             accuracy: score.overall_accuracy,

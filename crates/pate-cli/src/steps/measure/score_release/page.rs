@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use artifact::Guarantee;
 use pate_core::config::Word as _;
 use pate_core::data::Records;
-use pate_core::evaluate::Copies;
+use pate_core::evaluate::{Copies, Resemblance};
 
-use super::fidelity::{Fidelity, Private, Resemblance};
+use super::fidelity::{Fidelity, Private};
 use super::judges::Judged;
 use super::release::SetScore;
 use super::{PICTURE, ScoreRelease, Total};
@@ -34,6 +34,15 @@ impl Page<'_> {
             self.release.len(),
             self.guarantee.sentence()
         );
+        if let Some(path) = &self.args.soft_labels {
+            let _ = writeln!(
+                text,
+                "Probabilities of all classes ({}, softened at a temperature of {}) took the labels' place in the loss; the control keeps \
+                 its public labels.\n",
+                markdown::code(&path.display().to_string()),
+                self.args.temperature
+            );
+        }
         text.push_str(&self.accuracy());
         text.push_str(&self.warnings());
         text.push_str(&self.images());
@@ -171,24 +180,39 @@ impl Page<'_> {
                     a.neighbours.coverage
                 )
             };
-            line("FID-proxy to test images", &pair(&fidelity.beside_test));
+            let measure = fidelity.space.measure;
+            line(&format!("{measure} to test images"), &pair(&fidelity.beside_test));
             line("the same of two halves of the test images", &pair(&fidelity.test_halves));
-            let score = fidelity.inception_score;
-            line("inception score of the same network", &format!("{:.2} (std {:.2})", score.mean, score.std));
-            if let Some(private) = self.private {
-                line("FID-proxy to PRIVATE images, no guarantee", &pair(&private.resemblance));
+            if let Some(score) = fidelity.inception_score {
+                line(
+                    "inception score of the same network",
+                    &format!("{:.2} (std {:.2})", score.mean, score.std),
+                );
+            }
+            if let Some(resemblance) = self.private.and_then(|private| private.resemblance.as_ref()) {
+                line(&format!("{measure} to PRIVATE images, no guarantee"), &pair(resemblance));
             }
         }
         if let Some(private) = self.private {
             line("near-copies of PRIVATE images, no guarantee", &copies(&private.copies));
         }
         if let Some(fidelity) = self.fidelity {
-            let _ = writeln!(
-                text,
-                "\nFID-proxy: the Frechet distance in {}, which is not that of an Inception network; it compares with other figures \
-                 of this network alone.",
-                fidelity.feature_space
-            );
+            let space = &fidelity.space;
+            // The name of a program's file is foreign text to Markdown.
+            let (measure, feature_space) = (space.measure, markdown::text(&space.feature_space));
+            let _ = if space.program.is_some() {
+                writeln!(
+                    text,
+                    "\n{measure}: that of features in {feature_space}. It compares with other figures of this program, scale and number \
+                     of images alone."
+                )
+            } else {
+                writeln!(
+                    text,
+                    "\n{measure}: the Frechet distance in {feature_space}, which is not that of an Inception network; it compares with \
+                     other figures of this network alone."
+                )
+            };
         }
         text.push('\n');
         text

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use artifact::layout;
-use pate_core::data::{Images, LabelColumn, Labels, Privacy, Records, Split, folders, read_labels_of};
+use pate_core::data::{
+    Images, LabelColumn, Labels, Privacy, Records, Split, folders, is_parquet, parquet, read_labels_of,
+};
 use pate_core::evaluate::{self, Copies};
 use serde::Serialize;
 
@@ -21,10 +23,17 @@ const PAIRS: [[&str; 2]; 2] =
 /// Names the file or folder and what it should be.
 pub(super) fn load(args: &ScoreRelease) -> Result<Records> {
     let path = &args.release;
+    let there = PAIRS.iter().find(|[samples, _]| path.join(samples).is_file());
+    if there.is_none() && is_parquet(path) {
+        if args.labels.is_some() {
+            bail!("--labels: {} holds labels of its own, in its column label", path.display());
+        }
+        let records = parquet(path, args.classes, Privacy::Private).context("cannot use the data set")?;
+        return checked(path, records);
+    }
     if !path.is_dir() {
         return of_file(args, path, args.labels.clone()).context("cannot use the data set");
     }
-    let there = PAIRS.iter().find(|[samples, _]| path.join(samples).is_file());
     if let Some([samples, labels]) = there {
         let labels = args.labels.clone().unwrap_or_else(|| path.join(labels));
         return of_file(args, &path.join(samples), Some(labels)).context("cannot use the data set");
