@@ -17,7 +17,7 @@ use pate_core::Result;
 use pate_core::base::progress::Silent;
 use pate_core::base::rng::{Purpose, Stream};
 use pate_core::base::tensor;
-use pate_core::config::{AugmentationKind, NetworkKind, OptimizerKind, Word as _};
+use pate_core::config::{AugmentationKind, NetworkKind, OptimizerKind};
 use pate_core::data::augment::{Augmentation, Geometry};
 use pate_core::data::{ImageShape, Images, Labels, Normalisation, Privacy, RangeRule, Records};
 use pate_core::dp::{

@@ -57,7 +57,7 @@ impl Scale {
     }
 
     /// Values in `[0, 1]` on this scale.
-    pub(crate) fn from_unit(self, x: &Tensor) -> Tensor {
+    pub(crate) fn stretch(self, x: &Tensor) -> Tensor {
         x * f64::from(self.high - self.low) + f64::from(self.low)
     }
 }

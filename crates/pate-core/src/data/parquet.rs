@@ -63,10 +63,7 @@ pub fn parquet(path: &Path, classes: i64, privacy: Privacy) -> Result<Records> {
                 return Err(refused("it takes more than 64 MiB", "give smaller images"));
             }
             let picture = Picture::decode(bytes, None).map_err(|Refused { problem, .. }| {
-                refused(
-                    &problem,
-                    "images are PNG files of 4 to 1024 pixels a side, without transparency",
-                )
+                refused(&problem, "images are PNG files of 4 to 1024 pixels a side, without transparency")
             })?;
             if let Some(first) = all.first()
                 && (first.height, first.width) != (picture.height, picture.width)
@@ -79,10 +76,7 @@ pub fn parquet(path: &Path, classes: i64, privacy: Privacy) -> Result<Records> {
             }
             values += picture.values();
             if values > picture::MAX_VALUES {
-                return Err(refused(
-                    "the images up to it are too large to be held together",
-                    "give fewer",
-                ));
+                return Err(refused("the images up to it are too large to be held together", "give fewer"));
             }
             all.push(picture);
         }
@@ -155,10 +149,10 @@ fn rows_of(path: &Path) -> Result<(Vec<ByteArray>, Vec<i64>)> {
             }
         }
         let (first, rows) = (labels.len(), rows as usize);
-        let group = Group { path, group: group.as_ref(), first, rows };
+        let group = Group { path, reader: group.as_ref(), first, rows };
         group.integers(label, &mut labels, &damaged)?;
         let ColumnReader::ByteArrayColumnReader(mut column) =
-            group.group.get_column_reader(image).map_err(damaged)?
+            group.reader.get_column_reader(image).map_err(damaged)?
         else {
             return Err(group.other(IMAGE));
         };
@@ -173,7 +167,7 @@ fn rows_of(path: &Path) -> Result<(Vec<ByteArray>, Vec<i64>)> {
 /// A row group of a file.
 struct Group<'a> {
     path: &'a Path,
-    group: &'a dyn RowGroupReader,
+    reader: &'a dyn RowGroupReader,
     first: usize,
     rows: usize,
 }
@@ -189,7 +183,7 @@ impl Group<'_> {
             labels.push(label);
             Ok(())
         };
-        match self.group.get_column_reader(column).map_err(damaged)? {
+        match self.reader.get_column_reader(column).map_err(damaged)? {
             ColumnReader::Int64ColumnReader(mut reader) => self.each(&mut reader, LABEL, damaged, &mut push),
             ColumnReader::Int32ColumnReader(mut reader) => {
                 self.each(&mut reader, LABEL, damaged, &mut |label: i32| push(label.into()))

@@ -109,6 +109,7 @@ pub struct BatchNormed {
 }
 
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "all blocks of a network are of one kind")]
 enum Block {
     Basic {
         first: Normed,

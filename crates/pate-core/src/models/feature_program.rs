@@ -133,7 +133,7 @@ impl FeatureProgram {
                 return Err(Error::invalid(format!("images of {channels} channels have no features there")));
             }
         };
-        let x = self.scale.from_unit(&x.f_upsample_bilinear2d([SIDE, SIDE], false, None, None)?);
+        let x = self.scale.stretch(&x.f_upsample_bilinear2d([SIDE, SIDE], false, None, None)?);
         let given = self
             .module
             .forward_is(&[IValue::Tensor(x)])

@@ -183,7 +183,13 @@ pub fn train(
         history.push(GanBlock { step: until, distance });
         if until < plan.steps {
             let steps = i32::try_from(until).unwrap_or(i32::MAX);
-            store.save(&Checkpoint::new(&players.both, (&players.moments(), steps), None, None, &history)?)?;
+            store.save(&Checkpoint::new(
+                &players.both,
+                (&players.moments(), steps),
+                None,
+                None,
+                &history,
+            )?)?;
         }
         progress.advance(until - done, &format!("distance {distance:.4}"));
         done = until;
