@@ -5,6 +5,7 @@ from the description alone:
 
     ours.py    does Python read every file that the programs wrote, and get the numbers that they reported?
     theirs.py  do the programs read what Python writes, and get Python's numbers?
+    measures.py  do measures of features agree with pytorch-fid and prdc?
 
 One line per item, with the number of files or values and the largest difference; then the counts. Exit code 1: an item failed.
 """
@@ -15,6 +16,7 @@ import sys
 
 import torch
 
+import measures
 import ours
 import theirs
 from items import Items, Programs
@@ -25,6 +27,7 @@ def main():
     parser.add_argument("--programs", type=pathlib.Path, required=True, help="folder of the programs")
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of the embedded data")
     parser.add_argument("--dir", type=pathlib.Path, required=True, help="new folder for everything that is written")
+    parser.add_argument("--bench-settings", required=True, help="settings of pate-bench, JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.dir.mkdir(parents=True)
@@ -32,6 +35,7 @@ def main():
     items = Items()
     ours.run(programs, items)
     theirs.run(programs, items)
+    measures.run(programs, items, args.bench_settings)
     print(f"{items.passed} passed, {items.failed} failed, {items.skipped} skipped")
     return 1 if items.failed else 0
 

@@ -76,12 +76,14 @@ class Programs:
     def __init__(self, folder, data, root):
         self.folder, self.data, self.root = folder.resolve(), data.resolve(), root.resolve()
 
+    def program(self, name):
+        return self.folder / (name + (".exe" if os.name == "nt" else ""))
+
     def run(self, line):
         """A command line; `{data}` stands for the embedded data."""
         name, *words = line.split()
-        program = self.folder / (name + (".exe" if os.name == "nt" else ""))
         words = [word.replace("{data}", str(self.data)) for word in words]
-        command = [program, *words, "--device", "cpu", "--threads", "1", "--quiet"]
+        command = [self.program(name), *words, "--device", "cpu", "--threads", "1", "--quiet"]
         done = subprocess.run(command, cwd=self.root, capture_output=True, text=True)
         if done.returncode != 0:
             raise Wrong(f"{line} ended with code {done.returncode}: {done.stderr.strip()}")

@@ -28,6 +28,11 @@ use crate::fetch::{create_dir, remove_dir};
 use crate::pyenv;
 use crate::python::Python;
 
+/// What `pate-bench` asks for beside its inputs, where nothing is timed.
+pub(crate) fn settings() -> String {
+    Sizes { quick: true, teachers: 0 }.settings().to_string()
+}
+
 /// Seed of pools and trainings.
 const POOL_SEED: u64 = 123;
 /// Maximum number of rounds of the batch step, which is long.

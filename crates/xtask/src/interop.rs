@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 
+use crate::bench;
 use crate::check;
 use crate::context::{Context, run_watched};
 use crate::fetch::remove_dir;
@@ -24,7 +25,7 @@ pub(crate) fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
     let mut scripts = python.command();
     // -B: no compiled scripts beside those of the checkout.
     scripts.current_dir(ctx.root()).args(["-B", "tests/interop/interop.py", "--data", "data", "--dir", DIR]);
-    scripts.arg("--programs").arg(ctx.release_dir());
+    scripts.arg("--programs").arg(ctx.release_dir()).arg("--bench-settings").arg(bench::settings());
     let mut counted = false;
     let passed = run_watched(&mut scripts, |line| counted |= is_count(line))?;
     println!("interop: {:.0} s after the build; files in {DIR}", start.elapsed().as_secs_f64());

@@ -61,8 +61,8 @@ impl Checkpoint {
         Self { path, work, access, found: false }
     }
 
-    /// The state of a training, in `path`: `settings` and inputs with these SHA-256 hashes decide its
-    /// result, and so do threads and device.
+    /// The state of a training, in `path`: `settings` and inputs with these SHA-256 hashes decide
+    /// its result, and so do threads and device.
     ///
     /// # Errors
     /// Settings that do not serialise.
@@ -128,6 +128,18 @@ impl Checkpoint {
         None
     }
 
+    /// Tells the user of a training that goes on, or of a file that is damaged.
+    pub fn announce(&self, ctx: &Context) {
+        if let Some(state) = self.load_or_say(ctx) {
+            self.say_on(&state, ctx);
+        }
+    }
+
+    fn say_on(&self, state: &State, ctx: &Context) {
+        let epochs = state.text(EPOCHS).unwrap_or("?");
+        ctx.say(&format!("goes on after epoch {epochs}: {}", self.path.display()));
+    }
+
     /// Replaces the saved state.
     ///
     /// # Errors
@@ -179,10 +191,7 @@ impl ResumeArgs {
         checkpoint.found = matches!(found, Found::State(_));
         let path = checkpoint.path().display();
         match found {
-            Found::State(state) => {
-                let epochs = state.text(EPOCHS).unwrap_or("?");
-                ctx.say(&format!("goes on after epoch {epochs}: {path}"));
-            }
+            Found::State(state) => checkpoint.say_on(&state, ctx),
             // Without --resume these start anew; with it, silence would lose what the user counts
             // on.
             Found::OtherWork if self.resume => bail!(

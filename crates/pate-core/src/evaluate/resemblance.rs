@@ -49,8 +49,8 @@ impl Resemblance {
         })
     }
 
-    /// That of one half of real images to the other, drawn by `seed` for the use `index`: what could
-    /// be reached.
+    /// That of one half of real images to the other, drawn by `seed` for the use `index`: what
+    /// could be reached.
     ///
     /// # Errors
     /// As [`Resemblance::of`].

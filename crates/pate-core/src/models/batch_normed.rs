@@ -94,8 +94,8 @@ const GROUPS: i64 = 8;
 /// Share of the values that a [`BlockKind::Wide`] drops.
 const DROPPED: f64 = 0.3;
 
-/// A network of three stages with batch normalisation: 3x3 convolution, the stages, mean over space,
-/// linear to classes.
+/// A network of three stages with batch normalisation: 3x3 convolution, the stages, mean over
+/// space, linear to classes.
 ///
 /// Batch normalisation mixes the records of a batch: this is for data that need no protection.
 #[derive(Clone)]

@@ -34,7 +34,7 @@ impl Sizes {
         json!({ "network": network, "batch": batch, "learning_rate": 0.1, "clipping_norm": 1.0, "noise_multiplier": 1.1 })
     }
 
-    fn settings(self) -> Value {
+    pub(super) fn settings(self) -> Value {
         let quick = |quick: u64, full: u64| if self.quick { quick } else { full };
         json!({
             "pool_size": self.pool(),

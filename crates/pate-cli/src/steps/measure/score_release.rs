@@ -1,8 +1,8 @@
 //! `score-release`: what a data set of any generator is worth.
 //!
-//! Reads: images with labels or soft labels, a TorchScript program of features, test images, a public data set, private images only on request.
-//! Writes: `score_report.json`, `score.md`, `score.png`, the trained classifiers in
-//! `classifiers/`. Privacy: that of the scored data set; none where private images were asked for.
+//! Reads: images with labels or soft labels, a TorchScript program of features, test images, a
+//! public data set, private images only on request. Writes: `score_report.json`, `score.md`,
+//! `score.png`, the trained classifiers in `classifiers/`. Privacy: that of the scored data set; none where private images were asked for.
 
 mod fidelity;
 mod judges;

@@ -213,6 +213,9 @@ impl Judges<'_> {
                     Checkpoint::of_training(file, &work, [], access, self.ctx)
                 })
                 .transpose()?;
+            if let Some(kept) = &kept {
+                kept.announce(self.ctx);
+            }
             let store: &dyn CheckpointStore = match &kept {
                 Some(kept) => kept,
                 None => &NoCheckpoint,
