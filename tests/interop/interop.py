@@ -5,6 +5,7 @@ from the description alone:
 
     ours.py    does Python read every file that the programs wrote, and get the numbers that they reported?
     theirs.py  do the programs read what Python writes, and get Python's numbers?
+    judges.py  are the benchmark's networks what they are in PyTorch?
     measures.py  do measures of features agree with pytorch-fid and prdc?
 
 One line per item, with the number of files or values and the largest difference; then the counts. Exit code 1: an item failed.
@@ -16,6 +17,7 @@ import sys
 
 import torch
 
+import judges
 import measures
 import ours
 import theirs
@@ -35,6 +37,7 @@ def main():
     items = Items()
     ours.run(programs, items)
     theirs.run(programs, items)
+    judges.run(programs, items)
     measures.run(programs, items, args.bench_settings)
     print(f"{items.passed} passed, {items.failed} failed, {items.skipped} skipped")
     return 1 if items.failed else 0

@@ -38,6 +38,9 @@ pub struct SmallCnn {
 }
 
 impl SmallCnn {
+    /// Sides of an image at least.
+    pub const LEAST_SIDE: i64 = 14;
+
     /// A fresh network for images of `shape`, initialised as PyTorch does.
     ///
     /// # Errors
@@ -82,7 +85,7 @@ impl SmallCnn {
     ) -> Result<Self> {
         // Each convolution halves, each pool takes one row, and something has to be left.
         let left = |side: i64| ((((side + 6 - 8) / 2 + 1) - 1) - 4) / 2 + 1 - 1;
-        if shape.height < 14 || shape.width < 14 {
+        if shape.height < Self::LEAST_SIDE || shape.width < Self::LEAST_SIDE {
             return Err(Error::invalid(format!(
                 "images of {}x{} are too small for the small CNN; it needs at least 14x14",
                 shape.height, shape.width

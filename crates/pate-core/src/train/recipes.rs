@@ -154,7 +154,7 @@ impl Recipe {
         }
     }
 
-    /// Whether it takes hours, so that a checkpoint after every epoch is worth its time.
+    /// Whether it takes hours, so that checkpoints are worth their time.
     pub fn is_long(&self) -> bool {
         matches!(self, Self::Network(recipe) if recipe.plan.ema_decay.is_some())
     }

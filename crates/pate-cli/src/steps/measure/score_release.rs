@@ -92,13 +92,13 @@ pub struct ScoreRelease {
     #[command(flatten)]
     controls: ControlArgs,
     /// Which classifiers learn the data set: scatter-linear, mlp, small-cnn, ucstub; and the three
-    /// of the benchmark DPImageBench for whoever has the hours, resnet110, wrn40-4, resnext29
+    /// of the benchmark DPImageBench, resnet110, wrn40-4, resnext29, which take days on a CPU
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = word_among(&NetworkKind::JUDGES), default_value = "scatter-linear,mlp,small-cnn,ucstub", hide_possible_values = true, help_heading = "Classifiers")]
     classifiers: Vec<NetworkKind>,
     /// Seeds of the small ones: mlp, small-cnn (scatter-linear draws nothing)
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100), help_heading = "Classifiers")]
     seeds: u64,
-    /// Seeds of each of the others: ucstub takes minutes, the benchmark's hours
+    /// Seeds of each of the others: ucstub takes minutes, the benchmark's three take days
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100), help_heading = "Classifiers")]
     large_seeds: u64,
     /// Euclidean distance of pixels in [0, 1] below which two images are near-copies
@@ -315,7 +315,7 @@ impl ScoreRelease {
                 ["release", "control"].map(|origin| judges::folder(origin, network, seed))
             })
         });
-        let own = std::iter::once(judges::folder("test", judges::OF_TEST, seed));
+        let own = judges::OF_TEST.map(|network| judges::folder("test", network, seed));
         let files = |folder: PathBuf| {
             [layout::MODEL, layout::TRAINING_REPORT, layout::CHECKPOINT]
                 .map(|name| folder.join(name).to_string_lossy().into_owned())

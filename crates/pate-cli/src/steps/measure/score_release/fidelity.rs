@@ -11,7 +11,7 @@ use pate_core::train::classifier::answers;
 use serde::Serialize;
 use tch::{Device, Tensor};
 
-use super::judges::{Judged, Judges, OF_TEST};
+use super::judges::{Judged, Judges};
 use crate::args::InceptionArgs;
 
 /// Images of a side at most.
@@ -76,7 +76,8 @@ pub(super) struct Beside<'a> {
 
 impl<'a> Beside<'a> {
     /// Takes the features of the data set: those of `program`, else of the control's network, else
-    /// of one that learnt the test images. Nothing for a set that is too small.
+    /// of one that learnt the test images. Nothing for a set that is too small, or without
+    /// images to compare with.
     ///
     /// # Errors
     /// A program that fails, a stop.
@@ -86,7 +87,8 @@ impl<'a> Beside<'a> {
         controlled: &[Judged],
         program: Option<(FeatureProgram, SpaceName)>,
     ) -> Result<Option<Self>> {
-        if release.len() < LEAST {
+        let compared = judges.test.len() >= 2 * LEAST || judges.args.private_dir.is_some();
+        if release.len() < LEAST || !compared {
             return Ok(None);
         }
         let (network, name) = match program {
@@ -188,7 +190,8 @@ fn proxy(judges: &Judges<'_>, controlled: &[Judged]) -> Result<(Network, SpaceNa
     let (network, what, kind) = if let Some(judged) = there {
         (judges.trained("control", judged)?, "the public control", judged.classifier)
     } else {
-        (judges.of_test(OF_TEST)?, "the test images", OF_TEST)
+        let (network, kind) = judges.of_test()?;
+        (network, "the test images", kind)
     };
     let name = SpaceName {
         measure: "FID-proxy",

@@ -8,7 +8,7 @@ use pate_core::base::progress::Progress;
 use pate_core::config::{NetworkKind, Word as _};
 use pate_core::data::{Normalisation, Records};
 use pate_core::evaluate;
-use pate_core::models::{self, Classifier};
+use pate_core::models::{self, Classifier, SmallCnn};
 use pate_core::train::recipes::{self, Lesson, Recipe};
 use pate_core::train::{CheckpointStore, NoCheckpoint};
 use serde::{Serialize, Serializer};
@@ -16,7 +16,7 @@ use serde_json::json;
 use tch::Tensor;
 
 use super::ScoreRelease;
-use crate::resume::checkpoint::Checkpoint;
+use crate::resume::checkpoint::{Checkpoint, Sparing};
 use crate::run::Context;
 
 /// What all classifiers of a run share.
@@ -94,8 +94,9 @@ pub(super) fn folder(origin: &str, network: NetworkKind, seed: u64) -> PathBuf {
     Path::new("classifiers").join(format!("{origin}_{}_{seed}", network.word()))
 }
 
-/// What learns the test images for its features, where there is no control.
-pub(super) const OF_TEST: NetworkKind = NetworkKind::SmallCnn;
+/// What learns the test images for its features, where there is no control: the perceptron where
+/// images are too small for the other.
+pub(super) const OF_TEST: [NetworkKind; 2] = [NetworkKind::SmallCnn, NetworkKind::Mlp];
 
 /// Images tested at once.
 const BATCH: usize = 64;
@@ -159,18 +160,20 @@ impl Judges<'_> {
         Ok(models::load_classifier(&path, self.test.shape(), self.ctx.device)?)
     }
 
-    /// A classifier that learnt the test images themselves, for its features alone.
+    /// A classifier that learnt the test images themselves, for its features alone, and which.
     ///
     /// # Errors
     /// As [`Judges::judge`].
-    pub(super) fn of_test(&self, network: NetworkKind) -> Result<Box<dyn Classifier>> {
-        let seed = self.ctx.seed;
+    pub(super) fn of_test(&self) -> Result<(Box<dyn Classifier>, NetworkKind)> {
+        let (shape, seed) = (self.test.shape(), self.ctx.seed);
+        let [small_cnn, mlp] = OF_TEST;
+        let network = if shape.height.min(shape.width) < SmallCnn::LEAST_SIDE { mlp } else { small_cnn };
         let label = &Guarantee::none("it learnt the test images, for its features");
         let (records, images) = (self.test, self.test.images.sha256()?);
         self.one(&Subject { origin: "test", records, images, soft: None, label }, network, seed)?;
         let path = self.folder("test", network, seed).join(layout::MODEL);
         let _own = input_file::own();
-        Ok(models::load_classifier(&path, self.test.shape(), self.ctx.device)?)
+        Ok((models::load_classifier(&path, shape, self.ctx.device)?, network))
     }
 
     fn one(&self, subject: &Subject<'_>, network: NetworkKind, seed: u64) -> Result<Run> {
@@ -216,8 +219,9 @@ impl Judges<'_> {
             if let Some(kept) = &kept {
                 kept.announce(self.ctx);
             }
-            let store: &dyn CheckpointStore = match &kept {
-                Some(kept) => kept,
+            let sparing = kept.as_ref().map(Sparing::new);
+            let store: &dyn CheckpointStore = match &sparing {
+                Some(sparing) => sparing,
                 None => &NoCheckpoint,
             };
             let trained = recipes::train(network, &recipe, &lesson, device, both, store)?;
@@ -226,7 +230,7 @@ impl Judges<'_> {
             report.field("network", network.word())?.field("recipe", &recipe)?.field(FINGERPRINT, &work)?;
             report.write(&report_path, &self.ctx.envelope_of(report.guarantee()))?;
             // After the report: a run that ends before it goes on from the checkpoint.
-            if let Some(kept) = kept {
+            if let Some(kept) = &kept {
                 kept.remove();
             }
             trained
