@@ -237,6 +237,37 @@ imgsyn-demo epsilon="1" s="42" k="10":
 imgsyn-nearest epsilon="1" s="42" k="10":
     {{step}} score-release -- --release runs/imgsyn/mnist_{{epsilon}}_{{s}}/steps/k{{k}} --test-dir {{datasets}} --private-dir {{datasets}} --classifiers mlp --seeds 1 --output-dir runs/imgsyn/mnist_{{epsilon}}_{{s}}/score_k{{k}} --config {{config}} --seed {{s}} {{common}}
 
+# DP-FETA in small: the MNIST subset of this repository plays the private data, a few minutes
+feta-demo epsilon="10" s="42":
+    {{step}} query-central-images -- --data-dir data/mnist-subset --records 6000 --expected-batch 256 --steps 100 --epsilon {{epsilon}} --output-dir runs/feta/demo_{{epsilon}}_{{s}}/central --seed {{s}} {{common}}
+    {{step}} pretrain-diffusion -- --images runs/feta/demo_{{epsilon}}_{{s}}/central/central_images.npz --nf 8 --num-res-blocks 1 --steps 300 --learning-rate 1e-3 --ema-decay 0.99 --output-dir runs/feta/demo_{{epsilon}}_{{s}}/pretrained --seed {{s}} {{common}}
+    {{step}} finetune-diffusion -- --data-dir data/mnist-subset --init runs/feta/demo_{{epsilon}}_{{s}}/pretrained/diffusion.safetensors --ledger runs/feta/demo_{{epsilon}}_{{s}}/central/privacy_ledger.jsonl --records 6000 --expected-batch 256 --steps 100 --noise-draws 2 --clipping-norm 0.1 --learning-rate 1e-3 --ema-decay 0.99 --output-dir runs/feta/demo_{{epsilon}}_{{s}}/diffusion --seed {{s}} {{common}}
+    {{step}} sample-diffusion -- --model runs/feta/demo_{{epsilon}}_{{s}}/diffusion/diffusion_ema.safetensors --num-samples 1000 --num-steps 20 --output-dir runs/feta/demo_{{epsilon}}_{{s}}/generated --seed {{s}} {{common}}
+
+# DP-FETA on two cores, in at most 90 minutes as planned: `just feta-cpu 10 1 fashion-mnist` (needs data-mnist, data-fashion)
+feta-cpu epsilon="1" s="42" data="mnist":
+    {{step}} query-central-images -- --data-dir {{datasets}} --dataset {{data}} --expected-batch 512 --steps 600 --epsilon {{epsilon}} --output-dir runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/central --seed {{s}} {{common}}
+    {{step}} pretrain-diffusion -- --images runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/central/central_images.npz --nf 8 --num-res-blocks 1 --steps 600 --learning-rate 1e-3 --output-dir runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/pretrained --seed {{s}} {{common}}
+    {{step}} finetune-diffusion -- --data-dir {{datasets}} --dataset {{data}} --init runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/pretrained/diffusion.safetensors --ledger runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/central/privacy_ledger.jsonl --expected-batch 512 --steps 600 --noise-draws 4 --clipping-norm 0.1 --learning-rate 1e-3 --ema-decay 0.99 --output-dir runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/diffusion --seed {{s}} {{common}}
+    {{step}} sample-diffusion -- --model runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/diffusion/diffusion_ema.safetensors --num-samples 10000 --num-steps 30 --output-dir runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/generated --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/generated/gen.npz --test-dir {{datasets}} --test-set {{data}} --output-dir runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/scores --config {{config}} {{common}}
+
+# DP-FETA with the original's network on one large GPU (needs data-mnist, data-fashion)
+feta-h100 epsilon="1" s="42" data="mnist":
+    {{step}} query-central-images -- --data-dir {{datasets}} --dataset {{data}} --expected-batch 4000 --steps 600 --epsilon {{epsilon}} --output-dir runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/central --seed {{s}} {{common}}
+    {{step}} pretrain-diffusion -- --images runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/central/central_images.npz --nf 32 --steps 2000 --output-dir runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/pretrained --seed {{s}} {{common}}
+    {{step}} finetune-diffusion -- --data-dir {{datasets}} --dataset {{data}} --init runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/pretrained/diffusion.safetensors --ledger runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/central/privacy_ledger.jsonl --expected-batch 4000 --steps 600 --noise-draws 8 --ema-decay 0.99 --output-dir runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/diffusion --seed {{s}} {{common}}
+    {{step}} sample-diffusion -- --model runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/diffusion/diffusion_ema.safetensors --num-samples 60000 --num-steps 50 --batch-size 1000 --output-dir runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/generated --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/generated/gen.npz --test-dir {{datasets}} --test-set {{data}} --output-dir runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/scores --config {{config}} {{common}}
+
+# DP-FETA with the original's settings, hours on four GPUs (needs data-mnist, data-fashion)
+feta-full epsilon="1" s="42" data="mnist":
+    {{step}} query-central-images -- --data-dir {{datasets}} --dataset {{data}} --expected-batch 4000 --steps 2250 --epsilon {{epsilon}} --output-dir runs/feta/full_{{data}}_{{epsilon}}_{{s}}/central --seed {{s}} {{common}}
+    {{step}} pretrain-diffusion -- --images runs/feta/full_{{data}}_{{epsilon}}_{{s}}/central/central_images.npz --nf 32 --steps 2000 --output-dir runs/feta/full_{{data}}_{{epsilon}}_{{s}}/pretrained --seed {{s}} {{common}}
+    {{step}} finetune-diffusion -- --data-dir {{datasets}} --dataset {{data}} --init runs/feta/full_{{data}}_{{epsilon}}_{{s}}/pretrained/diffusion.safetensors --ledger runs/feta/full_{{data}}_{{epsilon}}_{{s}}/central/privacy_ledger.jsonl --expected-batch 4000 --steps 2250 --noise-draws 32 --output-dir runs/feta/full_{{data}}_{{epsilon}}_{{s}}/diffusion --seed {{s}} {{common}}
+    {{step}} sample-diffusion -- --model runs/feta/full_{{data}}_{{epsilon}}_{{s}}/diffusion/diffusion_ema.safetensors --num-samples 60000 --num-steps 50 --batch-size 1000 --output-dir runs/feta/full_{{data}}_{{epsilon}}_{{s}}/generated --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/feta/full_{{data}}_{{epsilon}}_{{s}}/generated/gen.npz --test-dir {{datasets}} --test-set {{data}} --output-dir runs/feta/full_{{data}}_{{epsilon}}_{{s}}/scores --config {{config}} {{common}}
+
 # Put run folders beside each other: a public decoder and one VAE per teacher (after nine-k-digits and teacher-vae-pipeline)
 compare-approaches:
     {{step}} compare-approaches -- --approach "public-decoder={{base}}/nine_k_digits" --approach "teacher-vae={{base}}/teacher_vae" --teacher-shard-base {{shards}} --output-dir {{base}}/comparison --seed {{seed}} {{common}}

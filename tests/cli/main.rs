@@ -14,6 +14,7 @@ mod combining;
 mod emnist;
 mod evaluation;
 mod faults;
+mod feta;
 mod field;
 mod filters;
 mod help;

@@ -2,6 +2,7 @@
 //! built-in value.
 
 mod classifier;
+mod diffusion;
 mod filters;
 mod latents;
 mod private;

@@ -4,6 +4,7 @@
 //! write the outputs and the report.
 
 pub mod candidates;
+pub mod feta;
 pub mod imgsyn;
 pub mod measure;
 pub mod private;
@@ -56,4 +57,8 @@ pub const STEPS: &[Entry] = &[
     Entry::of::<private::CaptureDpStats>("private"),
     Entry::of::<imgsyn::SynthesizeImages>("imgsyn"),
     Entry::of::<imgsyn::DistillStudent>("imgsyn"),
+    Entry::of::<feta::QueryCentralImages>("feta"),
+    Entry::of::<feta::PretrainDiffusion>("feta"),
+    Entry::of::<feta::FinetuneDiffusion>("feta"),
+    Entry::of::<feta::SampleDiffusion>("feta"),
 ];

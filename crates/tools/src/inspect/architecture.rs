@@ -51,7 +51,7 @@ pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
             "UCStub, the classifier of teachers and students: {classes} classes, image channels: {channels}"
         ));
     }
-    if let Some(private) = of_private_training(&shape, &only) {
+    if let Some(private) = of_private_training(&shape, &only).or_else(|| diffusion(&shape)) {
         return Some(private);
     }
     let decoder = |prefix: &str| {
@@ -80,6 +80,20 @@ pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
         return Some(format!("VAE, encoder and decoder: {latents} latents, image channels: {channels}"));
     }
     None
+}
+
+/// A diffusion model's U-Net.
+fn diffusion<'a>(shape: &dyn Fn(&str) -> Option<&'a [usize]>) -> Option<String> {
+    let (Some(&[labels, width]), Some(&[_, channels, 3, 3]), Some(_), Some(_)) = (
+        shape("label.weight"),
+        shape("conv_in.weight"),
+        shape("mid_attn.q.weight"),
+        shape("norm_out.weight"),
+    ) else {
+        return None;
+    };
+    let classes = labels.checked_sub(1)?;
+    Some(format!("diffusion U-Net of width {width}: {classes} classes, image channels: {channels}"))
 }
 
 /// The other networks of private training, and what it releases beside them.

@@ -45,6 +45,11 @@ impl Conv2d {
         Ok(Self { affine, window })
     }
 
+    /// Where its weights are.
+    pub fn device(&self) -> Device {
+        self.affine.weight.value().device()
+    }
+
     /// Where its windows lie.
     pub(crate) fn window(&self) -> Window {
         self.window
