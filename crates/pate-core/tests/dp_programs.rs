@@ -318,7 +318,7 @@ fn no_central_images_betray_their_records() {
         }
         // Another number of rounds than was charged.
         let more = CentralPlan { rounds: 4, ..plan };
-        let refused = Recording::of(&header, 8, |spending| {
+        let refused = Recording::of(&header, 8, |spending| -> Result<Outputs> {
             let charge = Charge::new(more.mechanism(), Adjacency::AddOrRemoveOne, "replay", "central images");
             central::release(&records(&data), &more, charge, spending, &Silent, &mut |_| Ok(().into()))?;
             Ok(Vec::new())

@@ -43,8 +43,9 @@ impl Format {
 /// Where the file cannot be written; nothing is left under its name then.
 pub fn npz(path: &Path, access: Access, images: &Images, labels: &[i64]) -> Result<FileRecord> {
     let (pixels, shape) = (images.to_vec()?, pate_core::base::tensor::shape_of(images.tensor()));
+    let n = [labels.len()];
     let mut file = AtomicFile::create(path, access)?;
-    let arrays = [("x", View::f32(&shape, &pixels)?), ("y", View::i64(&[labels.len()], labels)?)];
+    let arrays = [("x", View::f32(&shape, &pixels)?), ("y", View::i64(&n, labels)?)];
     tensorfile::npz::write(&mut file, &arrays)?;
     Ok(file.commit()?)
 }

@@ -60,7 +60,7 @@ pub fn pretrain(
     progress: &dyn Progress,
 ) -> Result<Pretrained> {
     plan.noise.check()?;
-    plan.augmentation.as_ref().map_or(Ok(()), RandAugment::check)?;
+    plan.augmentation.map_or(Ok(()), RandAugment::check)?;
     fits(network, records.shape(), records.classes(), &records.name)?;
     if records.is_empty() || plan.steps == 0 || plan.batch_size == 0 || plan.every == 0 {
         return Err(Error::invalid(format!(

@@ -65,7 +65,7 @@ impl RandAugment {
     ///
     /// # Errors
     /// None, or more than 30.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check(self) -> Result<()> {
         if (1..=SIZES).contains(&self.largest) {
             return Ok(());
         }

@@ -226,7 +226,7 @@ pub fn sample(
             let classes = tensor::from_i64(&labels[at..at + n as usize]).f_to_device(device)?;
             let none = classes.f_full_like(shape.classes)?;
             let watched = network.clone();
-            let mut of = |x: &Tensor, level: f64, classes: &Tensor| {
+            let of = |x: &Tensor, level: f64, classes: &Tensor| {
                 let sigma = Tensor::f_full([n], level, (x.kind(), device))?;
                 let mut forward = |x: &Tensor, level: &Tensor, class: &Tensor| {
                     Ok(watched.forward(x, level, class, &mut Pass::Infer))

@@ -15,7 +15,7 @@ use pate_core::data::{ImageShape, Images, LabelColumn, read_label_csv};
 use pate_core::feta::sample::{Churn, Grid, SamplePlan, sample};
 use pate_core::models::UNet;
 use serde_json::json;
-use tensorfile::View;
+use tensorfile::{Array, View};
 
 use crate::args::{not_negative, parse_path, positive, word};
 use crate::files::{exports, pictures};
@@ -95,7 +95,7 @@ const OUTPUTS: [&str; 4] =
 /// Images of a class in the picture.
 const SHOWN: usize = 10;
 /// Between two states of unfinished work.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// Names in such a state.
 const MADE: &str = "images";
 const BATCHES: &str = "batches";
@@ -136,7 +136,7 @@ impl Step for SampleDiffusion {
             return Ok(Outcome::Done);
         }
         let checkpoint = Checkpoint::new(self.output_dir.join(checkpoint::FILE), work.clone(), access);
-        let images = self.images(&network, &labels, &plan, &checkpoint, ctx)?;
+        let images = made(&network, &labels, &plan, &checkpoint, ctx)?;
         let written = exports::npz(&self.output_dir.join(layout::GENERATED), access, &images, &labels)?;
         let title = "Images of the diffusion model";
         let picture = self.output_dir.join(layout::GENERATED_PICTURE);
@@ -177,56 +177,55 @@ impl SampleDiffusion {
             seed,
         })
     }
+}
 
-    /// All images, from where a stopped run of the same work was.
-    fn images(
-        &self,
-        network: &UNet,
-        labels: &[i64],
-        plan: &SamplePlan,
-        checkpoint: &Checkpoint,
-        ctx: &Context,
-    ) -> Result<Images> {
-        let sizes = network.shape();
-        let each = (sizes.channels * sizes.size * sizes.size) as usize;
-        let (mut pixels, mut batches) = (Vec::with_capacity(labels.len() * each), 0);
-        if let Some(state) = checkpoint.load_or_say(ctx) {
-            let made = state.array(MADE).map(|array| array.to_f32()).unwrap_or_default();
-            let done: usize = state.text(BATCHES).and_then(|text| text.parse().ok()).unwrap_or(0);
-            if done.checked_mul(plan.batch_size * each).is_some_and(|values| values == made.len())
-                && made.len() <= labels.len() * each
-            {
-                (pixels, batches) = (made, done);
-            }
-        }
-        let progress = ctx.progress();
-        progress.start("image", labels.len() as u64);
-        progress.advance((batches * plan.batch_size) as u64, "");
-        let state = RefCell::new((pixels, batches, Instant::now()));
-        let save = |pixels: &[f32], batches: usize| -> pate_core::Result<()> {
-            let shape = [pixels.len()];
-            checkpoint.save(&[(MADE, View::f32(&shape, pixels)?)], &[(BATCHES, batches.to_string())])
-        };
-        let made = sample(network, labels, plan, batches, progress, |batch, images| {
-            let mut state = state.borrow_mut();
-            let (pixels, batches, saved) = &mut *state;
-            pixels.extend(images.to_vec()?);
-            *batches = batch + 1;
-            if saved.elapsed() >= EVERY && pixels.len() < labels.len() * each {
-                save(pixels, *batches)?;
-                *saved = Instant::now();
-            }
-            Ok(())
-        });
-        let (pixels, batches, _) = state.into_inner();
-        if let Err(pate_core::Error::Stopped) = &made
-            && !pixels.is_empty()
+/// All images, from where a stopped run of the same work was.
+fn made(
+    network: &UNet,
+    labels: &[i64],
+    plan: &SamplePlan,
+    checkpoint: &Checkpoint,
+    ctx: &Context,
+) -> Result<Images> {
+    let sizes = network.shape();
+    let each = (sizes.channels * sizes.size * sizes.size) as usize;
+    let (mut pixels, mut batches) = (Vec::with_capacity(labels.len() * each), 0);
+    if let Some(state) = checkpoint.load_or_say(ctx) {
+        let made = state.array(MADE).map(Array::to_f32).unwrap_or_default();
+        let done: usize = state.text(BATCHES).and_then(|text| text.parse().ok()).unwrap_or(0);
+        if done.checked_mul(plan.batch_size * each).is_some_and(|values| values == made.len())
+            && made.len() <= labels.len() * each
         {
-            save(&pixels, batches)?;
+            (pixels, batches) = (made, done);
         }
-        made?;
-        progress.finish();
-        let shape = ImageShape { channels: sizes.channels, height: sizes.size, width: sizes.size };
-        Ok(Images::of_pixels(&pixels, shape)?)
     }
+    let progress = ctx.progress();
+    progress.start("image", labels.len() as u64);
+    progress.advance((batches * plan.batch_size) as u64, "");
+    let state = RefCell::new((pixels, batches, Instant::now()));
+    let save = |pixels: &[f32], batches: usize| -> pate_core::Result<()> {
+        let shape = [pixels.len()];
+        checkpoint.save(&[(MADE, View::f32(&shape, pixels)?)], &[(BATCHES, batches.to_string())])
+    };
+    let finished = sample(network, labels, plan, batches, progress, |batch, images| {
+        let mut state = state.borrow_mut();
+        let (pixels, batches, saved) = &mut *state;
+        pixels.extend(images.to_vec()?);
+        *batches = batch + 1;
+        if saved.elapsed() >= EVERY && pixels.len() < labels.len() * each {
+            save(pixels, *batches)?;
+            *saved = Instant::now();
+        }
+        Ok(())
+    });
+    let (pixels, batches, _) = state.into_inner();
+    if let Err(pate_core::Error::Stopped) = &finished
+        && !pixels.is_empty()
+    {
+        save(&pixels, batches)?;
+    }
+    finished?;
+    progress.finish();
+    let shape = ImageShape { channels: sizes.channels, height: sizes.size, width: sizes.size };
+    Ok(Images::of_pixels(&pixels, shape)?)
 }
