@@ -51,10 +51,14 @@ fn records(data: &[Record]) -> Records {
     let path = dir.path().join("images.npy");
     let pixels: Vec<f32> = data.iter().flat_map(|(image, _)| image.clone()).collect();
     let shape = [data.len() as i64, 1, SIDE as i64, SIDE as i64];
-    tensor::from_f32(&pixels, &shape).unwrap().write_npy(&path).unwrap();
+    let pixels = tensor::from_f32(&pixels, &shape).unwrap();
+    // What no file holds is put in the place of what was read.
+    pixels.zeros_like().write_npy(&path).unwrap();
+    let images = Images::load(&path, RangeRule::AsIs).unwrap();
+    images.tensor().shallow_clone().copy_(&pixels);
     let labels = data.iter().map(|(_, label)| *label).collect();
     Records {
-        images: Images::load(&path, RangeRule::AsIs).unwrap(),
+        images,
         labels: Labels::new(Path::new("labels"), labels, CLASSES).unwrap(),
         name: "made up".to_owned(),
         privacy: Privacy::Private,
@@ -364,11 +368,12 @@ fn diffusion_program(data: &[Record], levels: Levels, spending: &mut dyn Spendin
 fn no_diffusion_model_betrays_its_records() {
     let (data, header) = (data(), header(&plan()));
     let middle = Levels { within: Some((0.2, 1.0)), ..Levels::ORIGINAL };
-    for levels in [Levels::ORIGINAL, middle] {
+    // Some of them: each takes half a second.
+    for (levels, some) in [(Levels::ORIGINAL, 2), (middle, 6)] {
         let recording = Recording::of(&header, 8, |spending| diffusion_program(&data, levels, spending));
         recording.outputs().unwrap();
         assert_eq!(recording.calls(), 2);
-        for (other, change) in and_strange_ones(&data) {
+        for (other, change) in and_strange_ones(&data).into_iter().step_by(some) {
             let violations = recording.replay(change, |spending| diffusion_program(&other, levels, spending));
             assert!(violations.is_empty(), "{change:?}: {}", violations[0]);
         }

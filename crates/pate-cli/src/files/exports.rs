@@ -41,7 +41,7 @@ impl Format {
 ///
 /// # Errors
 /// Where the file cannot be written; nothing is left under its name then.
-pub fn npz(path: &Path, access: Access, images: &Images, labels: &[i64]) -> Result<FileRecord> {
+pub fn npz(path: &Path, access: Access, images: &Images, labels: &[i64]) -> pate_core::Result<FileRecord> {
     let (pixels, shape) = (images.to_vec()?, pate_core::base::tensor::shape_of(images.tensor()));
     let n = [labels.len()];
     let mut file = AtomicFile::create(path, access)?;
@@ -81,7 +81,7 @@ impl Export<'_> {
         let n = [self.labels.len()];
         match format {
             Format::Pt => Ok(self.images.save(&path, self.access)?),
-            Format::Npz => npz(&path, self.access, self.images, self.labels),
+            Format::Npz => Ok(npz(&path, self.access, self.images, self.labels)?),
             Format::Safetensors => {
                 let mut file = AtomicFile::create(&path, self.access)?;
                 let ids: Vec<i64> = self.teacher_ids.iter().map(|&id| id as i64).collect();

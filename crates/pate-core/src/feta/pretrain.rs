@@ -128,7 +128,9 @@ pub fn pretrain(
                 )));
             }
             note(&mut losses, loss, done, plan.steps);
-            progress.advance(1, &format!("loss {loss:.3}"));
+            // A line for each hundredth, not for each step.
+            let told = done.is_multiple_of(plan.steps.div_ceil(100)) || done == plan.steps;
+            progress.advance(1, &if told { format!("loss {loss:.3}") } else { String::new() });
             if done < plan.steps && (done.is_multiple_of(plan.every) || progress.stop_requested()) {
                 let (tensors, steps) = optimizer.state();
                 let mut state =

@@ -296,8 +296,7 @@ impl QueryCentralImages {
         progress.start("round", plan.rounds);
         let released = central::release(records, plan, charge, spending, progress, &mut |central| {
             let images = finish(&central.images)?.images();
-            let record = exports::npz(&path, access, &images, &central.labels)
-                .map_err(|error| pate_core::Error::invalid(format!("{error:#}")))?;
+            let record = exports::npz(&path, access, &images, &central.labels)?;
             let remembered = json!({ ledger::STATISTICS: record.sha256 });
             written = Some(record);
             Ok(remembered)
