@@ -136,6 +136,12 @@ fn what_cannot_be_is_refused_and_nothing_is_spent() {
             tune("central/privacy_ledger.jsonl", "gone.jsonl"),
             &["gone.jsonl is not there"],
         ),
+        // The central images were charged to another ledger than the steps would be.
+        (
+            "finetune-diffusion",
+            tune("--ledger central/privacy_ledger.jsonl", "--epsilon 8"),
+            &["together have no guarantee", "nothing was spent"],
+        ),
         ("finetune-diffusion", tune("--records", "--nf 8 --records"), &["--init", "--nf"]),
         (
             "finetune-diffusion",
