@@ -9,6 +9,7 @@ mod private;
 mod vae;
 
 pub use classifier::{schedule, student_plan, teacher_plan};
+pub use diffusion::MOST_WEIGHTS;
 pub use filters::ResolvedFilters;
 pub use private::{Asked, Beside, Costs, Length, PrivacyTarget, PrivateDefaults, of_ledger};
 pub use vae::{

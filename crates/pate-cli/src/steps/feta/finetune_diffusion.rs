@@ -22,7 +22,7 @@ use crate::files::{data_sets, ledger};
 use crate::resume::charged::{Charged, FLOAT_NOISE, NO_NOISE, Training, refuse_other_state};
 use crate::resume::checkpoint::{self, Checkpoint};
 use crate::run::{Context, Outcome, RunArgs, Step};
-use crate::settings::{Asked, PrivacyTarget, PrivateDefaults};
+use crate::settings::{Asked, MOST_WEIGHTS, PrivacyTarget, PrivateDefaults};
 
 /// Train a diffusion model on private images with DP-SGD
 ///
@@ -94,6 +94,11 @@ impl Step for FinetuneDiffusion {
         let records = self.data.load(&self.data_dir, Split::Train).context("cannot use the private data")?;
         let network = self.start(&records, ctx)?;
         let dimension = nn::parameters(&network).iter().map(|p| p.value().numel() as u64).sum();
+        if protects && dimension > MOST_WEIGHTS {
+            bail!(
+                "the network has {dimension} weights, and budgets are solved for {MOST_WEIGHTS} at most; take a smaller --nf"
+            );
+        }
         let charged = Charged {
             budget: &self.budget,
             output_dir: &self.output_dir,

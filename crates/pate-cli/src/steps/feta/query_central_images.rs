@@ -24,7 +24,7 @@ use crate::args::{BudgetArgs, LengthArgs, PrivateDataArgs, parse_path, positive,
 use crate::files::{data_sets, exports, ledger, pictures};
 use crate::resume::charged::Charged;
 use crate::run::{Context, Outcome, RunArgs, Step};
-use crate::settings::{Asked, Beside, Costs, Length, PrivacyTarget, PrivateDefaults};
+use crate::settings::{Asked, Beside, Costs, Length, MOST_WEIGHTS, PrivacyTarget, PrivateDefaults};
 
 /// Ask for noisy central images of the classes of private images
 ///
@@ -84,8 +84,6 @@ pub struct QueryCentralImages {
 
 /// Why a control has no guarantee.
 const NO_NOISE: &str = "central images of private records without noise (--epsilon inf)";
-/// Weights that the network may have, for what its noise's inexactness takes of delta.
-const WEIGHTS: u64 = 1 << 23;
 /// Images of a class in the picture.
 const SHOWN: usize = 10;
 
@@ -122,7 +120,7 @@ impl Step for QueryCentralImages {
             protects,
         };
         let mut steps = PrivateDefaults::DIFFUSION.plan(length);
-        let target = charged.solve(&mut steps, asked, WEIGHTS)?;
+        let target = charged.solve(&mut steps, asked, MOST_WEIGHTS)?;
         let images_path = self.output_dir.join(layout::CENTRAL_IMAGES);
         let ledger_path = charged.ledger_path();
         let account = if protects { ledger::look(&ledger_path)? } else { None };
@@ -141,7 +139,7 @@ impl Step for QueryCentralImages {
             report.released(account.label());
             FileRecord::of_output(&images_path)?
         } else {
-            let header = Costs { plan: &steps, dimension: WEIGHTS, beside: Some(beside) }
+            let header = Costs { plan: &steps, dimension: MOST_WEIGHTS, beside: Some(beside) }
                 .ledger_header(&self.dataset_name(), target);
             let mut none = Unprotected::without_noise(ctx.seed);
             let mut ledger = if protects { Some(ledger::open(&ledger_path, &header, ctx)?) } else { None };
