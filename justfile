@@ -269,6 +269,37 @@ dpmi-gan epsilon="1" s="42":
     {{step}} train-dp-latent -- --extractor runs/dpmi/gan_{{s}}/extractor/extractor.pt --latents runs/dpmi/gan_{{s}}/private/private_latents.pt --epsilon {{epsilon}} --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}} --seed {{s}} {{common}}
     {{step}} sample-generator -- --extractor runs/dpmi/gan_{{s}}/extractor/extractor.pt --model runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/latent_model.pt --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/samples --seed {{s}} {{common}}
     {{step}} score-release -- --release runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/samples --test-dir {{datasets}} --classifiers "scatter-linear,mlp,small-cnn" --seeds 1 --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/score --config {{config}} --seed {{s}} {{common}}
+# DP-FETA in small: the MNIST subset of this repository plays the private data, a few minutes
+feta-demo epsilon="10" s="42":
+    {{step}} query-central-images -- --data-dir data/mnist-subset --records 6000 --query-rate 0.5 --expected-batch 256 --steps 100 --epsilon {{epsilon}} --output-dir runs/feta/demo_{{epsilon}}_{{s}}/central --seed {{s}} {{common}}
+    {{step}} pretrain-diffusion -- --images runs/feta/demo_{{epsilon}}_{{s}}/central/central_images.npz --nf 8 --num-res-blocks 1 --steps 300 --learning-rate 1e-3 --ema-decay 0.99 --output-dir runs/feta/demo_{{epsilon}}_{{s}}/pretrained --seed {{s}} {{common}}
+    {{step}} finetune-diffusion -- --data-dir data/mnist-subset --init runs/feta/demo_{{epsilon}}_{{s}}/pretrained/diffusion.safetensors --ledger runs/feta/demo_{{epsilon}}_{{s}}/central/privacy_ledger.jsonl --records 6000 --expected-batch 256 --steps 100 --noise-draws 2 --micro-batch 16 --clipping-norm 0.1 --learning-rate 1e-3 --ema-decay 0.99 --output-dir runs/feta/demo_{{epsilon}}_{{s}}/diffusion --seed {{s}} {{common}}
+    {{step}} sample-diffusion -- --model runs/feta/demo_{{epsilon}}_{{s}}/diffusion/diffusion_ema.safetensors --num-samples 1000 --num-steps 20 --output-dir runs/feta/demo_{{epsilon}}_{{s}}/generated --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/feta/demo_{{epsilon}}_{{s}}/generated/gen.npz --test-dir data/mnist-subset --classifiers mlp --seeds 1 --output-dir runs/feta/demo_{{epsilon}}_{{s}}/scores --seed {{s}} {{common}}
+
+# DP-FETA on two cores, in at most 90 minutes as planned: `just feta-cpu 10 1 fashion-mnist` (needs data-mnist, data-fashion)
+feta-cpu epsilon="1" s="42" data="mnist":
+    {{step}} query-central-images -- --data-dir {{datasets}} --dataset {{data}} --expected-batch 512 --steps 400 --epsilon {{epsilon}} --output-dir runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/central --seed {{s}} {{common}}
+    {{step}} pretrain-diffusion -- --images runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/central/central_images.npz --nf 8 --num-res-blocks 1 --steps 600 --learning-rate 1e-3 --output-dir runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/pretrained --seed {{s}} {{common}}
+    {{step}} finetune-diffusion -- --data-dir {{datasets}} --dataset {{data}} --init runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/pretrained/diffusion.safetensors --ledger runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/central/privacy_ledger.jsonl --expected-batch 512 --steps 400 --noise-draws 4 --micro-batch 8 --clipping-norm 0.1 --learning-rate 1e-3 --ema-decay 0.99 --output-dir runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/diffusion --seed {{s}} {{common}}
+    {{step}} sample-diffusion -- --model runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/diffusion/diffusion_ema.safetensors --num-samples 10000 --num-steps 30 --output-dir runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/generated --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/generated/gen.npz --test-dir {{datasets}} --test-set {{data}} --output-dir runs/feta/cpu_{{data}}_{{epsilon}}_{{s}}/scores --config {{config}} {{common}}
+
+# DP-FETA with the original's network on one large GPU (needs data-mnist, data-fashion)
+feta-h100 epsilon="1" s="42" data="mnist":
+    {{step}} query-central-images -- --data-dir {{datasets}} --dataset {{data}} --expected-batch 4000 --steps 600 --epsilon {{epsilon}} --output-dir runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/central --seed {{s}} {{common}}
+    {{step}} pretrain-diffusion -- --images runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/central/central_images.npz --nf 32 --steps 2000 --output-dir runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/pretrained --seed {{s}} {{common}}
+    {{step}} finetune-diffusion -- --data-dir {{datasets}} --dataset {{data}} --init runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/pretrained/diffusion.safetensors --ledger runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/central/privacy_ledger.jsonl --expected-batch 4000 --steps 600 --noise-draws 8 --ema-decay 0.99 --output-dir runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/diffusion --seed {{s}} {{common}}
+    {{step}} sample-diffusion -- --model runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/diffusion/diffusion_ema.safetensors --num-samples 60000 --num-steps 50 --batch-size 1000 --output-dir runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/generated --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/generated/gen.npz --test-dir {{datasets}} --test-set {{data}} --output-dir runs/feta/h100_{{data}}_{{epsilon}}_{{s}}/scores --config {{config}} {{common}}
+
+# DP-FETA with the original's settings, hours on four GPUs (needs data-mnist, data-fashion)
+feta-full epsilon="1" s="42" data="mnist":
+    {{step}} query-central-images -- --data-dir {{datasets}} --dataset {{data}} --expected-batch 4000 --steps 2250 --epsilon {{epsilon}} --output-dir runs/feta/full_{{data}}_{{epsilon}}_{{s}}/central --seed {{s}} {{common}}
+    {{step}} pretrain-diffusion -- --images runs/feta/full_{{data}}_{{epsilon}}_{{s}}/central/central_images.npz --nf 32 --steps 2000 --output-dir runs/feta/full_{{data}}_{{epsilon}}_{{s}}/pretrained --seed {{s}} {{common}}
+    {{step}} finetune-diffusion -- --data-dir {{datasets}} --dataset {{data}} --init runs/feta/full_{{data}}_{{epsilon}}_{{s}}/pretrained/diffusion.safetensors --ledger runs/feta/full_{{data}}_{{epsilon}}_{{s}}/central/privacy_ledger.jsonl --expected-batch 4000 --steps 2250 --noise-draws 32 --output-dir runs/feta/full_{{data}}_{{epsilon}}_{{s}}/diffusion --seed {{s}} {{common}}
+    {{step}} sample-diffusion -- --model runs/feta/full_{{data}}_{{epsilon}}_{{s}}/diffusion/diffusion_ema.safetensors --num-samples 60000 --num-steps 50 --batch-size 1000 --output-dir runs/feta/full_{{data}}_{{epsilon}}_{{s}}/generated --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/feta/full_{{data}}_{{epsilon}}_{{s}}/generated/gen.npz --test-dir {{datasets}} --test-set {{data}} --output-dir runs/feta/full_{{data}}_{{epsilon}}_{{s}}/scores --config {{config}} {{common}}
 
 # Put run folders beside each other: a public decoder and one VAE per teacher (after nine-k-digits and teacher-vae-pipeline)
 compare-approaches:

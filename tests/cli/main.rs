@@ -15,6 +15,7 @@ mod dpmi;
 mod emnist;
 mod evaluation;
 mod faults;
+mod feta;
 mod field;
 mod filters;
 mod help;

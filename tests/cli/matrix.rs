@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use artifact::Access;
+use pate_core::models::{UNet, UNetShape};
 use tensorfile::View;
 
 use crate::steps;
@@ -118,6 +120,23 @@ pub(crate) const GOOD: &[(&str, &str)] = &[
         "--extractor extractor/extractor.pt --model latent_model.pt --num-samples 20 --output-dir out",
     ),
     ("relabel", "--samples s.pt --labels l.csv --teacher nets/0/model.pth --output-dir out --config c.json"),
+    (
+        "query-central-images",
+        "--data-dir mnist --records 40 --expected-batch 8 --steps 4 --rounds 2 --query-rate 0.5 --epsilon inf --output-dir out",
+    ),
+    (
+        "pretrain-diffusion",
+        "--images central.npz --nf 4 --ch-mult 1 --num-res-blocks 1 --steps 4 --every 2 --output-dir out",
+    ),
+    (
+        "finetune-diffusion",
+        "--data-dir mnist --init unet.safetensors --records 40 --expected-batch 8 --steps 4 --block 2 --noise-draws 2 \
+         --epsilon inf --clip-only --output-dir out",
+    ),
+    (
+        "sample-diffusion",
+        "--model unet.safetensors --num-samples 6 --num-steps 3 --batch-size 2 --output-dir out",
+    ),
 ];
 
 pub(crate) fn good_line(binary: &str) -> &'static str {
@@ -161,6 +180,25 @@ pub(crate) fn inputs() -> Work {
     let report = r#"{"k0": {}, "temperature": 10, "classes": 10, "formal_guarantee": "public", "inputs": [], "outputs": []}"#;
     work.put("synthesis/synthesis_report.json", report);
     work.dpmi();
+    // What query-central-images and pretrain-diffusion write, in small.
+    let images: Vec<f32> = (0..10).flat_map(|i| image(i % 10, 0.8, i)).collect();
+    let mut central = Vec::new();
+    let labels: Vec<i64> = (0..10).collect();
+    let arrays =
+        [("x", View::f32(&[10, 1, SIDE, SIDE], &images).unwrap()), ("y", View::i64(&[10], &labels).unwrap())];
+    tensorfile::npz::write(&mut central, &arrays).unwrap();
+    work.put("central.npz", central);
+    let sizes = UNetShape {
+        size: SIDE as i64,
+        channels: 1,
+        width: 4,
+        multipliers: vec![1],
+        blocks: 1,
+        attention: Vec::new(),
+        classes: 10,
+    };
+    let network = UNet::new(&sizes, 1, tch::Device::Cpu).unwrap();
+    network.save(&work.path("unet.safetensors"), Access::Public).unwrap();
     work
 }
 
@@ -249,6 +287,11 @@ fn broken(work: &Work) {
     }
     work.samples("empty_sets/teacher_0", &[]);
     work.put("empty_folder/readme", "");
+    for class in 0..2 {
+        let pixels = [0.5; 81];
+        let images = picture::Images { channels: 1, height: 9, width: 9, pixels: &pixels };
+        work.put(&format!("odd_sides/{class}/0.png"), picture::grid(&images, 1, 0).unwrap());
+    }
 }
 
 const CASES: &[Case] = &[
@@ -639,6 +682,53 @@ const CASES: &[Case] = &[
     ("relabel", "shape", &[("s.pt", "small.pt"), ("--labels l.csv ", "")], 3, &["4x4"]),
     ("relabel", "lengths", &[("l.csv", "none.csv")], 3, &["0 labels", "10 samples"]),
     ("relabel", "config", &[("c.json", "unknown.json")], 3, &["unknown.json", "student.epoch"]),
+    (
+        "query-central-images",
+        "shape",
+        &[("-dir mnist", "-dir odd_sides --dataset folders")],
+        2,
+        &["cannot be halved", "even"],
+    ),
+    (
+        "query-central-images",
+        "empty",
+        &[("-dir mnist", "-dir empty_mnist")],
+        3,
+        &["empty_mnist", "no images"],
+    ),
+    (
+        "query-central-images",
+        "lengths",
+        &[("-dir mnist", "-dir short_mnist")],
+        3,
+        &["40 labels for 39 images"],
+    ),
+    ("pretrain-diffusion", "format", &[("central.npz", "s.pt")], 3, &["s.pt", "there are no classes in it"]),
+    ("pretrain-diffusion", "nan", &[("central.npz", "nan.pt")], 3, &["nan.pt", "value 7 is NaN"]),
+    ("pretrain-diffusion", "shape", &[("central.npz", "flat.pt")], 3, &["flat.pt", "[2, 784]"]),
+    (
+        "finetune-diffusion",
+        "format",
+        &[("unet.safetensors", "decoder.pth")],
+        3,
+        &["decoder.pth", "architecture"],
+    ),
+    ("finetune-diffusion", "shape", &[("-dir mnist", "-dir odd_mnist")], 2, &["1x28x28", "1x30x30"]),
+    ("finetune-diffusion", "empty", &[("-dir mnist", "-dir empty_mnist")], 3, &["empty_mnist", "no images"]),
+    (
+        "sample-diffusion",
+        "format",
+        &[("unet.safetensors", "decoder.pth")],
+        3,
+        &["decoder.pth", "architecture"],
+    ),
+    (
+        "sample-diffusion",
+        "lengths",
+        &[("--num-samples 6", "--labels none.csv")],
+        2,
+        &["no classes", "--num-samples"],
+    ),
     ("vote-label", "path", &[("pool.pt", "gone.pt")], 3, &["cannot use the samples", "gone.pt"]),
     ("vote-label", "path", &[("-dir nets", "-dir gone")], 3, &["teachers' folder", "gone"]),
     ("vote-label", "format", &[("pool.pt", "text")], 3, &["cannot use the samples", "text"]),

@@ -15,6 +15,7 @@ use testing::golden::{Case, Golden};
 mod dp_sgd;
 mod dpmi;
 mod evaluate;
+mod feta;
 mod imgsyn;
 mod scatter;
 
@@ -25,9 +26,10 @@ type Check = fn(&Case<'_>, Kind) -> Result<(), Failed>;
 type Known = fn(&str) -> bool;
 
 /// The groups of cases that this program knows, and which of their cases.
-const GROUPS: [(&str, Known, Check); 4] = [
+const GROUPS: [(&str, Known, Check); 5] = [
     ("dp_sgd", |_| true, dp_sgd::check),
     ("dpmi", |_| true, dpmi::check),
+    ("feta", |_| true, feta::check),
     ("imgsyn", |_| true, imgsyn::check),
     ("scatter", |_| true, scatter::check),
 ];

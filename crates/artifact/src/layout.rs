@@ -48,6 +48,20 @@ pub const DP_STATISTICS: &str = "dp_statistics.pt";
 pub const SYNTHESIS_REPORT: &str = "synthesis_report.json";
 /// Public images, what became of them, and what the classifier says.
 pub const SYNTHESIS_PICTURE: &str = "synthesis.png";
+/// Central images of a private data set, with their classes.
+pub const CENTRAL_IMAGES: &str = "central_images.npz";
+/// The same, for a look.
+pub const CENTRAL_PICTURE: &str = "central_images.png";
+/// Report of their query.
+pub const CENTRAL_REPORT: &str = "central_report.json";
+/// A diffusion model's weights, with its sizes.
+pub const DIFFUSION: &str = "diffusion.safetensors";
+/// Their average over the steps, which images are made with.
+pub const DIFFUSION_EMA: &str = "diffusion_ema.safetensors";
+/// A diffusion model's images with their classes, named as DPImageBench reads them.
+pub const GENERATED: &str = "gen.npz";
+/// Report of their sampling.
+pub const SAMPLING_REPORT: &str = "sampling_report.json";
 /// A control's weights: what public data alone give.
 pub const PUBLIC_CONTROL: &str = "public_control.pth";
 /// Report of an evaluation.
@@ -64,8 +78,6 @@ pub const PRIVATE_LATENTS: &str = "private_latents.pt";
 pub const LATENT_MODEL: &str = "latent_model.pt";
 /// A picture of samples.
 pub const SAMPLES_PICTURE: &str = "samples.png";
-/// Report of a generator's samples.
-pub const SAMPLING_REPORT: &str = "sampling_report.json";
 /// Report of labels that a classifier gave.
 pub const RELABEL_REPORT: &str = "relabel_report.json";
 /// Report of a scored data set.

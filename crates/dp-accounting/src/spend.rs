@@ -8,9 +8,10 @@
 use dp_noise::{NoiseSource, Sample};
 use serde_json::Value;
 
-use crate::Result;
 use crate::draws::{Draws, Lattice};
+use crate::filter::Budget;
 use crate::ledger::{Charge, Ledger, Store};
+use crate::{Mechanism, Result};
 
 /// The sum that a step asks for: the records that take part, in; multiples of the lattice's step,
 /// out.
@@ -90,8 +91,8 @@ pub trait Spending {
     /// As there.
     fn affordable(&self, charge: &Charge) -> Result<u64>;
 
-    /// The fraction of the budget that is spent, from 0 to 1.
-    fn fraction_spent(&self) -> f64;
+    /// The fraction of the budget that is spent, from 0 to 1; of a list, of what it has for `of`.
+    fn fraction_spent(&self, of: &Mechanism) -> f64;
 
     /// Whether what is drawn protects anybody: no noise and noise of floating-point numbers do not,
     /// and stand in for the real thing in controls and measurements alone.
@@ -121,7 +122,11 @@ impl<S: NoiseSource + Send, D: Store> Spending for Ledger<S, D> {
         Ledger::affordable(self, charge)
     }
 
-    fn fraction_spent(&self) -> f64 {
-        self.account().fraction_spent()
+    fn fraction_spent(&self, of: &Mechanism) -> f64 {
+        let account = self.account();
+        let Budget::Caps { caps, .. } = &account.header.budget else { return account.fraction_spent() };
+        let Some(cap) = caps.iter().find(|cap| cap.mechanism == *of) else { return 0.0 };
+        let used = account.totals().into_iter().find(|(mechanism, _)| mechanism == of);
+        used.map_or(0.0, |(_, used)| (used as f64 / cap.count.max(1) as f64).min(1.0))
     }
 }

@@ -260,8 +260,8 @@ impl Spending for Recorder {
         self.ledger.affordable(charge)
     }
 
-    fn fraction_spent(&self) -> f64 {
-        self.ledger.account().fraction_spent()
+    fn fraction_spent(&self, of: &Mechanism) -> f64 {
+        self.ledger.fraction_spent(of)
     }
 }
 
@@ -336,7 +336,7 @@ impl Spending for Replayer<'_> {
         Ok(self.recording.calls.get(self.next).map_or(0, |call| call.charge.count.min(charge.count)))
     }
 
-    fn fraction_spent(&self) -> f64 {
+    fn fraction_spent(&self, _: &Mechanism) -> f64 {
         0.0
     }
 }

@@ -2,12 +2,14 @@
 //! built-in value.
 
 mod classifier;
+mod diffusion;
 mod filters;
 mod latents;
 mod private;
 mod vae;
 
 pub use classifier::{schedule, student_plan, teacher_plan};
+pub use diffusion::MOST_WEIGHTS;
 pub use filters::ResolvedFilters;
 pub use private::{
     Asked, Beside, Costs, Length, PrivacyTarget, PrivateDefaults, of_ledger, of_one_release, one_release,

@@ -5,6 +5,7 @@
 
 pub mod candidates;
 pub mod dpmi;
+pub mod feta;
 pub mod imgsyn;
 pub mod measure;
 pub mod private;
@@ -63,4 +64,8 @@ pub const STEPS: &[Entry] = &[
     Entry::of::<dpmi::TrainDpLatent>("dpmi"),
     Entry::of::<dpmi::SampleGenerator>("dpmi"),
     Entry::of::<dpmi::Relabel>("dpmi"),
+    Entry::of::<feta::QueryCentralImages>("feta"),
+    Entry::of::<feta::PretrainDiffusion>("feta"),
+    Entry::of::<feta::FinetuneDiffusion>("feta"),
+    Entry::of::<feta::SampleDiffusion>("feta"),
 ];

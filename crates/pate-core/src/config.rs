@@ -18,8 +18,8 @@ pub use sections::{
     SteeringConfig, StudentConfig, TeacherVaeConfig, TeachersConfig,
 };
 pub use words::{
-    AugmentationKind, ClippingKind, FeatureKind, NetworkKind, OptimizerKind, ScheduleKind, StartKind,
-    VariantKind, Word,
+    AugmentationKind, CentralKind, ClippingKind, FeatureKind, NetworkKind, OptimizerKind, SamplerKind,
+    ScheduleKind, StartKind, VariantKind, Word,
 };
 
 use crate::{Error, Result};

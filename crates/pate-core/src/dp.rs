@@ -9,8 +9,9 @@ mod train;
 mod unit_sum;
 mod unprotected;
 
+pub(crate) use classify::index;
 pub use classify::{PrivateFeatures, PrivateImages, Views};
-pub use clip::{Clipped, Clipping, Engine};
+pub use clip::{Clipped, Clipping, Engine, shortened};
 pub use gradients::Gradients;
 pub use train::{
     Diagnostics, MEMORY, PrivateLearner, PrivatePlan, PrivateTask, SUM_ERROR, StepFigures, Trained, train,

@@ -14,7 +14,7 @@
 //! - [`dp`]: training under differential privacy;
 //! - the methods: [`pate`], from candidates to the combined data set; [`imgsyn`], public images
 //!   that a private classifier labels; [`dpmi`], a private model of the latents of a public
-//!   decoder.
+//!   decoder; [`feta`], images of a diffusion model that learnt noisy central images first.
 //!
 //! Functions return results; binaries print and save them. Nothing here downloads, and nothing that
 //! is read is executed (but for a TorchScript program that the caller says to trust).
@@ -28,6 +28,7 @@ pub mod dp;
 pub mod dpmi;
 mod error;
 pub mod evaluate;
+pub mod feta;
 pub mod imgsyn;
 pub mod models;
 pub mod nn;

@@ -30,7 +30,7 @@ pub use sequential::{Between, ConvSpec, LayerSpec, Sequential, Size, output as l
 pub use small_cnn::{Activation, SmallCnn};
 pub use teacher::{Program, Scores, Teacher};
 pub use ucstub::UcStub;
-pub use unet::{UNet, UNetShape};
+pub use unet::{UNet, UNetShape, sinusoids};
 pub use vae::{Decoder, Encoder, GroupedVae, Vae};
 
 use std::path::Path;

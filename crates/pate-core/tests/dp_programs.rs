@@ -17,14 +17,16 @@ use pate_core::Result;
 use pate_core::base::progress::Silent;
 use pate_core::base::rng::{Purpose, Stream};
 use pate_core::base::tensor;
-use pate_core::config::{AugmentationKind, NetworkKind, OptimizerKind};
+use pate_core::config::{AugmentationKind, CentralKind, NetworkKind, OptimizerKind, Word as _};
 use pate_core::data::augment::{Augmentation, Geometry};
 use pate_core::data::{ImageShape, Images, Labels, Normalisation, Privacy, RangeRule, Records};
 use pate_core::dp::{
     Clipping, Engine, PrivateFeatures, PrivateImages, PrivatePlan, PrivateTask, Views, train,
 };
+use pate_core::feta::central::{self, CentralPlan};
+use pate_core::feta::{Levels, NoisePlan, PrivateDiffusion, finish};
 use pate_core::imgsyn::statistics::{Seen, StatisticsPlan, clipped, release, vectors};
-use pate_core::models::{self, Classifier, ScatterLinear};
+use pate_core::models::{self, Classifier, ScatterLinear, UNet, UNetShape};
 use pate_core::nn::{Schedule, parameters};
 use tch::Device;
 
@@ -49,10 +51,14 @@ fn records(data: &[Record]) -> Records {
     let path = dir.path().join("images.npy");
     let pixels: Vec<f32> = data.iter().flat_map(|(image, _)| image.clone()).collect();
     let shape = [data.len() as i64, 1, SIDE as i64, SIDE as i64];
-    tensor::from_f32(&pixels, &shape).unwrap().write_npy(&path).unwrap();
+    let pixels = tensor::from_f32(&pixels, &shape).unwrap();
+    // What no file holds is put in the place of what was read.
+    pixels.zeros_like().write_npy(&path).unwrap();
+    let images = Images::load(&path, RangeRule::AsIs).unwrap();
+    images.tensor().shallow_clone().copy_(&pixels);
     let labels = data.iter().map(|(_, label)| *label).collect();
     Records {
-        images: Images::load(&path, RangeRule::AsIs).unwrap(),
+        images,
         labels: Labels::new(Path::new("labels"), labels, CLASSES).unwrap(),
         name: "made up".to_owned(),
         privacy: Privacy::Private,
@@ -252,5 +258,124 @@ fn no_vector_is_longer_than_the_sensitivity() {
         let short = clipped(&vectors(&mean, &mean, &channels, 1.5).unwrap(), 1.0).unwrap();
         let norm = (&short * &short).sum(tch::Kind::Double).double_value(&[]);
         assert!(norm <= 1.0 + 1e-12, "{norm}");
+    }
+}
+
+/// What DP-FETA asks of private images.
+fn central_plan(kind: CentralKind) -> CentralPlan {
+    CentralPlan {
+        kind,
+        rounds: 3,
+        sampling_rate: 0.5,
+        noise_multiplier: 1.5,
+        clipping_norm: 2.0,
+        bins: 3,
+        records: 14.0,
+    }
+}
+
+fn central_program(data: &[Record], kind: CentralKind, spending: &mut dyn Spending) -> Result<Outputs> {
+    let (records, plan) = (records(data), central_plan(kind));
+    let charge = Charge::new(plan.mechanism(), Adjacency::AddOrRemoveOne, "replay", "central images");
+    let charge = Charge { count: plan.rounds, ..charge };
+    let found = central::release(&records, &plan, charge, spending, &Silent, &mut |central| {
+        Ok(serde_json::json!({ "images": central.labels.len() }))
+    })?;
+    let bytes = finish(&found.images)?.images().to_vec()?;
+    let labels = found.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+    let images = bytes.into_iter().flat_map(f32::to_le_bytes).collect();
+    Ok(vec![("images".to_owned(), images), ("labels".to_owned(), labels)])
+}
+
+/// Neighbours, and some with records that no file holds.
+fn and_strange_ones(data: &[Record]) -> Vec<(Vec<Record>, Change)> {
+    let mut all = neighbours(data);
+    for pixel in [f32::NAN, f32::INFINITY, 3e38, -3e38] {
+        let mut strange = data.to_vec();
+        strange[4].0[16] = pixel;
+        all.push((strange, Change::Replaced(4)));
+        let mut strange = data.to_vec();
+        strange.push((vec![pixel; SIDE * SIDE], 0));
+        all.push((strange, Change::Added));
+    }
+    all
+}
+
+#[test]
+fn no_central_images_betray_their_records() {
+    let data = data();
+    for kind in CentralKind::ALL {
+        let plan = central_plan(*kind);
+        let caps = vec![Cap { mechanism: plan.mechanism(), count: plan.rounds }];
+        let header = Header::of_caps("made up", "one record", Adjacency::AddOrRemoveOne, (90.0, 1e-5), caps);
+        let recording = Recording::of(&header, 8, |spending| central_program(&data, *kind, spending));
+        recording.outputs().unwrap();
+        assert_eq!(recording.calls(), 3);
+        for (other, change) in and_strange_ones(&data) {
+            let violations = recording.replay(change, |spending| central_program(&other, *kind, spending));
+            assert!(violations.is_empty(), "{kind:?}, {change:?}: {}", violations[0]);
+        }
+        // A class of which there is nobody, and nobody at all.
+        for few in [&data[..1], &[]] {
+            let recording = Recording::of(&header, 8, |spending| central_program(few, *kind, spending));
+            assert_eq!(recording.outputs().unwrap()[0].1.len(), 4 * 9 * SIDE * SIDE);
+        }
+        // Another number of rounds than was charged.
+        let more = CentralPlan { rounds: 4, ..plan };
+        let refused = Recording::of(&header, 8, |spending| -> Result<Outputs> {
+            let charge = Charge::new(more.mechanism(), Adjacency::AddOrRemoveOne, "replay", "central images");
+            central::release(&records(&data), &more, charge, spending, &Silent, &mut |_| Ok(().into()))?;
+            Ok(Vec::new())
+        });
+        assert!(refused.outputs().unwrap_err().contains("4 rounds"));
+        assert_eq!(refused.calls(), 0);
+    }
+}
+
+fn diffusion_program(data: &[Record], levels: Levels, spending: &mut dyn Spending) -> Result<Outputs> {
+    let (records, plan) = (records(data), plan());
+    let sizes = UNetShape {
+        size: SIDE as i64,
+        channels: 1,
+        width: 4,
+        multipliers: vec![1, 2],
+        blocks: 1,
+        attention: vec![8],
+        classes: CLASSES,
+    };
+    let network = UNet::new(&sizes, 1, Device::Cpu)?;
+    let noise = NoisePlan { draws: 2, levels, label_dropout: 0.3, seed: 5 };
+    let charge = Charge::new(plan.mechanism(), Adjacency::AddOrRemoveOne, "replay", "steps");
+    let kept = Kept::default();
+    let plan = PrivatePlan { ema_decay: Some(0.9), ..plan };
+    train(
+        &PrivateDiffusion::new(&network, &records, noise)?,
+        &plan,
+        &charge,
+        spending,
+        &kept,
+        None,
+        &Silent,
+    )?;
+    let weights =
+        parameters(&network).into_iter().flat_map(|parameter| tensor::to_f32(parameter.value()).unwrap());
+    let mut outputs = kept.0.into_inner();
+    outputs.push(("weights".to_owned(), weights.flat_map(f32::to_le_bytes).collect()));
+    Ok(outputs)
+}
+
+#[test]
+fn no_diffusion_model_betrays_its_records() {
+    let (data, header) = (data(), header(&plan()));
+    let middle = Levels { within: Some((0.2, 1.0)), ..Levels::ORIGINAL };
+    // Some of them: each takes half a second.
+    for (levels, some) in [(Levels::ORIGINAL, 2), (middle, 6)] {
+        let recording = Recording::of(&header, 8, |spending| diffusion_program(&data, levels, spending));
+        recording.outputs().unwrap();
+        assert_eq!(recording.calls(), 2);
+        for (other, change) in and_strange_ones(&data).into_iter().step_by(some) {
+            let violations = recording.replay(change, |spending| diffusion_program(&other, levels, spending));
+            assert!(violations.is_empty(), "{change:?}: {}", violations[0]);
+        }
     }
 }

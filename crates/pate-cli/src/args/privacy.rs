@@ -54,13 +54,13 @@ pub struct LengthArgs {
     pub(crate) epochs: Option<f64>,
 
     /// Expected number of records per step, which sums are divided by; each record takes part with
-    /// probability B / --records [default: 2048; of scatter-linear 8192; of latent
-    /// models 256]
+    /// probability B / --records [default: 2048; of scatter-linear 8192; of latent models 256; of
+    /// diffusion models 4000]
     #[arg(long, visible_alias = "train-batch-size", value_name = "B", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) expected_batch: Option<u64>,
 
     /// Steps, fixed beforehand, for which the noise is solved [default: 600; of scatter-linear
-    /// 150; of latent models 2000]
+    /// 150; of latent models 2000; of diffusion models 2250]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: Option<u64>,
 }
@@ -72,7 +72,8 @@ pub struct DpSgdArgs {
     #[command(flatten)]
     pub(crate) length: LengthArgs,
 
-    /// Largest L2 norm of a record's gradient [default: 0.1; of train-dp-teacher 1]
+    /// Largest L2 norm of a record's gradient [default: 0.1; of train-dp-teacher
+    /// and of diffusion models 1]
     #[arg(long, visible_alias = "max-norm", value_name = "C", value_parser = positive)]
     pub(crate) clipping_norm: Option<f64>,
 
@@ -80,13 +81,13 @@ pub struct DpSgdArgs {
     #[arg(long, value_name = "KIND", value_parser = word::<ClippingKind>(), default_value = "flat")]
     pub(crate) clipping: ClippingKind,
 
-    /// Optimiser; it sees noisy gradients alone [default: sgd; of latent models
+    /// Optimiser; it sees noisy gradients alone [default: sgd; of latent and of diffusion models
     /// adam]
     #[arg(long, value_name = "KIND", value_parser = word::<OptimizerKind>())]
     pub(crate) optimizer: Option<OptimizerKind>,
 
     /// Learning rate [default: 2; of train-dp-teacher 0.01; of scatter-linear 4; of adam 0.001;
-    /// of latent models 0.01]
+    /// of latent models 0.01; of diffusion models 3e-4]
     #[arg(long, visible_alias = "lr", value_name = "RATE", value_parser = positive)]
     pub(crate) learning_rate: Option<f64>,
 
@@ -102,7 +103,8 @@ pub struct DpSgdArgs {
     #[arg(long, value_name = "KIND", value_parser = word::<ScheduleKind>())]
     pub(crate) lr_schedule: Option<ScheduleKind>,
 
-    /// Keep the average of the weights over the steps in their place, with this decay
+    /// Keep the average of the weights over the steps, with this decay, in their place; of
+    /// diffusion models beside them [default: none; of diffusion models 0.999]
     #[arg(long, value_name = "DECAY", value_parser = fraction)]
     pub(crate) ema_decay: Option<f64>,
 

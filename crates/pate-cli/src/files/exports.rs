@@ -36,6 +36,20 @@ impl Format {
     }
 }
 
+/// Writes images and their classes as NumPy reads them: `x` `[n, c, h, w]`, float32 in `[0, 1]`,
+/// and `y` `[n]`.
+///
+/// # Errors
+/// Where the file cannot be written; nothing is left under its name then.
+pub fn npz(path: &Path, access: Access, images: &Images, labels: &[i64]) -> pate_core::Result<FileRecord> {
+    let (pixels, shape) = (images.to_vec()?, pate_core::base::tensor::shape_of(images.tensor()));
+    let n = [labels.len()];
+    let mut file = AtomicFile::create(path, access)?;
+    let arrays = [("x", View::f32(&shape, &pixels)?), ("y", View::i64(&n, labels)?)];
+    tensorfile::npz::write(&mut file, &arrays)?;
+    Ok(file.commit()?)
+}
+
 /// What is exported.
 pub struct Export<'a> {
     /// The samples.
@@ -67,12 +81,7 @@ impl Export<'_> {
         let n = [self.labels.len()];
         match format {
             Format::Pt => Ok(self.images.save(&path, self.access)?),
-            Format::Npz => {
-                let mut file = AtomicFile::create(&path, self.access)?;
-                let arrays = [("x", View::f32(&shape, &pixels)?), ("y", View::i64(&n, self.labels)?)];
-                tensorfile::npz::write(&mut file, &arrays)?;
-                Ok(file.commit()?)
-            }
+            Format::Npz => Ok(npz(&path, self.access, self.images, self.labels)?),
             Format::Safetensors => {
                 let mut file = AtomicFile::create(&path, self.access)?;
                 let ids: Vec<i64> = self.teacher_ids.iter().map(|&id| id as i64).collect();

@@ -138,8 +138,9 @@ impl Charged<'_> {
             );
         }
         let header = Costs { plan, dimension, beside: self.beside }.ledger_header(&self.dataset, target);
+        let begun = ledger::look(&path)?.map(|account| account.label());
+        covered(report.guarantee(), begun, &path)?;
         let mut ledger = ledger::open(&path, &header, ctx)?;
-        covered(report.guarantee(), &ledger.label(), &path)?;
         let trained = run(&mut ledger)?;
         if trained.steps == 0 {
             bail!(
@@ -154,19 +155,25 @@ impl Charged<'_> {
     }
 }
 
-/// Refuses what would have no guarantee whatever is spent.
+/// Refuses what would have no guarantee whatever is spent: inputs that another ledger paid for than
+/// the one that is there, or is to be begun.
 ///
 /// # Errors
 /// Exactly then.
-pub fn covered(inputs: &Guarantee, ledger: &Guarantee, path: &Path) -> Result<()> {
-    match inputs.clone().join(ledger.clone()).reason() {
-        None => Ok(()),
-        Some(reason) => bail!(
-            "the inputs and {} together have no guarantee ({reason}); nothing was spent: give the ledger that the inputs \
-             were charged to with --ledger, or --epsilon inf for a control",
-            path.display()
-        ),
-    }
+pub fn covered(inputs: &Guarantee, ledger: Option<Guarantee>, path: &Path) -> Result<()> {
+    let reason = match ledger {
+        None if inputs == &Guarantee::Public => return Ok(()),
+        None => "it is to be begun, and the inputs were charged to another".to_owned(),
+        Some(ledger) => match inputs.clone().join(ledger).reason() {
+            None => return Ok(()),
+            Some(reason) => reason,
+        },
+    };
+    bail!(
+        "the inputs and {} together have no guarantee ({reason}); nothing was spent: give the ledger that the inputs \
+         were charged to with --ledger, or --epsilon inf for a control",
+        path.display()
+    )
 }
 
 /// A state that cannot be gone on from has cost what it has cost: it is never written over in

@@ -114,6 +114,16 @@ impl PrivateDefaults {
         ema_decay: None,
     };
 
+    /// DP-FETA's, of a diffusion model: 150 passes over 60,000 images.
+    pub const DIFFUSION: Self = Self {
+        expected_batch: 4000,
+        steps: 2250,
+        optimizer: OptimizerKind::Adam,
+        learning_rate: (1e-2, 3e-4),
+        clipping_norm: 1.0,
+        ema_decay: Some(0.999),
+    };
+
     /// The plan of such a training of a length, with a noise multiplier of 0.
     pub fn plan(&self, length: Length) -> PrivatePlan {
         let Length { records, expected_batch, steps } = length;

@@ -69,6 +69,10 @@ pub enum Purpose {
     LatentNoise,
     /// Latents of samples that leave; the index is the batch.
     Sampling,
+    /// Noise and its levels that a diffusion model learns from; the index is the step.
+    DiffusionNoise,
+    /// Noise that images are made of; the index is the batch.
+    DiffusionSamples,
 }
 
 impl Purpose {
@@ -98,6 +102,8 @@ impl Purpose {
             Self::Inversion => "inversion",
             Self::LatentNoise => "latent-noise",
             Self::Sampling => "sampling",
+            Self::DiffusionNoise => "diffusion-noise",
+            Self::DiffusionSamples => "diffusion-samples",
         }
     }
 }

@@ -118,6 +118,20 @@ words! {
         /// Each tensor by itself, against C / sqrt(tensors)
         PerTensor = "per-tensor",
     }
+    /// What is asked of private images of a class.
+    CentralKind {
+        /// Their mean
+        Mean = "mean",
+        /// The most frequent brightness of each pixel
+        Mode = "mode",
+    }
+    /// How a diffusion model's images come about.
+    SamplerKind {
+        /// Euler's steps along the deterministic flow
+        Ddim = "ddim",
+        /// Heun's steps, with fresh noise where --s-churn says so
+        Heun = "heun",
+    }
     /// Where steered latents start.
     StartKind {
         /// At z ~ N(0, I)

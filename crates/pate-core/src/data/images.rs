@@ -231,6 +231,19 @@ impl Images {
         Ok(Self(tensor::from_f32(&values, &shape)?))
     }
 
+    /// Images of row-major pixels in `[0, 1]`.
+    ///
+    /// # Errors
+    /// Pixels that are no whole number of images, or out of range.
+    pub fn of_pixels(pixels: &[f32], shape: ImageShape) -> Result<Self> {
+        let each = shape.batch(1).iter().product::<i64>();
+        let n = if each > 0 { pixels.len() as i64 / each } else { 0 };
+        if let Some(odd) = pixels.iter().find(|x| !(0.0..=1.0).contains(*x)) {
+            return Err(Error::invalid(format!("a pixel is {odd}; pixels are from 0 to 1")));
+        }
+        Ok(Self(tensor::from_f32(pixels, &shape.batch(n))?))
+    }
+
     /// Images that this program made itself.
     pub(crate) fn trusted(images: Tensor) -> Self {
         debug_assert_eq!(images.dim(), 4);

@@ -26,7 +26,8 @@ fn loss(logits: &Tensor, labels: &Tensor, views: i64) -> Result<Tensor> {
     Ok(if views == 1 { sum } else { sum / views as f64 })
 }
 
-fn index(rows: &[usize]) -> Tensor {
+/// Rows as an index, int64.
+pub(crate) fn index(rows: &[usize]) -> Tensor {
     tensor::from_i64(&rows.iter().map(|&row| row as i64).collect::<Vec<_>>())
 }
 

@@ -112,3 +112,19 @@ impl Clipping {
         })
     }
 }
+
+/// Vectors shortened to the L2 norm `clip`; those that are not finite become zeros.
+///
+/// # Shapes
+/// `[n, d]` in and out.
+///
+/// # Errors
+/// Where libtorch refuses.
+pub fn shortened(vectors: &Tensor, clip: f64) -> Result<Tensor> {
+    let norm = (vectors * vectors).f_sum_dim_intlist(1, true, Kind::Double)?.f_sqrt()?;
+    // Compared, not divided: nobody's vector gets longer.
+    let factor = (clip / &norm).f_clamp_max(1.0)?;
+    let finite = norm.f_isfinite()?;
+    let short = vectors.f_mul(&factor)?;
+    Ok(short.f_where_self(&finite, &short.f_zeros_like()?)?)
+}

@@ -5,7 +5,13 @@ use crate::Result;
 use crate::data::Records;
 
 /// A number of every record, from its pixels and its label.
-pub(super) fn of_records(records: &Records) -> Result<Vec<u64>> {
+///
+/// # Guarantee
+/// None: hashes of private content.
+///
+/// # Errors
+/// Where the pixels cannot be copied to the host.
+pub fn of_records(records: &Records) -> Result<Vec<u64>> {
     Ok(of_rows(&records.images.to_vec()?, records.labels.values()))
 }
 

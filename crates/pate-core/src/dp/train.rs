@@ -328,9 +328,9 @@ pub fn train(
             let (tensors, steps) = optimizer.state();
             let average = average.as_ref().map(Average::values);
             store.save(&Checkpoint::of_steps(task.network(), done, (&tensors, steps), average)?)?;
-            let spent = 100.0 * spending.fraction_spent();
+            let spent = 100.0 * spending.fraction_spent(&charge.mechanism);
             let note = if spending.protects() {
-                format!("{spent:.1}% of the budget spent")
+                format!("{spent:.1}% of its budget spent")
             } else {
                 "no privacy".to_owned()
             };

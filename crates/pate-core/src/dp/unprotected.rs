@@ -55,7 +55,7 @@ impl Spending for Unprotected {
         Ok(charge.count)
     }
 
-    fn fraction_spent(&self) -> f64 {
+    fn fraction_spent(&self, _: &Mechanism) -> f64 {
         0.0
     }
 

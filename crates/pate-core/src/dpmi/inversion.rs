@@ -190,7 +190,7 @@ pub fn extract(
             "the extractor has no encoder; search with --method adam or gradient-descent and --start random",
         ));
     }
-    let keys_private = keys::of_rows(&records.images.to_vec()?, records.labels.values());
+    let keys_private = keys::of_records(records)?;
     let (n, d) = (records.len() as i64, extractor.latent_dim());
     let all = Tensor::f_empty([n, d], (Kind::Float, Device::Cpu))?;
     let workers = (0..parallel::workers(extractor.device()))

@@ -21,6 +21,7 @@ use crate::base::parallel;
 use crate::base::progress::Progress;
 use crate::base::tensor;
 use crate::data::{ImageShape, Images, Normalisation};
+pub use crate::dp::shortened as clipped;
 use crate::dp::{UnitLattice, UnitSum};
 use crate::models::Classifier;
 use crate::nn::{DropoutMasks, Layer, Pass, Tape};
@@ -140,22 +141,6 @@ pub fn vectors(mean: &Tensor, squares: &Tensor, channels: &[i64], bound: f64) ->
 fn scales(channels: &[i64]) -> Result<Tensor> {
     let roots = channels.iter().flat_map(|&n| std::iter::repeat_n((n as f64).sqrt(), n as usize));
     Ok(Tensor::f_from_slice(&roots.collect::<Vec<f64>>())?)
-}
-
-/// Vectors shortened to the L2 norm `clip`; those that are not finite become zeros.
-///
-/// # Shapes
-/// `[n, d]` in and out.
-///
-/// # Errors
-/// Where libtorch refuses.
-pub fn clipped(vectors: &Tensor, clip: f64) -> Result<Tensor> {
-    let norm = (vectors * vectors).f_sum_dim_intlist(1, true, Kind::Double)?.f_sqrt()?;
-    // Compared, not divided: nobody's vector gets longer.
-    let factor = (clip / &norm).f_clamp_max(1.0)?;
-    let finite = norm.f_isfinite()?;
-    let short = vectors.f_mul(&factor)?;
-    Ok(short.f_where_self(&finite, &short.f_zeros_like()?)?)
 }
 
 /// Means and variances of what the layers of a classifier see, by channel.

@@ -1,14 +1,20 @@
 //! The U-Net of diffusion models, with attention.
 
 use std::f64::consts::FRAC_1_SQRT_2;
+use std::path::Path;
 
-use tch::{Kind, Tensor};
+use artifact::{Access, AtomicFile, FileRecord};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
 
-use crate::nn::{Conv2d, Embedding, GroupNorm, Linear, Module, Parameter, Pass, Source, Window};
+use crate::base::rng::{Purpose, Stream};
+use crate::base::tensor;
+use crate::nn::{self, Conv2d, Embedding, GroupNorm, Linear, Module, Parameter, Pass, Source, Window};
 use crate::{Error, Result};
 
 /// Sizes of a [`UNet`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct UNetShape {
     /// Side of the images, in pixels.
     pub size: i64,
@@ -24,6 +30,44 @@ pub struct UNetShape {
     pub attention: Vec<i64>,
     /// Classes; the index after the last one stands for "no class".
     pub classes: i64,
+}
+
+impl UNetShape {
+    /// Checks that there is such a network.
+    ///
+    /// # Errors
+    /// Sizes that cannot be halved often enough, a width that is no multiple of 4, numbers that are
+    /// too large for any use.
+    fn check(&self) -> Result<()> {
+        let levels = self.multipliers.len();
+        let halves = (1..=8).contains(&levels) && self.size % (1 << (levels - 1)) == 0;
+        if !halves || self.width < 4 || self.width % 4 != 0 {
+            return Err(Error::invalid(format!(
+                "a U-Net of width {} with {levels} levels for images of side {}; the width is a multiple of 4, \
+                 and the side can be halved {} times",
+                self.width,
+                self.size,
+                levels.saturating_sub(1)
+            )));
+        }
+        let bounded = [
+            ("side", self.size, 1, 1024),
+            ("number of channels", self.channels, 1, 64),
+            ("width", self.width, 4, 512),
+            ("number of blocks", self.blocks, 1, 16),
+            ("number of classes", self.classes, 1, 100_000),
+        ];
+        let factors =
+            self.multipliers.iter().map(|&factor| ("factor of the width", factor, 1, 2048 / self.width));
+        if let Some((name, value, low, high)) =
+            bounded.into_iter().chain(factors).find(|&(_, value, low, high)| value < low || value > high)
+        {
+            return Err(Error::invalid(format!(
+                "the {name} of a U-Net is {value}; it is from {low} to {high}"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// A U-Net in the manner of NCSN++ (Song et al., "Score-based generative modeling through
@@ -43,7 +87,7 @@ pub struct UNet {
     up: Vec<Level>,
     norm_out: GroupNorm,
     conv_out: Conv2d,
-    width: i64,
+    shape: UNetShape,
 }
 
 /// The blocks of one size of maps.
@@ -97,21 +141,90 @@ fn silu(x: &Tensor, pass: &Pass<'_>) -> Tensor {
 }
 
 impl UNet {
+    /// A fresh one, with NCSN++'s distribution of weights: uniform, with a variance of 2 over the
+    /// sum of a layer's inputs and outputs (Glorot and Bengio, 2010); a tenth of that for queries,
+    /// keys and values; next to nothing for the last layer of every block and of the network.
+    /// Classes have standard normal vectors; biases are 0.
+    ///
+    /// # Errors
+    /// As [`UNet::build`].
+    pub fn new(shape: &UNetShape, seed: u64, device: Device) -> Result<Self> {
+        let mut stream = Stream::new(seed, Purpose::Weights, 0);
+        let network = Self::build(&mut Source::fresh(&mut stream, device), shape)?;
+        let _guard = tch::no_grad_guard();
+        for parameter in nn::parameters(&network) {
+            let (name, value) = (parameter.name(), parameter.value());
+            let Some((layer, what)) = name.rsplit_once('.') else { continue };
+            let own = layer.rsplit('.').next().unwrap_or(layer);
+            if own.starts_with("norm") || own == "label" {
+                continue;
+            }
+            if what == "bias" {
+                let _ = value.detach().f_zero_()?;
+                continue;
+            }
+            let size = value.size();
+            let window: i64 = size[2..].iter().product();
+            let fans = (size[0] + size[1]) * window;
+            let bound = (variance_scale(own) * 6.0 / fans as f64).sqrt();
+            let values = stream.uniform(value.numel(), -1.0, 1.0);
+            let values = tensor::from_f32(&values, &size)?.f_mul_scalar(bound)?;
+            value.detach().f_copy_(&values)?;
+        }
+        Ok(network)
+    }
+
+    /// Where its weights are.
+    pub fn device(&self) -> Device {
+        self.conv_in.device()
+    }
+
+    /// Its sizes.
+    pub fn shape(&self) -> &UNetShape {
+        &self.shape
+    }
+
+    /// Writes its weights with its sizes beside them, as safetensors.
+    ///
+    /// # Errors
+    /// Where the file cannot be written; nothing is left under its name then.
+    pub fn save(&self, path: &Path, access: Access) -> Result<FileRecord> {
+        let tensors = super::host_tensors(self)?;
+        let sizes = serde_json::to_string(&self.shape)
+            .map_err(|e| Error::invalid(format!("the sizes of the network cannot be stored: {e}")))?;
+        let mut file = AtomicFile::create(path, access)?;
+        tensorfile::safetensors::write(&mut file, &tensors.views()?, &[(ARCHITECTURE.to_owned(), sizes)])?;
+        Ok(file.commit()?)
+    }
+
+    /// Reads what [`UNet::save`] wrote.
+    ///
+    /// # Errors
+    /// Names the file: one without sizes, sizes that no network has, other weights than these.
+    pub fn load(path: &Path, device: Device) -> Result<Self> {
+        const HINT: &str = "give the weights that pretrain-diffusion or finetune-diffusion wrote";
+        let document = tensorfile::read(path)?;
+        let sizes = document.metadata.iter().find(|(key, _)| key == ARCHITECTURE).map(|(_, text)| text);
+        let Some(sizes) = sizes else {
+            return Err(Error::content(path, format!("there is no `{ARCHITECTURE}` in its metadata"), HINT));
+        };
+        let shape: UNetShape = serde_json::from_str(sizes)
+            .map_err(|e| Error::content(path, format!("its `{ARCHITECTURE}` is no U-Net's ({e})"), HINT))?;
+        let tensors = document.into_state_dict(&["label.weight"])?;
+        let mut source = Source::file(path, tensors, device);
+        let network = Self::build(&mut source, &shape)
+            .map_err(|error| Error::content(path, error.to_string(), HINT))?;
+        source.finish("a U-Net of its sizes")?;
+        Ok(network)
+    }
+
     /// With weights from `source`.
     ///
     /// # Errors
     /// Sizes that cannot be halved often enough, and those of the source.
     pub fn build(source: &mut Source<'_>, shape: &UNetShape) -> Result<Self> {
+        shape.check()?;
         let levels = shape.multipliers.len();
-        if levels == 0 || shape.size % (1 << (levels - 1)) != 0 || shape.width % 4 != 0 {
-            return Err(Error::invalid(format!(
-                "a U-Net of width {} with {levels} levels for images of side {}; the width is a multiple of 4, \
-                 and the side can be halved {} times",
-                shape.width,
-                shape.size,
-                levels.saturating_sub(1)
-            )));
-        }
         let (width, time) = (shape.width, 4 * shape.width);
         let label = Embedding::new(source, "label", shape.classes + 1, width)?;
         let dense0 = Linear::new(source, "dense0", width, time)?;
@@ -176,7 +289,8 @@ impl UNet {
         }
         let norm_out = norm(source, "norm_out", channels)?;
         let conv_out = conv(source, "conv_out", (channels, shape.channels), 3)?;
-        Ok(Self { label, dense0, dense1, conv_in, down, mid, up, norm_out, conv_out, width })
+        let shape = shape.clone();
+        Ok(Self { label, dense0, dense1, conv_in, down, mid, up, norm_out, conv_out, shape })
     }
 
     /// Images `[n, channels, size, size]`, noise levels `[n]` (a quarter of the logarithm of sigma)
@@ -185,7 +299,7 @@ impl UNet {
         let label = self.label.forward(class, pass);
         let embedded = {
             let _guard = pass.guard();
-            sinusoids(level, self.width) + label
+            sinusoids(level, self.shape.width) + label
         };
         let embedded = self.dense0.forward(&embedded, pass);
         let embedded = self.dense1.forward(&silu(&embedded, pass), pass);
@@ -228,9 +342,21 @@ impl UNet {
     }
 }
 
+/// The name of the metadata with a network's sizes.
+const ARCHITECTURE: &str = "architecture";
+
+/// What the variance of a layer's weights is multiplied by.
+fn variance_scale(layer: &str) -> f64 {
+    match layer {
+        "conv1" | "proj" | "conv_out" => 1e-10,
+        "q" | "k" | "v" => 0.1,
+        _ => 1.0,
+    }
+}
+
 /// Sines, then cosines, of the levels `[n]` times `width / 2` frequencies from 1 down to 1/10000,
 /// as `[n, width]`.
-fn sinusoids(level: &Tensor, width: i64) -> Tensor {
+pub fn sinusoids(level: &Tensor, width: i64) -> Tensor {
     let half = width / 2;
     let steps = Tensor::arange(half, (Kind::Double, level.device()));
     let rate = -(10_000f64.ln()) / (half - 1).max(1) as f64;

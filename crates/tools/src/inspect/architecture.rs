@@ -54,7 +54,7 @@ pub(crate) fn network(tensors: &[(String, Array)]) -> Option<String> {
             "UCStub, the classifier of teachers and students: {classes} classes, image channels: {channels}"
         ));
     }
-    if let Some(private) = of_private_training(&shape, &only) {
+    if let Some(private) = of_private_training(&shape, &only).or_else(|| diffusion(&shape)) {
         return Some(private);
     }
     if let Some(judge) = batch_normed(&shape) {
@@ -106,6 +106,20 @@ fn described(about: &serde_json::Value) -> Option<String> {
     }
     let (dataset, how) = (text("/dataset")?, text("/method/method")?);
     Some(format!("private latents of the data set \"{dataset}\", by the method {how}"))
+}
+
+/// A diffusion model's U-Net.
+fn diffusion<'a>(shape: &dyn Fn(&str) -> Option<&'a [usize]>) -> Option<String> {
+    let (Some(&[labels, width]), Some(&[_, channels, 3, 3]), Some(_), Some(_)) = (
+        shape("label.weight"),
+        shape("conv_in.weight"),
+        shape("mid_attn.q.weight"),
+        shape("norm_out.weight"),
+    ) else {
+        return None;
+    };
+    let classes = labels.checked_sub(1)?;
+    Some(format!("diffusion U-Net of width {width}: {classes} classes, image channels: {channels}"))
 }
 
 /// The other networks of private training, and what it releases beside them.

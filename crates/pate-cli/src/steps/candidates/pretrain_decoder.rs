@@ -111,7 +111,7 @@ impl Step for PretrainDecoder {
             ctx.device,
         )?;
         let bank = bank.save(&self.out_dir.join(layout::LATENTS), access)?;
-        let samples = pictures::grid(&samples, &self.out_dir.join("samples.png"), access)?;
+        let samples = pictures::grid(&samples, &self.out_dir.join(layout::SAMPLES_PICTURE), access)?;
 
         settings::describe_vae_plan(&mut report, &plan)?;
         report
@@ -149,7 +149,7 @@ const OUTPUTS: [&str; 6] = [
     layout::DECODER,
     layout::LATENTS,
     layout::TRAINING_CURVES,
-    "samples.png",
+    layout::SAMPLES_PICTURE,
     layout::PRETRAIN_REPORT,
     checkpoint::FILE,
 ];

@@ -337,7 +337,7 @@ impl TrainDpLatent {
             (None, _) => Some(ledger::reopen(&ledger_path)?),
         };
         if let Some(ledger) = &ledger {
-            covered(report.guarantee(), &ledger.label(), &ledger_path)?;
+            covered(report.guarantee(), Some(ledger.label()), &ledger_path)?;
         }
         let access = report.access();
         let about = self.about(Kind::Gaussian { size: [n_classes, self.components, d] }, data);

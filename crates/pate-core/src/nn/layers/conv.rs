@@ -62,6 +62,11 @@ impl Conv2d {
         Ok(Self { affine: Affine::weight_alone(source, name, &shape, init)?, window })
     }
 
+    /// Where its weights are.
+    pub fn device(&self) -> Device {
+        self.affine.weight.value().device()
+    }
+
     /// Where its windows lie.
     pub(crate) fn window(&self) -> Window {
         self.window

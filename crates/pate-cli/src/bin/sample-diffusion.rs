@@ -1,0 +1,5 @@
+//! `sample-diffusion`: see [`pate_cli::steps::feta::SampleDiffusion`].
+
+fn main() -> std::process::ExitCode {
+    pate_cli::run::<pate_cli::steps::feta::SampleDiffusion>()
+}
