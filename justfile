@@ -269,6 +269,7 @@ dpmi-gan epsilon="1" s="42":
     {{step}} train-dp-latent -- --extractor runs/dpmi/gan_{{s}}/extractor/extractor.pt --latents runs/dpmi/gan_{{s}}/private/private_latents.pt --epsilon {{epsilon}} --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}} --seed {{s}} {{common}}
     {{step}} sample-generator -- --extractor runs/dpmi/gan_{{s}}/extractor/extractor.pt --model runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/latent_model.pt --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/samples --seed {{s}} {{common}}
     {{step}} score-release -- --release runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/samples --test-dir {{datasets}} --classifiers "scatter-linear,mlp,small-cnn" --seeds 1 --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/score --config {{config}} --seed {{s}} {{common}}
+
 # DP-FETA in small: the MNIST subset of this repository plays the private data, a few minutes
 feta-demo epsilon="10" s="42":
     {{step}} query-central-images -- --data-dir data/mnist-subset --records 6000 --query-rate 0.5 --expected-batch 256 --steps 100 --epsilon {{epsilon}} --output-dir runs/feta/demo_{{epsilon}}_{{s}}/central --seed {{s}} {{common}}

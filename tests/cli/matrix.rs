@@ -670,7 +670,7 @@ const CASES: &[Case] = &[
     ("train-gan", "empty", &[("-root mnist", "-root empty_mnist")], 3, &["empty_mnist", "no images"]),
     ("extract-latents", "shape", &[("-dir mnist", "-dir odd_mnist")], 3, &["odd_mnist", "30x30", "28x28"]),
     ("extract-latents", "empty", &[("-dir mnist", "-dir empty_mnist")], 3, &["empty_mnist", "no images"]),
-    ("train-dp-latent", "format", &[("latents latents.pt", "latents s.pt")], 3, &["s.pt", "extract-latents"]),
+    ("train-dp-latent", "format", &[("latents latents.pt", "latents s.pt")], 3, &["s.pt", "named tensors"]),
     (
         "sample-generator",
         "format",

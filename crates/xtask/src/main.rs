@@ -103,9 +103,10 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "datasets")]
         root: PathBuf,
     },
-    /// Print the accuracies of `just full`: every seed, mean, range, controls.
+    /// Print the accuracies of `just full` (every seed, mean, range, controls), or all scores of
+    /// score-release below a folder.
     Results {
-        /// Folder with the seed_<seed> folders.
+        /// Folder with the seed_<seed> folders, or with scores.
         #[arg(value_name = "DIR", default_value = "runs/full")]
         dir: PathBuf,
     },

@@ -1,4 +1,5 @@
-//! `results`: the table of a preset's runs with several seeds, out of their reports.
+//! `results`: the table of a preset's runs with several seeds, or of all scored sets below a
+//! folder, out of their reports.
 
 use std::path::Path;
 
@@ -27,11 +28,89 @@ pub(crate) fn run(dir: &Path) -> Result<()> {
         }
     }
     if runs.is_empty() {
-        bail!("{} has no seed_<seed> folders; `just full` makes them", dir.display());
+        let mut scores = Vec::new();
+        find_scores(dir, dir, &mut scores)?;
+        if scores.is_empty() {
+            bail!(
+                "{} has no seed_<seed> folders, which `just full` makes, and no score_report.json of score-release",
+                dir.display()
+            );
+        }
+        scores.sort_by(|a, b| a.0.cmp(&b.0));
+        println!("{}", score_table(&scores));
+        return Ok(());
     }
     runs.sort_by(|a, b| a.name.cmp(&b.name));
     println!("{}", table(&runs));
     Ok(())
+}
+
+/// The scores below `dir`, each with its place below `root`.
+fn find_scores(root: &Path, dir: &Path, found: &mut Vec<(String, Value)>) -> Result<()> {
+    for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            find_scores(root, &path, found)?;
+        } else if path.ends_with("score_report.json") {
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let report =
+                serde_json::from_str(&text).with_context(|| format!("{} is no report", path.display()))?;
+            let place = dir.strip_prefix(root).unwrap_or(dir);
+            found.push((place.display().to_string().replace('\\', "/"), report));
+        }
+    }
+    Ok(())
+}
+
+/// A line per score: what its label says, each classifier's mean beside that of public data alone,
+/// and the resemblance to the test images.
+fn score_table(scores: &[(String, Value)]) -> String {
+    use std::fmt::Write as _;
+    let number = |value: &Value, digits: usize| match value.as_f64() {
+        Some(number) => format!("{number:.digits$}"),
+        None => "-".to_owned(),
+    };
+    let mut text = String::from(
+        "| score | epsilon | classifiers (public data alone) | mean | gain | FID-proxy | precision | recall |\n\
+         |---|---|---|---|---|---|---|---|",
+    );
+    for (place, report) in scores {
+        let label = &report["formal_guarantee"];
+        let epsilon = match label.as_str() {
+            Some(word) => word.to_owned(),
+            None if label.is_null() => "none".to_owned(),
+            None => number(&label["epsilon"], 2),
+        };
+        let controls = report["public_only_control"].as_array().map_or(&[][..], Vec::as_slice);
+        let classifiers: Vec<String> = report["classifiers"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice)
+            .iter()
+            .map(|judged| {
+                let name = &judged["classifier"];
+                let control = controls.iter().find(|control| &control["classifier"] == name);
+                format!(
+                    "{} {} ({})",
+                    name.as_str().unwrap_or("?"),
+                    number(&judged["mean"], 2),
+                    control.map_or("-".to_owned(), |control| number(&control["mean"], 2))
+                )
+            })
+            .collect();
+        let beside = &report["fidelity"]["beside_test"];
+        let _ = write!(
+            text,
+            "\n| {place} | {epsilon} | {} | {} | {} | {} | {} | {} |",
+            classifiers.join(", "),
+            number(&report["mean_accuracy"], 2),
+            number(&report["gain"], 2),
+            number(&beside["frechet_distance"], 2),
+            number(&beside["neighbours"]["precision"], 3),
+            number(&beside["neighbours"]["recall"], 3),
+        );
+    }
+    text
 }
 
 fn read(name: &str, path: &Path) -> Result<Run> {
@@ -97,5 +176,25 @@ mod tests {
         assert!(text.contains("| seed_2 | 96.00 | 92.50 | 91.00 | 3.50 |"), "{text}");
         assert!(text.contains("| **95.50** (95.00 to 96.00) | **91.25** (90.00 to 92.50) |"), "{text}");
         assert!(text.ends_with("**3.75** (3.50 to 4.00) |"), "{text}");
+    }
+
+    #[test]
+    fn scores_below_a_folder_are_one_table() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a/score")).unwrap();
+        let report = serde_json::json!({
+            "formal_guarantee": { "epsilon": 1.0 }, "mean_accuracy": 93.5, "gain": 8.25,
+            "classifiers": [{ "classifier": "mlp", "mean": 93.5 }],
+            "public_only_control": [{ "classifier": "mlp", "mean": 85.25 }],
+            "fidelity": { "beside_test": { "frechet_distance": 0.5, "neighbours": { "precision": 0.7, "recall": 0.8 } } },
+        });
+        let file = std::fs::File::create(dir.path().join("a/score/score_report.json")).unwrap();
+        serde_json::to_writer(file, &report).unwrap();
+        let mut found = Vec::new();
+        find_scores(dir.path(), dir.path(), &mut found).unwrap();
+        let line = "| a/score | 1.00 | mlp 93.50 (85.25) | 93.50 | 8.25 | 0.50 | 0.700 | 0.800 |";
+        assert!(score_table(&found).ends_with(line), "{}", score_table(&found));
+        let none = serde_json::json!({ "formal_guarantee": null, "classifiers": [] });
+        assert!(score_table(&[("b".to_owned(), none)]).ends_with("| b | none |  | - | - | - | - | - |"));
     }
 }

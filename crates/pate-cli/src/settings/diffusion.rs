@@ -7,8 +7,8 @@ use pate_core::models::UNetShape;
 
 use crate::args::{NoiseArgs, UNetArgs};
 
-/// Weights that a network under a shared ledger may have: the query that begins it takes so much off
-/// delta for the inexactness of their noise, before anybody knows the network.
+/// Weights that a network under a shared ledger may have: the query that begins it takes so much
+/// off delta for the inexactness of their noise, before anybody knows the network.
 pub const MOST_WEIGHTS: u64 = 1 << 28;
 
 impl UNetArgs {

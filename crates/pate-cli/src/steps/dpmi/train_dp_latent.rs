@@ -87,7 +87,7 @@ pub struct TrainDpLatent {
     /// has more noise
     #[arg(
         long,
-        value_name = "A,B,C",
+        value_name = "LIST",
         value_delimiter = ',',
         default_value = "0.25,0.5,1",
         value_parser = positive,

@@ -2,7 +2,8 @@
 //!
 //! Reads: images with labels or soft labels, a TorchScript program of features, test images, a
 //! public data set, private images only on request. Writes: `score_report.json`, `score.md`,
-//! `score.png`, the trained classifiers in `classifiers/`. Privacy: that of the scored data set; none where private images were asked for.
+//! `score.png`, the trained classifiers in `classifiers/`. Privacy: that of the scored data set;
+//! none where private images were asked for.
 
 mod fidelity;
 mod judges;
@@ -87,6 +88,10 @@ pub struct ScoreRelease {
         help_heading = "Test images"
     )]
     test_set: PrivateDataset,
+    /// Score by these classes alone, such as 0,2,4,6,8: images of the others are left out of all
+    /// sets [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Test images")]
+    only_classes: Vec<i64>,
     #[command(flatten, next_help_heading = "Public control")]
     public: PublicSetArgs,
     #[command(flatten)]
@@ -183,7 +188,10 @@ impl Step for ScoreRelease {
                 bail!("--classifiers names {} twice", network.word());
             }
         }
-        let release = release::load(self)?;
+        if self.soft_labels.is_some() && !self.only_classes.is_empty() {
+            bail!("--only-classes does not go with --soft-labels, which are of all classes; leave one out");
+        }
+        let release = data_sets::only_classes(release::load(self)?, &self.only_classes)?;
         let soft = self.soft(&release)?;
         let program = fidelity::program(&self.inception, ctx.device)?;
         let _lock = ctx.lock("--output-dir", &self.output_dir, &self.outputs(ctx.seed))?;
@@ -253,7 +261,12 @@ impl Step for ScoreRelease {
             None => None,
         };
         let access = report.access();
-        let total = Total { scored: &scored, control: &controlled, given: &given, classes: test.classes() };
+        let total = Total {
+            scored: &scored,
+            control: &controlled,
+            given: &given,
+            classes: self.scored_classes(&test),
+        };
         let page = page::Page {
             args: self,
             release: &release,
@@ -335,7 +348,12 @@ impl ScoreRelease {
     fn records_like(&self, dir: &std::path::Path, split: Split) -> Result<Records> {
         let data =
             PrivateDataArgs { dataset: self.test_set, image_size: None, scale: ScaleArgs { scale: None } };
-        data.load(dir, split)
+        data_sets::only_classes(data.load(dir, split)?, &self.only_classes)
+    }
+
+    /// Number of classes that a test image can be of.
+    fn scored_classes(&self, test: &Records) -> i64 {
+        if self.only_classes.is_empty() { test.classes() } else { self.only_classes.len() as i64 }
     }
 
     fn dataset(&self) -> Option<Dataset> {
@@ -346,7 +364,11 @@ impl ScoreRelease {
     }
 
     fn public_records(&self) -> Result<Option<Records>> {
-        self.dataset().map(|dataset| self.public.load(dataset, Wanted::Labelled)).transpose()
+        let Some(dataset) = self.dataset() else { return Ok(None) };
+        let records = self.public.load(dataset, Wanted::Labelled)?;
+        // Those of other classes than the test images' are no control, and stay as they are.
+        let same = records.classes() == self.classes;
+        Ok(Some(if same { data_sets::only_classes(records, &self.only_classes)? } else { records }))
     }
 
     /// As many public images as the data set has, changed.

@@ -53,10 +53,17 @@ impl Page<'_> {
 
     fn accuracy(&self) -> String {
         let mut text = format!(
-            "## What classifiers learn from it\n\nAccuracy on {} test images ({}), per cent, of the last step; nothing was chosen by \
+            "## What classifiers learn from it\n\nAccuracy on {} test images ({}){}, per cent, of the last step; nothing was chosen by \
              the test images.\n\n| classifier | runs | mean | std | min | max | public data alone | gain |\n|---|---|---|---|---|---|---|---|\n",
             self.test.len(),
-            markdown::text(&self.test.name)
+            markdown::text(&self.test.name),
+            match self.args.only_classes.as_slice() {
+                [] => String::new(),
+                some => format!(
+                    " of the classes {} alone",
+                    some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                ),
+            }
         );
         for judged in self.total.scored {
             let same = |control: &&Judged| control.classifier == judged.classifier;
@@ -115,8 +122,11 @@ impl Page<'_> {
                 set.of_test.equal
             ));
         }
-        if !set.absent_classes.is_empty() {
-            let classes: Vec<String> = set.absent_classes.iter().map(ToString::to_string).collect();
+        let only = &self.args.only_classes;
+        let wanted = |class: &&usize| only.is_empty() || only.contains(&(**class as i64));
+        let classes: Vec<String> =
+            set.absent_classes.iter().filter(wanted).map(ToString::to_string).collect();
+        if !classes.is_empty() {
             all.push(format!(
                 "{} of {} classes have no image: {}.",
                 classes.len(),
