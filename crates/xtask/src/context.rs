@@ -48,6 +48,22 @@ impl Context {
         command.args(arguments);
         command
     }
+
+    /// An example of `pate-cli`, built first. Its package alone has other features of other people's
+    /// libraries than the workspace, and would have everything compiled a second time.
+    pub(crate) fn example(&self, name: &str) -> anyhow::Result<Command> {
+        run(&mut self.cargo(&[
+            "build",
+            "--release",
+            "--quiet",
+            "--workspace",
+            "--locked",
+            "--example",
+            name,
+        ]))?;
+        let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        Ok(self.program(self.release_dir().join("examples").join(file)))
+    }
 }
 
 /// Runs a program with this terminal as its own; a non-zero exit code is an error.

@@ -128,18 +128,7 @@ impl Demo<'_> {
     fn overview(&self) -> Result<()> {
         println!("\n== One picture of it all");
         let out = format!("{}/overview.png", self.dir);
-        let example = [
-            "run",
-            "--release",
-            "--quiet",
-            "--locked",
-            "--package",
-            "pate-cli",
-            "--example",
-            "overview",
-            "--",
-        ];
-        context::run(self.ctx.cargo(&example).args([&self.dir, &out]))
+        context::run(self.ctx.example("overview")?.args([&self.dir, &out]))
     }
 
     fn steps(&self) -> Result<()> {

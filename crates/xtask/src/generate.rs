@@ -29,9 +29,7 @@ pub(crate) fn docs(ctx: &Context) -> Result<()> {
 pub(crate) fn run(ctx: &Context, check: bool) -> Result<()> {
     let root = ctx.root();
     let pages = tempfile::tempdir()?;
-    let arguments =
-        ["run", "--release", "--quiet", "--locked", "--package", "pate-cli", "--example", "pages", "--"];
-    run_command(ctx.cargo(&arguments).arg(pages.path()))?;
+    run_command(ctx.example("pages")?.arg(pages.path()))?;
     let mut wanted: BTreeMap<PathBuf, String> = BTreeMap::new();
     let book = Path::new("docs/src");
     let mut names = Vec::new();
