@@ -49,8 +49,8 @@ impl Context {
         command
     }
 
-    /// An example of `pate-cli`, built first. Its package alone has other features of other people's
-    /// libraries than the workspace, and would have everything compiled a second time.
+    /// An example of `pate-cli`, built first. Its package alone has other features of other
+    /// people's libraries than the workspace, and would have everything compiled a second time.
     pub(crate) fn example(&self, name: &str) -> anyhow::Result<Command> {
         run(&mut self.cargo(&[
             "build",
