@@ -23,12 +23,20 @@ use pate_core::data::{ImageShape, Images, Labels, Normalisation, Privacy, RangeR
 use pate_core::dp::{
     Clipping, Engine, PrivateFeatures, PrivateImages, PrivatePlan, PrivateTask, Views, train,
 };
+use pate_core::dpmi::gaussian::{self, Cells, GaussianPlan};
+use pate_core::dpmi::inversion::{self, InversionPlan, Method};
+use pate_core::dpmi::latents::Bounds;
+use pate_core::dpmi::rows::{Classes, PrivateRows};
+use pate_core::dpmi::vae::{LatentVae, PrivateVae, VaeShape};
+use pate_core::dpmi::wgan::{GanShape, LatentGan, PrivateGan, TurnsPlan};
 use pate_core::feta::central::{self, CentralPlan};
 use pate_core::feta::{Levels, NoisePlan, PrivateDiffusion, finish};
 use pate_core::imgsyn::statistics::{Seen, StatisticsPlan, clipped, release, vectors};
-use pate_core::models::{self, Classifier, ScatterLinear, UNet, UNetShape};
-use pate_core::nn::{Schedule, parameters};
-use tch::Device;
+use pate_core::models::{
+    self, Between, Classifier, Extractor, ExtractorKind, Latent, ScatterLinear, UNet, UNetShape,
+};
+use pate_core::nn::{Module, Schedule, parameters};
+use tch::{Device, Tensor};
 
 const SIDE: usize = 16;
 const CLASSES: i64 = 3;
@@ -376,6 +384,139 @@ fn no_diffusion_model_betrays_its_records() {
         for (other, change) in and_strange_ones(&data).into_iter().step_by(some) {
             let violations = recording.replay(change, |spending| diffusion_program(&other, levels, spending));
             assert!(violations.is_empty(), "{change:?}: {}", violations[0]);
+        }
+    }
+}
+
+const LATENTS: i64 = 4;
+
+/// Latents of private images, found in one of two ways and bounded: all before a mechanism.
+fn bounded_latents(data: &[Record], search: bool) -> Result<(Tensor, Vec<i64>)> {
+    let records = records(data);
+    let kind = if search { ExtractorKind::Mini } else { ExtractorKind::Wide };
+    let extractor = Extractor::new(kind, records.shape(), LATENTS, Latent::Encoded, 1, Device::Cpu)?;
+    let public = Stream::new(8, Purpose::Probe, 7).normal_tensor(&[20, LATENTS])?;
+    let extractor = extractor.with_standard(&public)?;
+    let method = if search { Method::Adam { learning_rate: 0.1 } } else { Method::Encoder };
+    let plan = InversionPlan { method, steps: 2, from_encoder: false, project: search, seed: 3 };
+    let rows = inversion::extract(&extractor, &records, &plan, &Silent)?;
+    let standard = extractor.standard().unwrap();
+    Ok((Bounds::of(1.3, LATENTS).apply(&rows, &standard)?, records.labels.values().to_vec()))
+}
+
+fn bytes_of(network: &dyn Module) -> Vec<u8> {
+    let values = parameters(network).into_iter().flat_map(|p| tensor::to_f32(p.value()).unwrap());
+    values.flat_map(f32::to_le_bytes).collect()
+}
+
+fn moments_plan() -> GaussianPlan {
+    let radius = Bounds::of(1.3, LATENTS).radius;
+    GaussianPlan { noise_multiplier: 2.0, radius, weights: [0.25, 0.5, 1.0], floor: 0.02 }
+}
+
+/// The release of a latent model in closed form, of one Gaussian for each class or of two.
+fn moments_program(
+    data: &[Record],
+    search: bool,
+    components: i64,
+    spending: &mut dyn Spending,
+) -> Result<Outputs> {
+    let (rows, labels) = bounded_latents(data, search)?;
+    let mut stream = Stream::new(2, Purpose::Probe, 8);
+    let public = stream.normal_tensor(&[30, LATENTS])?;
+    let cells = Cells::of_public(&public, CLASSES, components, &mut stream)?;
+    let plan = moments_plan();
+    let charge = Charge::new(plan.mechanism(), Adjacency::AddOrRemoveOne, "replay", "moments");
+    let rows = (&rows, &tensor::from_i64(&labels));
+    let (model, hidden) = gaussian::release(rows, &cells, &plan, charge, spending, &Silent, &mut |model| {
+        Ok(serde_json::json!({ "size": model.size() }))
+    })?;
+    Ok(vec![
+        ("model".to_owned(), bytes_of(&model)),
+        ("hidden".to_owned(), format!("{hidden:?}").into_bytes()),
+    ])
+}
+
+#[test]
+fn no_latent_moments_betray_their_records() {
+    let data = data();
+    let caps = vec![Cap { mechanism: moments_plan().mechanism(), count: 1 }];
+    let header = Header::of_caps("made up", "one record", Adjacency::AddOrRemoveOne, (60.0, 1e-5), caps);
+    for (search, components) in [(false, 1), (true, 1), (false, 2)] {
+        let run = |data: &[Record], spending: &mut dyn Spending| {
+            moments_program(data, search, components, spending)
+        };
+        let recording = Recording::of(&header, 8, |spending| run(&data, spending));
+        recording.outputs().unwrap();
+        assert_eq!(recording.calls(), 1);
+        for (other, change) in and_strange_ones(&data) {
+            let violations = recording.replay(change, |spending| run(&other, spending));
+            assert!(violations.is_empty(), "{search} {components} {change:?}: {}", violations[0]);
+        }
+    }
+}
+
+/// A latent VAE, or a latent GAN, by DP-SGD.
+fn latent_program(
+    data: &[Record],
+    classes: Classes,
+    gan: bool,
+    spending: &mut dyn Spending,
+) -> Result<Outputs> {
+    let (rows, labels) = bounded_latents(data, false)?;
+    let private = PrivateRows::new(&rows, &labels, CLASSES, 6, Device::Cpu)?;
+    let plan = plan();
+    let charge = Charge::new(plan.mechanism(), Adjacency::AddOrRemoveOne, "replay", "steps");
+    let kept = Kept::default();
+    let mut learn = |task: &dyn PrivateTask| train(task, &plan, &charge, spending, &kept, None, &Silent);
+    let weights = if gan {
+        let beside = classes.beside(CLASSES);
+        let shape = GanShape {
+            latents: LATENTS,
+            classes: CLASSES,
+            conditioning: classes,
+            noise: 3,
+            generator: models::latent_generator(3 + beside, &[6], LATENTS, false),
+            critic: models::critic(LATENTS + beside, &[6], Between::LeakyRelu),
+        };
+        let (generator, critic) = LatentGan::new(&shape, 1, Device::Cpu)?;
+        let turns = TurnsPlan {
+            critic_steps: 1,
+            weight_clip: 0.1,
+            batch: 8,
+            learning_rate: 0.01,
+            betas: (0.5, 0.999),
+            seed: 2,
+        };
+        learn(&PrivateGan::new(&generator, critic, private, turns)?)?;
+        bytes_of(&generator)
+    } else {
+        let shape = VaeShape::new(LATENTS, CLASSES, classes, (6, 3), Between::Tanh);
+        let network = LatentVae::new(&shape, 1, Device::Cpu)?;
+        learn(&PrivateVae::new(&network, private, 0.1))?;
+        bytes_of(&network)
+    };
+    let mut outputs = kept.0.into_inner();
+    outputs.push(("weights".to_owned(), weights));
+    Ok(outputs)
+}
+
+#[test]
+fn no_latent_model_betrays_its_records() {
+    let (data, header) = (data(), header(&plan()));
+    for (classes, gan) in [
+        (Classes::Unconditional, false),
+        (Classes::Each, false),
+        (Classes::Conditional, false),
+        (Classes::Conditional, true),
+    ] {
+        let run = |data: &[Record], spending: &mut dyn Spending| latent_program(data, classes, gan, spending);
+        let recording = Recording::of(&header, 8, |spending| run(&data, spending));
+        recording.outputs().unwrap();
+        assert_eq!(recording.calls(), 2);
+        for (other, change) in and_strange_ones(&data) {
+            let violations = recording.replay(change, |spending| run(&other, spending));
+            assert!(violations.is_empty(), "{classes:?} {gan} {change:?}: {}", violations[0]);
         }
     }
 }

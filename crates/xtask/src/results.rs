@@ -188,8 +188,8 @@ mod tests {
             "public_only_control": [{ "classifier": "mlp", "mean": 85.25 }],
             "fidelity": { "beside_test": { "frechet_distance": 0.5, "neighbours": { "precision": 0.7, "recall": 0.8 } } },
         });
-        let file = std::fs::File::create(dir.path().join("a/score/score_report.json")).unwrap();
-        serde_json::to_writer(file, &report).unwrap();
+        let path = dir.path().join("a/score/score_report.json");
+        crate::fetch::write_file(&path, report.to_string().as_bytes()).unwrap();
         let mut found = Vec::new();
         find_scores(dir.path(), dir.path(), &mut found).unwrap();
         let line = "| a/score | 1.00 | mlp 93.50 (85.25) | 93.50 | 8.25 | 0.50 | 0.700 | 0.800 |";
