@@ -239,7 +239,7 @@ imgsyn-nearest epsilon="1" s="42" k="10":
 
 # DPMI's public half, of the embedded digits, and the private latents of MNIST in it (needs data-mnist)
 dpmi-latents s="42":
-    {{step}} train-autoencoder -- --dataset digits --output-dir runs/dpmi/digits_{{s}}/extractor --seed {{s}} {{common}}
+    {{step}} train-autoencoder -- --dataset digits --augmentation-strength 1.5 --output-dir runs/dpmi/digits_{{s}}/extractor --seed {{s}} {{common}}
     {{step}} extract-latents -- --extractor runs/dpmi/digits_{{s}}/extractor/extractor.pt --data-dir {{datasets}} --out runs/dpmi/digits_{{s}}/private/private_latents.pt --seed {{s}} {{common}}
 
 # MNIST by one Gaussian release of its latents' moments: `just dpmi-gaussian 10 1` (after dpmi-latents)
@@ -254,7 +254,7 @@ dpmi-labelled epsilon="1" s="42" noise="7.5":
     {{step}} train-dp-latent -- --extractor runs/dpmi/digits_{{s}}/extractor/extractor.pt --latents runs/dpmi/digits_{{s}}/private/private_latents.pt --ledger runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/teacher/privacy_ledger.jsonl --output-dir runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/model --seed {{s}} {{common}}
     {{step}} sample-generator -- --extractor runs/dpmi/digits_{{s}}/extractor/extractor.pt --model runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/model/latent_model.pt --output-dir runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/samples --seed {{s}} {{common}}
     {{step}} relabel -- --samples runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/samples/synthetic_samples.pt --labels runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/samples/labels.csv --teacher runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/teacher/model.pth --output-dir runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/relabelled --config {{config}} --seed {{s}} {{common}}
-    {{step}} score-release -- --release runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/relabelled --test-dir {{datasets}} --classifiers "scatter-linear,mlp,small-cnn" --seeds 1 --output-dir runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/score --config {{config}} --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/relabelled --soft-labels runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/relabelled/soft_labels.pt --temperature 10 --test-dir {{datasets}} --classifiers "scatter-linear,mlp,small-cnn" --seeds 1 --output-dir runs/dpmi/digits_{{s}}/labelled_{{epsilon}}/score --config {{config}} --seed {{s}} {{common}}
 
 # A latent model by DP-SGD, model by class: `just dpmi-trained vae conditional 10 1` (after dpmi-latents)
 dpmi-trained model="vae" classes="conditional" epsilon="1" s="42":
@@ -269,6 +269,28 @@ dpmi-gan epsilon="1" s="42":
     {{step}} train-dp-latent -- --extractor runs/dpmi/gan_{{s}}/extractor/extractor.pt --latents runs/dpmi/gan_{{s}}/private/private_latents.pt --epsilon {{epsilon}} --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}} --seed {{s}} {{common}}
     {{step}} sample-generator -- --extractor runs/dpmi/gan_{{s}}/extractor/extractor.pt --model runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/latent_model.pt --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/samples --seed {{s}} {{common}}
     {{step}} score-release -- --release runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/samples --test-dir {{datasets}} --classifiers "scatter-linear,mlp,small-cnn" --seeds 1 --output-dir runs/dpmi/gan_{{s}}/gaussian_{{epsilon}}/score --config {{config}} --seed {{s}} {{common}}
+
+# The seed's split: odd digits of MNIST are public, even ones private. Three extractors, and the private latents in each (needs data-mnist)
+dpmi-split s="42":
+    {{step}} train-autoencoder -- --dataset mnist --data-root {{datasets}} --mnist-is-public --only-classes "1,3,5,7,9" --architecture mini --latent-dim 100 --epochs 30 --batch-size 256 --output-dir runs/dpmi/even_{{s}}/ae/extractor --seed {{s}} {{common}}
+    {{step}} train-autoencoder -- --dataset mnist --data-root {{datasets}} --mnist-is-public --only-classes "1,3,5,7,9" --architecture mini --latent-dim 100 --epochs 30 --batch-size 256 --variational --output-dir runs/dpmi/even_{{s}}/vae/extractor --seed {{s}} {{common}}
+    {{step}} train-gan -- --dataset mnist --data-root {{datasets}} --mnist-is-public --only-classes "1,3,5,7,9" --latent-dim 100 --output-dir runs/dpmi/even_{{s}}/gan/extractor --seed {{s}} {{common}}
+    {{step}} extract-latents -- --extractor runs/dpmi/even_{{s}}/ae/extractor/extractor.pt --data-dir {{datasets}} --only-classes "0,2,4,6,8" --out runs/dpmi/even_{{s}}/ae/private/encoder.pt --seed {{s}} {{common}}
+    {{step}} extract-latents -- --extractor runs/dpmi/even_{{s}}/ae/extractor/extractor.pt --data-dir {{datasets}} --only-classes "0,2,4,6,8" --method adam --out runs/dpmi/even_{{s}}/ae/private/search.pt --seed {{s}} {{common}}
+    {{step}} extract-latents -- --extractor runs/dpmi/even_{{s}}/vae/extractor/extractor.pt --data-dir {{datasets}} --only-classes "0,2,4,6,8" --out runs/dpmi/even_{{s}}/vae/private/encoder.pt --seed {{s}} {{common}}
+    {{step}} extract-latents -- --extractor runs/dpmi/even_{{s}}/gan/extractor/extractor.pt --data-dir {{datasets}} --only-classes "0,2,4,6,8" --method adam --project --out runs/dpmi/even_{{s}}/gan/private/search.pt --seed {{s}} {{common}}
+
+# One cell of the seed's comparison: `just dpmi-cell ae encoder vae "--activation tanh --clipping-norm 0.1 --epsilon 10" tanh_10` (after dpmi-split)
+dpmi-cell extractor latents model flags name s="42":
+    {{step}} train-dp-latent -- --extractor runs/dpmi/even_{{s}}/{{extractor}}/extractor/extractor.pt --latents runs/dpmi/even_{{s}}/{{extractor}}/private/{{latents}}.pt --model {{model}} {{flags}} --output-dir runs/dpmi/even_{{s}}/{{extractor}}/{{latents}}_{{model}}_{{name}} --seed {{s}} {{common}}
+    {{step}} sample-generator -- --extractor runs/dpmi/even_{{s}}/{{extractor}}/extractor/extractor.pt --model runs/dpmi/even_{{s}}/{{extractor}}/{{latents}}_{{model}}_{{name}}/latent_model.pt --only-classes "0,2,4,6,8" --num-samples 10000 --output-dir runs/dpmi/even_{{s}}/{{extractor}}/{{latents}}_{{model}}_{{name}}/samples --seed {{s}} {{common}}
+    {{step}} score-release -- --release runs/dpmi/even_{{s}}/{{extractor}}/{{latents}}_{{model}}_{{name}}/samples --only-classes "0,2,4,6,8" --test-dir {{datasets}} --classifiers "scatter-linear,small-cnn" --seeds 1 --output-dir runs/dpmi/even_{{s}}/{{extractor}}/{{latents}}_{{model}}_{{name}}/score --config {{config}} --seed {{s}} {{common}}
+
+even := "--records 29492"
+
+# The seed's comparison as one table: extractor, latents, model, activation, clipping norm, epsilon, and the original's settings
+dpmi-grid: dpmi-split (dpmi-cell "ae" "search" "vae" (even + " --noise-multiplier 0.6 --expected-batch 64 --steps 24000 --kl-weight 1 --delta 1e-6") "original") (dpmi-cell "ae" "encoder" "vae" (even + " --epsilon 10") "10") (dpmi-cell "ae" "search" "vae" (even + " --epsilon 10") "10") (dpmi-cell "vae" "encoder" "vae" (even + " --epsilon 10") "10") (dpmi-cell "gan" "search" "vae" (even + " --epsilon 10") "10") (dpmi-cell "ae" "encoder" "vae" (even + " --epsilon 10 --activation tanh") "tanh_10") (dpmi-cell "ae" "encoder" "vae" (even + " --epsilon 10 --clipping-norm 0.05") "clip0.05_10") (dpmi-cell "ae" "encoder" "vae" (even + " --epsilon 10 --clipping-norm 0.25") "clip0.25_10") (dpmi-cell "ae" "encoder" "vae" (even + " --epsilon 1") "1") (dpmi-cell "ae" "encoder" "wgan" (even + " --epsilon 10") "10") (dpmi-cell "ae" "encoder" "gaussian" "--epsilon 10" "10") (dpmi-cell "ae" "encoder" "gaussian" "--epsilon 1" "1")
+    cargo xtask results runs/dpmi
 
 # DP-FETA in small: the MNIST subset of this repository plays the private data, a few minutes
 feta-demo epsilon="10" s="42":

@@ -2,7 +2,7 @@
 
 use testing::{Work, none_of};
 
-/// Forty records, an extractor of four latents, and latents of all records in it.
+/// Forty records, an extractor, and the latents of all records in it.
 fn work() -> Work {
     let work = Work::new();
     work.mnist("mnist", 40, 20);

@@ -196,25 +196,26 @@ impl Work {
         self.put(name, region_decoder());
     }
 
-    /// DPMI's files in small, with 4 latents: a public extractor with its report in `extractor`,
+    /// DPMI's files in small, with 32 latents: a public extractor with its report in `extractor`,
     /// private latents of 12 records of it in `latents.pt`, and a model of them in
     /// `latent_model.pt`.
     pub fn dpmi(&self) {
+        const LATENTS: usize = 32;
         let linear = |inputs: usize, outputs: usize| json!({ "layer": "linear", "inputs": inputs, "outputs": outputs });
-        let pixels = SIDE * SIDE;
+        let (pixels, n) = (SIDE * SIDE, LATENTS as i64);
         let architecture = json!({
-            "shape": { "channels": 1, "height": SIDE, "width": SIDE }, "latent_dim": 4, "latent": "encoded",
-            "encoder": [linear(pixels, 4)], "decoder": [linear(4, pixels), { "layer": "sigmoid" }],
+            "shape": { "channels": 1, "height": SIDE, "width": SIDE }, "latent_dim": LATENTS, "latent": "encoded",
+            "encoder": [linear(pixels, LATENTS)], "decoder": [linear(LATENTS, pixels), { "layer": "sigmoid" }],
         });
         let file = described(
             &architecture,
             &[
-                ("enc.model.0.weight", &[4, pixels], fill(1, &[4, pixels as i64], -0.05, 0.05)),
-                ("enc.model.0.bias", &[4], vec![0.0; 4]),
-                ("dec.model.0.weight", &[pixels, 4], fill(2, &[pixels as i64, 4], -1.0, 1.0)),
+                ("enc.model.0.weight", &[LATENTS, pixels], fill(1, &[n, pixels as i64], -0.05, 0.05)),
+                ("enc.model.0.bias", &[LATENTS], vec![0.0; LATENTS]),
+                ("dec.model.0.weight", &[pixels, LATENTS], fill(2, &[pixels as i64, n], -1.0, 1.0)),
                 ("dec.model.0.bias", &[pixels], vec![-1.0; pixels]),
-                ("latent_mean", &[4], vec![0.0; 4]),
-                ("latent_deviation", &[4], vec![1.0; 4]),
+                ("latent_mean", &[LATENTS], vec![0.0; LATENTS]),
+                ("latent_deviation", &[LATENTS], vec![1.0; LATENTS]),
             ],
             &[],
         );
@@ -230,18 +231,20 @@ impl Work {
             "method": { "method": "encoder" },
         });
         let labels: Vec<i64> = (0..12).map(|row| row % 10).collect();
-        let rows = ("latents", &[12, 4][..], fill(3, &[12, 4], -1.0, 1.0));
+        let rows = ("latents", &[12, LATENTS][..], fill(3, &[12, n], -1.0, 1.0));
         self.put("latents.pt", described(&about, &[rows], &[("labels", &labels)]));
         let about = json!({
-            "kind": { "model": "gaussian", "size": [10, 1, 4] }, "bounds": { "radius": 2.6 },
+            "kind": { "model": "gaussian", "size": [10, 1, LATENTS] }, "bounds": { "radius": 7.0 },
             "extractor": extractor, "dataset": "mnist",
         });
-        let unit = (0..160).map(|at| if at % 16 % 5 == 0 { 0.3 } else { 0.0 }).collect();
+        let unit = (0..10 * LATENTS * LATENTS)
+            .map(|at| if at % (LATENTS * LATENTS) % (LATENTS + 1) == 0 { 0.3 } else { 0.0 })
+            .collect();
         let arrays: [(&str, &[usize], Vec<f32>); 4] = [
             ("class_shares", &[10], vec![0.1; 10]),
             ("component_shares", &[10, 1], vec![1.0; 10]),
-            ("mean", &[10, 1, 4], fill(4, &[10, 4], -1.0, 1.0)),
-            ("factor", &[10, 1, 4, 4], unit),
+            ("mean", &[10, 1, LATENTS], fill(4, &[10, n], -1.0, 1.0)),
+            ("factor", &[10, 1, LATENTS, LATENTS], unit),
         ];
         self.put("latent_model.pt", described(&about, &arrays, &[]));
     }
