@@ -238,7 +238,7 @@ impl Work {
             "extractor": extractor, "dataset": "mnist",
         });
         let unit = (0..10 * LATENTS * LATENTS)
-            .map(|at| if at % (LATENTS * LATENTS) % (LATENTS + 1) == 0 { 0.3 } else { 0.0 })
+            .map(|at| if (at % (LATENTS * LATENTS)).is_multiple_of(LATENTS + 1) { 0.3 } else { 0.0 })
             .collect();
         let arrays: [(&str, &[usize], Vec<f32>); 4] = [
             ("class_shares", &[10], vec![0.1; 10]),
