@@ -21,7 +21,7 @@ use pate_core::config::{AugmentationKind, CentralKind, NetworkKind, OptimizerKin
 use pate_core::data::augment::{Augmentation, Geometry};
 use pate_core::data::{ImageShape, Images, Labels, Normalisation, Privacy, RangeRule, Records};
 use pate_core::dp::{
-    Clipping, Engine, PrivateFeatures, PrivateImages, PrivatePlan, PrivateTask, Views, train,
+    Clipping, Engine, PrivateFeatures, PrivateImages, PrivatePlan, PrivateTask, Views, shortened, train,
 };
 use pate_core::dpmi::gaussian::{self, Cells, GaussianPlan};
 use pate_core::dpmi::inversion::{self, InversionPlan, Method};
@@ -31,7 +31,7 @@ use pate_core::dpmi::vae::{LatentVae, PrivateVae, VaeShape};
 use pate_core::dpmi::wgan::{GanShape, LatentGan, PrivateGan, TurnsPlan};
 use pate_core::feta::central::{self, CentralPlan};
 use pate_core::feta::{Levels, NoisePlan, PrivateDiffusion, finish};
-use pate_core::imgsyn::statistics::{Seen, StatisticsPlan, clipped, release, vectors};
+use pate_core::imgsyn::statistics::{Seen, StatisticsPlan, release, vectors};
 use pate_core::models::{
     self, Between, Classifier, Extractor, ExtractorKind, Latent, ScatterLinear, UNet, UNetShape,
 };
@@ -254,7 +254,7 @@ fn no_vector_is_longer_than_the_sensitivity() {
         let bound = f64::from(size) * [0.1, 1.0, 1e9][case as usize % 3];
         let clip = f64::from(size) * [0.01, 0.5, 3.0, 1e6][case as usize % 4];
         let vectors = vectors(&mean, &squares, &channels, bound).unwrap();
-        let short = clipped(&(vectors / clip), 1.0).unwrap();
+        let short = shortened(&(vectors / clip), 1.0).unwrap();
         let norm = (&short * &short).sum(tch::Kind::Double).sqrt().double_value(&[]);
         assert!(norm <= 1.0 + 1e-12, "{case}: {norm}");
         longest = longest.max(norm);
@@ -263,7 +263,7 @@ fn no_vector_is_longer_than_the_sensitivity() {
     assert!(longest > 1.0 - 1e-9);
     for strange in [f32::NAN, f32::INFINITY] {
         let mean = tensor::from_f32(&vec![strange; n as usize], &[1, n]).unwrap();
-        let short = clipped(&vectors(&mean, &mean, &channels, 1.5).unwrap(), 1.0).unwrap();
+        let short = shortened(&vectors(&mean, &mean, &channels, 1.5).unwrap(), 1.0).unwrap();
         let norm = (&short * &short).sum(tch::Kind::Double).double_value(&[]);
         assert!(norm <= 1.0 + 1e-12, "{norm}");
     }

@@ -133,7 +133,7 @@ impl PrivateDataset {
 
 impl PrivateDataArgs {
     /// The public name of the data set in `root`, for ledgers.
-    pub fn public_name(&self, root: &Path) -> String {
+    fn public_name(&self, root: &Path) -> String {
         match self.dataset {
             PrivateDataset::Mnist => "mnist".to_owned(),
             PrivateDataset::FashionMnist => "fashion-mnist".to_owned(),
@@ -141,6 +141,11 @@ impl PrivateDataArgs {
                 root.file_name().map_or("folders".into(), |name| name.to_string_lossy()).into_owned()
             }
         }
+    }
+
+    /// The name that the user gave the data set in `root`, or its public one.
+    pub fn name(&self, given: Option<&String>, root: &Path) -> String {
+        given.cloned().unwrap_or_else(|| self.public_name(root))
     }
 
     /// Whether the data are folders of images.
@@ -186,6 +191,18 @@ impl PrivateDataArgs {
         test.images.expect_shape(test.source(), train.shape())?;
         Ok((train, test))
     }
+}
+
+/// Puts the kind of private records into a report: what is public about them.
+///
+/// # Errors
+/// Where a value cannot be written.
+pub fn describe_kind(report: &mut Report, records: &Records) -> Result<()> {
+    report
+        .field("classes", records.classes())?
+        .field("class_names", &records.class_names)?
+        .field("image_shape", records.images.tensor().size()[1..].to_vec())?;
+    Ok(())
 }
 
 /// Why nothing that follows from private records has a guarantee.

@@ -7,7 +7,9 @@ use artifact::FileRecord;
 use dp_accounting::Mechanism;
 use dp_accounting::filter::Budget;
 use dp_accounting::ledger::{Account, Entry, Header, Ledger};
+use dp_accounting::spend::Spending;
 use dp_noise::SystemNoise;
+use pate_core::dp::Unprotected;
 
 use crate::run::Context;
 
@@ -80,6 +82,17 @@ pub fn check(path: &Path, found: &Header, wanted: &Header) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What pays for a release: the ledger, or nobody, where there is none.
+pub fn spending<'a>(
+    ledger: Option<&'a mut Ledger<SystemNoise>>,
+    none: &'a mut Unprotected,
+) -> &'a mut dyn Spending {
+    match ledger {
+        Some(ledger) => ledger,
+        None => none,
+    }
 }
 
 /// The field of an outcome that names the hash of released statistics.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{Guarantee, Report, layout};
+use artifact::{FINGERPRINT, Guarantee, Report, WorkId, layout};
 use dp_accounting::Adjacency;
 use dp_accounting::ledger::Charge;
 use dp_accounting::spend::Spending;
@@ -20,7 +20,9 @@ use crate::settings::{self, Asked, Beside, Costs, PrivacyTarget};
 /// Why a control has no guarantee.
 pub const NO_NOISE: &str = "trained on private records without noise (--epsilon inf)";
 /// Why a measurement has none.
-pub const FLOAT_NOISE: &str = "trained with floating-point noise and without a ledger (--float-noise)";
+const FLOAT_NOISE: &str = "trained with floating-point noise and without a ledger (--float-noise)";
+/// What one record moves a step of DP-SGD by.
+pub const SENSITIVITY: &str = "the clipping norm of a record's gradient (the mean over its copies or draws), in L2, with what rounding to the lattice and float32 sums add";
 /// Why diagnostics have none.
 const DIAGNOSTICS: &str = "losses, gradient norms and sample sizes of private records, without noise";
 
@@ -153,6 +155,48 @@ impl Charged<'_> {
         report.field("ledger_path", &path)?;
         Ok(trained)
     }
+}
+
+/// Puts into `report` what a private step of the data set `dataset` promises.
+///
+/// # Errors
+/// Where a value cannot be written.
+pub fn describe(report: &mut Report, dataset: &str, target: PrivacyTarget, sensitivity: &str) -> Result<()> {
+    report
+        .field("private_dataset", dataset)?
+        .field("epsilon", target.epsilon.is_finite().then_some(target.epsilon))?
+        .field("delta", target.delta)?
+        .field("adjacency", Adjacency::AddOrRemoveOne.words())?
+        .field("sensitivity", sensitivity)?
+        .field(
+            "hyper_parameters_chosen_on",
+            "not recorded: what was chosen on the private data is not accounted for",
+        )?;
+    Ok(())
+}
+
+/// Takes the guarantee away from a training that does not protect.
+pub fn describe_unprotected(report: &mut Report, target: PrivacyTarget) {
+    report.reads_private(if target.epsilon.is_finite() { FLOAT_NOISE } else { NO_NOISE });
+}
+
+/// Puts into `report` how many steps a training took, and what it was.
+///
+/// # Errors
+/// Where a value cannot be written.
+pub fn describe_steps(report: &mut Report, plan: &PrivatePlan, taken: u64, work: &WorkId) -> Result<()> {
+    report.field("steps_taken", taken)?.field("steps_lost", plan.steps - taken)?.field(FINGERPRINT, work)?;
+    Ok(())
+}
+
+/// Tells the user what a training ended with, in the file at `path`.
+pub fn tell(ctx: &Context, plan: &PrivatePlan, taken: u64, path: &Path, report: &Report) {
+    ctx.say(&format!(
+        "{taken} of {} steps: {}\n{}",
+        plan.steps,
+        path.display(),
+        report.guarantee().sentence()
+    ));
 }
 
 /// Refuses what would have no guarantee whatever is spent: inputs that another ledger paid for than

@@ -128,8 +128,7 @@ impl PrivateRows {
 
     /// Rows `at`, and their classes.
     pub(super) fn at(&self, at: &[usize]) -> Result<(Tensor, Tensor)> {
-        let index = tensor::from_i64(&at.iter().map(|&row| row as i64).collect::<Vec<_>>());
-        let index = index.f_to_device(self.rows.device())?;
+        let index = crate::dp::index(at).f_to_device(self.rows.device())?;
         Ok((self.rows.f_index_select(0, &index)?, self.classes.f_index_select(0, &index)?))
     }
 

@@ -21,8 +21,7 @@ use crate::base::parallel;
 use crate::base::progress::Progress;
 use crate::base::tensor;
 use crate::data::{ImageShape, Images, Normalisation};
-pub use crate::dp::shortened as clipped;
-use crate::dp::{UnitLattice, UnitSum};
+use crate::dp::{UnitLattice, UnitSum, shortened};
 use crate::models::Classifier;
 use crate::nn::{DropoutMasks, Layer, Pass, Tape};
 use crate::{Error, Result};
@@ -331,7 +330,7 @@ fn sum(
                 let (mean, squares) =
                     (mean.f_to_device(tch::Device::Cpu)?, squares.f_to_device(tch::Device::Cpu)?);
                 let vector = vectors(&mean, &squares, &channels, plan.bound)? / plan.clipping_norm;
-                let rounded = clipped(&vector, clip)?.f_div_scalar(lattice.step())?.f_round()?;
+                let rounded = shortened(&vector, clip)?.f_div_scalar(lattice.step())?.f_round()?;
                 let _ = part.f_add_(&rounded.f_to_kind(Kind::Int64)?.f_flatten(0, -1)?)?;
             }
             Ok(part)

@@ -125,7 +125,7 @@ impl Step for ExtractLatents {
         let known = self.only_classes.is_empty().then(|| self.data.dataset.known_records()).flatten();
         let about = About {
             extractor: input.record.sha256.clone(),
-            dataset: self.dataset_name.clone().unwrap_or_else(|| self.data.public_name(&self.data_dir)),
+            dataset: self.data.name(self.dataset_name.as_ref(), &self.data_dir),
             classes,
             only_classes: self.only_classes.clone(),
             records: known,
@@ -137,7 +137,7 @@ impl Step for ExtractLatents {
         let rows =
             inversion::extract(&extractor, &records, &plan, progress).context("cannot find the latents")?;
         progress.finish();
-        let error = mean_error(&extractor, &records.images, &rows, ctx)?;
+        let error = extractors::reconstruction_error(&extractor, &records.images, &rows, ctx)?;
         report
             .field("about", &about)?
             .field("records", records.len())?
@@ -191,17 +191,4 @@ impl ExtractLatents {
             seed,
         })
     }
-}
-
-/// Mean squared error of a pixel over the first images: private, for the report beside the latents.
-fn mean_error(
-    extractor: &pate_core::models::Extractor,
-    images: &pate_core::data::Images,
-    rows: &tch::Tensor,
-    ctx: &Context,
-) -> Result<f64> {
-    let n = rows.size()[0].min(5000);
-    let drawn = extractor.decode(&rows.narrow(0, 0, n), &ctx.watch())?;
-    let off = (drawn.tensor() - images.tensor().narrow(0, 0, n)).square();
-    Ok(off.mean(tch::Kind::Double).double_value(&[]))
 }

@@ -1,19 +1,24 @@
 //! What the trainings of extractors share: public images in, an extractor's files out.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use artifact::{Access, Guarantee, Input, Report, layout};
 use clap::Args;
+use pate_core::base::progress::Silent;
+use pate_core::base::rng::{Purpose, Stream};
 use pate_core::config::AugmentationKind;
 use pate_core::data::augment::{Augmentation, Geometry};
 use pate_core::data::{Dataset, Images, Records};
 use pate_core::dpmi::latents;
 use pate_core::models::{Extractor, Latent};
 use picture::Sample;
+use serde::Serialize;
 
 use crate::args::{PublicDataArgs, positive, word};
-use crate::files::{data_sets, pictures};
+use crate::files::data_sets;
+use crate::files::pictures::{self, Curve};
+use crate::resume::checkpoint::Checkpoint;
 use crate::run::Context;
 
 /// The public images that an extractor learns.
@@ -94,62 +99,96 @@ impl PublicImageArgs {
     }
 }
 
-/// Writes a trained extractor with the statistics of public latents, its picture, and what they
-/// are into `report`.
-///
-/// # Errors
-/// Where a file cannot be written, a stop.
-pub(super) fn finish(
-    network: Extractor,
-    public: &PublicImageArgs,
-    records: &Records,
-    dir: &Path,
-    report: &mut Report,
-    ctx: &Context,
-) -> Result<PathBuf> {
-    let access = report.access();
-    let path = dir.join(layout::EXTRACTOR);
-    let network = if network.latent() == Latent::Prior {
-        let drawn = pate_core::base::rng::Stream::new(ctx.seed, pate_core::base::rng::Purpose::Latents, 0)
-            .normal_tensor(&[8 * SHOWN, network.latent_dim()])?;
-        let progress = ctx.progress();
-        let images = network.decode(&drawn, progress)?;
-        report.output(pictures::grid(&images, &dir.join(layout::SAMPLES_PICTURE), access)?);
-        network
-    } else {
-        let changed = records.changed(
-            MOST.min(20 * records.len()).max(records.len().min(MOST)),
-            public.augmentation(records).as_ref(),
-            ctx.seed,
-        )?;
-        let progress = ctx.progress();
-        progress.start("public latent", changed.len() as u64);
-        let rows = network.encode(&changed.images, progress)?;
-        progress.finish();
-        let error = reconstruction_error(&network, &changed.images, &rows, ctx)?;
-        report.field("reconstruction_error_of_public_images", error)?;
-        report.output(latents::save_public(&rows, &dir.join(layout::PUBLIC_LATENTS))?);
-        report.output(reconstructions(&network, &changed.images, &rows, dir, access)?);
-        network.with_standard(&rows)?
-    };
-    let extractor = network.save(&path, access)?;
-    report
-        .field("image_shape", records.images.tensor().size()[1..].to_vec())?
-        .field("latent_dim", network.latent_dim())?
-        .field("latents_are", network.latent())?
-        .field("extractor_path", &path)?;
-    report.output(extractor);
-    Ok(path)
+/// A training that is done.
+pub(super) struct Trained<'a, A, P, H> {
+    /// What was trained.
+    pub(super) network: Extractor,
+    /// Its images.
+    pub(super) public: &'a PublicImageArgs,
+    /// The same, read.
+    pub(super) records: &'a Records,
+    /// Its architecture.
+    pub(super) architecture: A,
+    /// How it was trained.
+    pub(super) plan: &'a P,
+    /// Its figures.
+    pub(super) history: &'a [H],
+    /// How long it took, where that is known.
+    pub(super) seconds: Option<f64>,
+    /// Over what its curves run.
+    pub(super) x_label: &'static str,
+    /// Its curves.
+    pub(super) curves: Vec<Curve>,
 }
 
-/// Mean squared error of a pixel over the first images.
-fn reconstruction_error(
+impl<A: Serialize, P: Serialize, H: Serialize> Trained<'_, A, P, H> {
+    /// Writes the extractor with the statistics of public latents, its pictures and its report.
+    ///
+    /// # Errors
+    /// Where a file cannot be written, a stop.
+    pub(super) fn write(
+        self,
+        dir: &Path,
+        mut report: Report,
+        checkpoint: &Checkpoint,
+        ctx: &Context,
+    ) -> Result<()> {
+        let Self { public, records, .. } = self;
+        let access = report.access();
+        let curves = dir.join(layout::TRAINING_CURVES);
+        let title = "Training of the extractor";
+        report
+            .field("architecture", self.architecture)?
+            .field("plan", self.plan)?
+            .field("training_history", self.history)?
+            .field("training_seconds", self.seconds)?
+            .output(pictures::curves(title, self.x_label, self.curves, &curves, access)?);
+        let network = if self.network.latent() == Latent::Prior {
+            let mut stream = Stream::new(ctx.seed, Purpose::Latents, 0);
+            let drawn = stream.normal_tensor(&[8 * SHOWN, self.network.latent_dim()])?;
+            let images = self.network.decode(&drawn, &Silent)?;
+            report.output(pictures::grid(&images, &dir.join(layout::SAMPLES_PICTURE), access)?);
+            self.network
+        } else {
+            let n = MOST.min(20 * records.len());
+            let changed = records.changed(n, public.augmentation(records).as_ref(), ctx.seed)?;
+            let progress = ctx.progress();
+            progress.start("public latent", changed.len() as u64);
+            let rows = self.network.encode(&changed.images, progress)?;
+            progress.finish();
+            let error = reconstruction_error(&self.network, &changed.images, &rows, ctx)?;
+            report.field("reconstruction_error_of_public_images", error)?;
+            report.output(latents::save_public(&rows, &dir.join(layout::PUBLIC_LATENTS))?);
+            report.output(reconstructions(&self.network, &changed.images, &rows, dir, access)?);
+            self.network.with_standard(&rows)?
+        };
+        let path = dir.join(layout::EXTRACTOR);
+        let extractor = network.save(&path, access)?;
+        report
+            .field("image_shape", records.images.tensor().size()[1..].to_vec())?
+            .field("latent_dim", network.latent_dim())?
+            .field("latents_are", network.latent())?
+            .field("extractor_path", &path)?
+            .output(extractor);
+        ctx.write_report(&report, &dir.join(layout::TRAINING_REPORT))?;
+        checkpoint.remove();
+        ctx.say(&format!("extractor of {} latents: {}", network.latent_dim(), path.display()));
+        Ok(())
+    }
+}
+
+/// Mean squared error of a pixel over the first images, whose latents are `rows`: of private ones
+/// private.
+///
+/// # Errors
+/// A stop.
+pub(super) fn reconstruction_error(
     network: &Extractor,
     images: &Images,
     rows: &tch::Tensor,
     ctx: &Context,
 ) -> Result<f64> {
-    const FEW: i64 = 2000;
+    const FEW: i64 = 5000;
     let n = FEW.min(rows.size()[0]);
     let drawn = network.decode(&rows.narrow(0, 0, n), &ctx.watch())?;
     let off = (drawn.tensor() - images.tensor().narrow(0, 0, n)).square();
@@ -166,7 +205,7 @@ fn reconstructions(
 ) -> Result<artifact::FileRecord> {
     let n = SHOWN.min(images.len() as i64);
     let first: Vec<i64> = (0..n).collect();
-    let drawn = network.decode(&rows.narrow(0, 0, n), &pate_core::base::progress::Silent)?;
+    let drawn = network.decode(&rows.narrow(0, 0, n), &Silent)?;
     let both = Images::concat(&[images.select(&first)?, drawn])?;
     let row = |name: &str, from: usize| {
         let samples = (0..n as usize).map(|i| Sample { image_idx: from + i, caption: String::new() });
@@ -184,9 +223,6 @@ fn reconstructions(
 pub(super) fn open(path: &Path, ctx: &Context) -> Result<(Extractor, Input)> {
     let input = Input::open(path)?;
     let extractor = Extractor::load(path, ctx.device).context("cannot use the extractor")?;
-    if extractor.standard().is_none() {
-        bail!("{} has no statistics of public latents; train it again", path.display());
-    }
     Ok((extractor, input))
 }
 

@@ -16,9 +16,9 @@ use pate_core::train::autoencoder::{self, AutoencoderPlan};
 use serde::Serialize;
 use serde_json::json;
 
-use super::extractors::{self, PublicImageArgs};
+use super::extractors::{PublicImageArgs, Trained};
 use crate::args::{ResumeArgs, not_negative, parse_path, positive, word};
-use crate::files::pictures::{self, Curve};
+use crate::files::pictures::Curve;
 use crate::resume::checkpoint;
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings;
@@ -159,23 +159,18 @@ impl Step for TrainAutoencoder {
         let divergences = history.iter().map(|e| (e.epoch as f64, e.kl_loss)).collect();
         let mut curves = vec![Curve::new("Reconstruction", "mean squared error of a pixel", losses)];
         curves.extend(self.variational.then(|| Curve::new("KL divergence", "nats per image", divergences)));
-        let curves = pictures::curves(
-            "Training of the autoencoder",
-            "epoch",
+        let trained = Trained {
+            network,
+            public: &self.public,
+            records: &records,
+            architecture: self.architecture,
+            plan: &plan,
+            history: &history,
+            seconds,
+            x_label: "epoch",
             curves,
-            &self.output_dir.join(layout::TRAINING_CURVES),
-            access,
-        )?;
-        report
-            .field("architecture", self.architecture)?
-            .field("plan", &plan)?
-            .field("training_history", &history)?
-            .field("training_seconds", seconds)?;
-        let path = extractors::finish(network, &self.public, &records, &self.output_dir, &mut report, ctx)?;
-        report.output(curves);
-        ctx.write_report(&report, &self.output_dir.join(layout::TRAINING_REPORT))?;
-        checkpoint.remove();
-        ctx.say(&format!("extractor of {} latents: {}", self.latent_dim, path.display()));
+        };
+        trained.write(&self.output_dir, report, &checkpoint, ctx)?;
         Ok(Outcome::Done)
     }
 }

@@ -7,20 +7,19 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{Access, FINGERPRINT, FileRecord, Input, Report, WorkId, layout};
+use artifact::{Access, FileRecord, Input, Report, WorkId, layout};
 use clap::{Parser, ValueEnum};
 use dp_accounting::Adjacency;
 use dp_accounting::ledger::Charge;
-use dp_accounting::spend::Spending;
 use pate_core::base::rng::{Purpose, Stream};
-use pate_core::dp::{PrivatePlan, PrivateTask, Unprotected};
+use pate_core::dp::{PrivateTask, Unprotected};
 use pate_core::dpmi::gaussian::{self, Cells, GaussianPlan};
 use pate_core::dpmi::latents::{self, Bounds, Latents};
 use pate_core::dpmi::model::{self, About, Kind};
 use pate_core::dpmi::rows::{self, Classes, PrivateRows};
 use pate_core::dpmi::vae::{LatentVae, PrivateVae, VaeShape};
 use pate_core::dpmi::wgan::{GanShape, LatentGan, PrivateGan, TurnsPlan};
-use pate_core::models::{self, Between, Extractor};
+use pate_core::models::{self, Between, Extractor, Standard};
 use pate_core::nn::{self, Module};
 use serde::Serialize;
 use serde_json::json;
@@ -28,7 +27,7 @@ use serde_json::json;
 use super::extractors;
 use crate::args::{BudgetArgs, DpSgdArgs, not_negative, parse_path, positive};
 use crate::files::ledger::{self, Room};
-use crate::resume::charged::{Charged, FLOAT_NOISE, NO_NOISE, Training, covered, refuse_other_state};
+use crate::resume::charged::{self, Charged, NO_NOISE, SENSITIVITY, Training, covered, refuse_other_state};
 use crate::resume::checkpoint::{self, Checkpoint};
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings::{self, Asked, PrivacyTarget, PrivateDefaults};
@@ -172,6 +171,14 @@ enum Activation {
 
 const OUTPUTS: [&str; 3] = [layout::LATENT_MODEL, layout::TRAINING_REPORT, checkpoint::FILE];
 
+/// The statistics of public latents, where latents are: on the host.
+fn standard(extractor: &Extractor) -> Result<Standard> {
+    let Standard { mean, deviation } =
+        extractor.standard().context("the extractor has no statistics of public latents; train it again")?;
+    let host = |x: tch::Tensor| x.to_device(tch::Device::Cpu);
+    Ok(Standard { mean: host(mean), deviation: host(deviation) })
+}
+
 /// Private latents, as a model sees them.
 struct Data {
     about: latents::About,
@@ -209,19 +216,13 @@ impl TrainDpLatent {
                 input.record.sha256
             );
         }
-        let Some(standard) = extractor.standard() else { bail!("the extractor has no statistics") };
         let bounds = Bounds::of(self.radius, extractor.latent_dim());
-        let on = tch::Device::Cpu;
-        let standard = models::Standard {
-            mean: standard.mean.to_device(on),
-            deviation: standard.deviation.to_device(on),
-        };
         let labels = if self.random_labels {
             rows::random_labels(&rows, labels.values(), about.classes, ctx.seed)?
         } else {
             labels.values().to_vec()
         };
-        let rows = bounds.apply(&rows, &standard)?;
+        let rows = bounds.apply(&rows, &standard(extractor)?)?;
         Ok(Data { about, bounds, rows, labels })
     }
 
@@ -254,24 +255,16 @@ impl TrainDpLatent {
     }
 
     /// What is public about the run.
-    fn describe(&self, report: &mut Report, data: &Data, delta: f64, epsilon: f64) -> Result<()> {
+    fn describe(&self, report: &mut Report, data: &Data, target: PrivacyTarget, moves: &str) -> Result<()> {
         report
             .field("model", self.model)?
             .field("classes_come_in", self.classes()?)?
-            .field("private_dataset", self.dataset_name(data))?
             .field("only_classes", &data.about.only_classes)?
             .field("classes", data.about.classes)?
             .field("latents_found_by", &data.about.method)?
             .field("bounds", data.bounds)?
-            .field("random_labels", self.random_labels)?
-            .field("epsilon", epsilon.is_finite().then_some(epsilon))?
-            .field("delta", delta)?
-            .field("adjacency", Adjacency::AddOrRemoveOne.words())?
-            .field(
-                "hyper_parameters_chosen_on",
-                "not recorded: what was chosen on the private data is not accounted for",
-            )?;
-        Ok(())
+            .field("random_labels", self.random_labels)?;
+        charged::describe(report, &self.dataset_name(data), target, moves)
     }
 
     /// The model out of one release.
@@ -289,8 +282,7 @@ impl TrainDpLatent {
             None => Cells::plain(n_classes, d)?,
             Some(path) => {
                 let rows = latents::load_public(path, d).context("cannot use the public latents")?;
-                let Some(standard) = extractor.standard() else { bail!("the extractor has no statistics") };
-                let rows = data.bounds.apply(&rows, &standard)?;
+                let rows = data.bounds.apply(&rows, &standard(extractor)?)?;
                 let mut stream = Stream::new(ctx.seed, Purpose::Latents, 1);
                 Cells::of_public(&rows, n_classes, self.components, &mut stream)?
             }
@@ -318,11 +310,9 @@ impl TrainDpLatent {
         let _lock = ctx.lock("--output-dir", &self.output_dir, &OUTPUTS)?;
         extractors::require_public(&self.extractor, &input)?;
         let mut report = Report::new();
-        self.describe(&mut report, data, target.delta, target.epsilon)?;
-        report
-            .field("plan", plan)?
-            .field("components", self.components)?
-            .field("sensitivity", "1, in L2: a record's weighted moments are one vector of that norm")?;
+        let moves = "1, in L2: a record's weighted moments are one vector of that norm";
+        self.describe(&mut report, data, target, moves)?;
+        report.field("plan", plan)?.field("components", self.components)?;
         report.input(input);
         if let Some(path) = &public {
             report.input(Input::open(path)?);
@@ -331,14 +321,15 @@ impl TrainDpLatent {
             report.reads_private(NO_NOISE);
         }
         let mut none = Unprotected::without_noise(ctx.seed);
+        if protects {
+            let begun = ledger::look(&ledger_path)?.map(|account| account.label());
+            covered(report.guarantee(), begun, &ledger_path)?;
+        }
         let mut ledger = match (&header, protects) {
             (_, false) => None,
             (Some(header), _) => Some(ledger::open(&ledger_path, header, ctx)?),
             (None, _) => Some(ledger::reopen(&ledger_path)?),
         };
-        if let Some(ledger) = &ledger {
-            covered(report.guarantee(), Some(ledger.label()), &ledger_path)?;
-        }
         let access = report.access();
         let about = self.about(Kind::Gaussian { size: [n_classes, self.components, d] }, data);
         let labels = match classes {
@@ -361,10 +352,7 @@ impl TrainDpLatent {
             &cells,
             &plan,
             charge,
-            match ledger.as_mut() {
-                Some(ledger) => ledger as &mut dyn Spending,
-                None => &mut none,
-            },
+            ledger::spending(ledger.as_mut(), &mut none),
             progress,
             &mut |network| {
                 // Before the charge is closed: what the ledger remembers is what the file holds.
@@ -503,21 +491,17 @@ impl TrainDpLatent {
         let _lock = ctx.lock("--output-dir", &self.output_dir, &OUTPUTS)?;
         extractors::require_public(&self.extractor, &input)?;
         let mut report = Report::new();
-        self.describe(&mut report, data, target.delta, target.epsilon)?;
+        self.describe(&mut report, data, target, SENSITIVITY)?;
         report
             .field("plan", &plan)?
             .field("kl_weight", (self.model == Model::Vae).then_some(self.kl_weight))?
             .field("turns", (self.model == Model::Wgan).then(|| self.turns(ctx.seed)))?
             .field("architecture", network.kind())?
-            .field(
-                "sensitivity",
-                "the clipping norm, in L2, with what rounding to the lattice and float32 sums add",
-            )?
             .field("records_publicly_known", self.dp_sgd.length.records.or(data.about.records))?;
         let extractor_sha256 = input.record.sha256.clone();
         report.input(input);
         if !protects {
-            report.reads_private(if target.epsilon.is_finite() { FLOAT_NOISE } else { NO_NOISE });
+            charged::describe_unprotected(&mut report, target);
         }
         let settings = json!({
             "plan": plan, "architecture": network.kind(), "data": name, "about": data.about, "bounds": data.bounds,
@@ -553,35 +537,13 @@ impl TrainDpLatent {
         }
         let out = self.output_dir.join(layout::LATENT_MODEL);
         let written = network.save(&self.about(network.kind(), data), &out, report.access())?;
-        self.close(&mut report, &plan, trained.steps, &work, written)?;
+        report.field("model_path", &out)?.output(written);
+        charged::describe_steps(&mut report, &plan, trained.steps, &work)?;
         ctx.write_report(&report, &report_path)?;
         // After the report: a run that ends before it goes on from the checkpoint.
         checkpoint.remove();
-        ctx.say(&format!(
-            "{} of {} steps: {}\n{}",
-            trained.steps,
-            plan.steps,
-            out.display(),
-            report.guarantee().sentence()
-        ));
+        charged::tell(ctx, &plan, trained.steps, &out, &report);
         Ok(Outcome::Done)
-    }
-
-    fn close(
-        &self,
-        report: &mut Report,
-        plan: &PrivatePlan,
-        steps: u64,
-        work: &WorkId,
-        written: FileRecord,
-    ) -> Result<()> {
-        report
-            .field("steps_taken", steps)?
-            .field("steps_lost", plan.steps - steps)?
-            .field("model_path", self.output_dir.join(layout::LATENT_MODEL))?
-            .field(FINGERPRINT, work)?
-            .output(written);
-        Ok(())
     }
 
     fn between(&self) -> Between {

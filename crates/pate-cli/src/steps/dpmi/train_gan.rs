@@ -15,9 +15,9 @@ use pate_core::train::gan::{self, GanPlan, Lipschitz};
 use serde::Serialize;
 use serde_json::json;
 
-use super::extractors::{self, PublicImageArgs};
+use super::extractors::{PublicImageArgs, Trained};
 use crate::args::{ResumeArgs, not_negative, parse_path, positive};
-use crate::files::pictures::{self, Curve};
+use crate::files::pictures::Curve;
 use crate::resume::checkpoint;
 use crate::run::{Context, Outcome, RunArgs, Step};
 
@@ -167,23 +167,19 @@ impl Step for TrainGan {
         progress.finish();
         let seconds = checkpoint.seconds_since(start);
         let distances = history.iter().map(|block| (block.step as f64, block.distance)).collect();
-        let curves = pictures::curves(
-            "Training of the GAN",
-            "step of the generator",
-            vec![Curve::new("Distance", "critic of images less critic of generated ones", distances)],
-            &self.output_dir.join(layout::TRAINING_CURVES),
-            access,
-        )?;
-        report
-            .field("architecture", self.architecture)?
-            .field("plan", &plan)?
-            .field("training_history", &history)?
-            .field("training_seconds", seconds)?;
-        let path = extractors::finish(generator, &self.public, &records, &self.output_dir, &mut report, ctx)?;
-        report.output(curves);
-        ctx.write_report(&report, &self.output_dir.join(layout::TRAINING_REPORT))?;
-        checkpoint.remove();
-        ctx.say(&format!("generator from {} latents: {}", self.latent_dim, path.display()));
+        let distance = Curve::new("Distance", "critic of images less critic of generated ones", distances);
+        let trained = Trained {
+            network: generator,
+            public: &self.public,
+            records: &records,
+            architecture: self.architecture,
+            plan: &plan,
+            history: &history,
+            seconds,
+            x_label: "step of the generator",
+            curves: vec![distance],
+        };
+        trained.write(&self.output_dir, report, &checkpoint, ctx)?;
         Ok(Outcome::Done)
     }
 }

@@ -7,9 +7,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use artifact::{FINGERPRINT, Input, Report, WorkId, layout};
+use artifact::{Input, Report, WorkId, layout};
 use clap::Parser;
-use dp_accounting::Adjacency;
 use pate_core::data::{Records, Split};
 use pate_core::dp::PrivatePlan;
 use pate_core::feta::{NoisePlan, PrivateDiffusion};
@@ -19,7 +18,7 @@ use serde_json::json;
 
 use crate::args::{BudgetArgs, DpSgdArgs, NoiseArgs, PrivateDataArgs, UNetArgs, parse_path};
 use crate::files::{data_sets, ledger};
-use crate::resume::charged::{Charged, FLOAT_NOISE, NO_NOISE, Training, refuse_other_state};
+use crate::resume::charged::{self, Charged, SENSITIVITY, Training, refuse_other_state};
 use crate::resume::checkpoint::{self, Checkpoint};
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings::{Asked, MOST_WEIGHTS, PrivacyTarget, PrivateDefaults};
@@ -82,13 +81,7 @@ impl Step for FinetuneDiffusion {
 
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let asked = self.asked()?;
-        let noiseless = asked == Asked::Epsilon(f64::INFINITY);
-        let protects = !noiseless && !self.dp_sgd.float_noise;
-        if self.dp_sgd.clip_only && !noiseless {
-            bail!(
-                "--clip-only goes with --epsilon inf: with noise, gradients are always clipped; leave it out"
-            );
-        }
+        let protects = self.dp_sgd.protects(asked)?;
         let mut plan = self.dp_sgd.plan(&PrivateDefaults::DIFFUSION, self.data.dataset.known_records())?;
         let noise = self.noise.plan(DRAWS, ctx.seed)?;
         let records = self.data.load(&self.data_dir, Split::Train).context("cannot use the private data")?;
@@ -107,9 +100,7 @@ impl Step for FinetuneDiffusion {
             protects,
         };
         let target = charged.solve(&mut plan, asked, dimension)?;
-        if noiseless && !self.dp_sgd.clip_only {
-            plan.clipping_norm = f64::INFINITY;
-        }
+        self.dp_sgd.set_free(asked, &mut plan);
         if let Some(path) = &self.dp_sgd.diagnostics {
             Context::claim_file("--diagnostics", path)?;
         }
@@ -143,21 +134,12 @@ impl Step for FinetuneDiffusion {
         }
         let average_path = self.output_dir.join(layout::DIFFUSION_EMA);
         let average = network.save(&average_path, access)?;
-        report
-            .field("steps_taken", trained.steps)?
-            .field("steps_lost", plan.steps - trained.steps)?
-            .field(FINGERPRINT, &work)?;
+        charged::describe_steps(&mut report, &plan, trained.steps, &work)?;
         report.output(last).output(average);
         ctx.write_report(&report, &report_path)?;
         // After the report: a run that ends before it goes on from the checkpoint.
         checkpoint.remove();
-        ctx.say(&format!(
-            "{} of {} steps: {}\n{}",
-            trained.steps,
-            plan.steps,
-            average_path.display(),
-            report.guarantee().sentence()
-        ));
+        charged::tell(ctx, &plan, trained.steps, &average_path, &report);
         Ok(Outcome::Done)
     }
 }
@@ -179,7 +161,7 @@ impl FinetuneDiffusion {
     }
 
     fn dataset_name(&self) -> String {
-        self.budget.dataset_name.clone().unwrap_or_else(|| self.data.public_name(&self.data_dir))
+        self.data.name(self.budget.dataset_name.as_ref(), &self.data_dir)
     }
 
     /// The network that the training starts from.
@@ -211,30 +193,16 @@ impl FinetuneDiffusion {
         report
             .field("network", network.shape())?
             .field("weights", nn::parameters(network).iter().map(|p| p.value().numel()).sum::<usize>())?
-            .field("private_dataset", self.dataset_name())?
             .field(
                 "records_publicly_known",
                 self.dp_sgd.length.records.or(self.data.dataset.known_records()),
             )?
-            .field("classes", records.classes())?
-            .field("class_names", &records.class_names)?
-            .field("image_shape", records.images.tensor().size()[1..].to_vec())?
-            .field("epsilon", target.epsilon.is_finite().then_some(target.epsilon))?
-            .field("delta", target.delta)?
-            .field("adjacency", Adjacency::AddOrRemoveOne.words())?
-            .field(
-                "sensitivity",
-                "the clipping norm, in L2, of the mean over a record's draws of noise, with what rounding to the lattice \
-                 and float32 sums add",
-            )?
             .field("plan", plan)?
-            .field("noise", noise)?
-            .field(
-                "hyper_parameters_chosen_on",
-                "not recorded: what was chosen on the private data is not accounted for",
-            )?;
+            .field("noise", noise)?;
+        data_sets::describe_kind(&mut report, records)?;
+        charged::describe(&mut report, &self.dataset_name(), target, SENSITIVITY)?;
         if !protects {
-            report.reads_private(if target.epsilon.is_finite() { FLOAT_NOISE } else { NO_NOISE });
+            charged::describe_unprotected(&mut report, target);
             data_sets::describe(&mut report, records)?;
         }
         Ok(report)

@@ -22,9 +22,9 @@ use serde_json::json;
 
 use crate::args::{BudgetArgs, LengthArgs, PrivateDataArgs, parse_path, positive, word};
 use crate::files::{data_sets, exports, ledger, pictures};
-use crate::resume::charged::Charged;
+use crate::resume::charged::{self, Charged};
 use crate::run::{Context, Outcome, RunArgs, Step};
-use crate::settings::{Asked, Beside, Costs, Length, MOST_WEIGHTS, PrivacyTarget, PrivateDefaults};
+use crate::settings::{Beside, Costs, Length, MOST_WEIGHTS, PrivacyTarget, PrivateDefaults};
 
 /// Ask for noisy central images of the classes of private images
 ///
@@ -99,7 +99,7 @@ impl Step for QueryCentralImages {
 
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let asked = self.budget.asked()?;
-        let protects = asked != Asked::Epsilon(f64::INFINITY);
+        let protects = !asked.is_free();
         let length = self.length.resolve(&PrivateDefaults::DIFFUSION, self.data.dataset.known_records())?;
         let records = self.data.load(&self.data_dir, Split::Train).context("cannot use the private data")?;
         // Before anything is solved or written.
@@ -143,10 +143,7 @@ impl Step for QueryCentralImages {
                 .ledger_header(&self.dataset_name(), target);
             let mut none = Unprotected::without_noise(ctx.seed);
             let mut ledger = if protects { Some(ledger::open(&ledger_path, &header, ctx)?) } else { None };
-            let spending = match ledger.as_mut() {
-                Some(ledger) => ledger as &mut dyn Spending,
-                None => &mut none,
-            };
+            let spending = ledger::spending(ledger.as_mut(), &mut none);
             let written = self.release(&records, &plan, spending, &report, ctx)?;
             if let Some(ledger) = &ledger {
                 report.released(ledger.label());
@@ -200,7 +197,7 @@ impl QueryCentralImages {
     }
 
     fn dataset_name(&self) -> String {
-        self.budget.dataset_name.clone().unwrap_or_else(|| self.data.public_name(&self.data_dir))
+        self.data.name(self.budget.dataset_name.as_ref(), &self.data_dir)
     }
 
     fn report(
@@ -214,22 +211,8 @@ impl QueryCentralImages {
         let mut report = Report::new();
         report
             .field("plan", plan)?
-            .field("private_dataset", self.dataset_name())?
             .field("records_publicly_known", length.records)?
             .field("sums_are_divided_by", plan.divisor(records.classes()))?
-            .field("classes", records.classes())?
-            .field("class_names", &records.class_names)?
-            .field("image_shape", records.images.tensor().size()[1..].to_vec())?
-            .field("epsilon", target.epsilon.is_finite().then_some(target.epsilon))?
-            .field("delta", target.delta)?
-            .field("adjacency", Adjacency::AddOrRemoveOne.words())?
-            .field(
-                "sensitivity",
-                match plan.kind {
-                    CentralKind::Mean => "R, in L2, with what rounding to the lattice adds",
-                    CentralKind::Mode => "the square root of the number of pixels, in L2: one bin for each",
-                },
-            )?
             .field(
                 "kept_for_fine_tuning",
                 json!({
@@ -238,6 +221,12 @@ impl QueryCentralImages {
                     "noise_multiplier": target.epsilon.is_finite().then_some(noise_multiplier),
                 }),
             )?;
+        data_sets::describe_kind(&mut report, records)?;
+        let sensitivity = match plan.kind {
+            CentralKind::Mean => "R, in L2, with what rounding to the lattice adds",
+            CentralKind::Mode => "the square root of the number of pixels, in L2: one bin for each",
+        };
+        charged::describe(&mut report, &self.dataset_name(), target, sensitivity)?;
         Ok(report)
     }
 

@@ -10,7 +10,6 @@ use artifact::{Input, Report, layout};
 use clap::Parser;
 use dp_accounting::Adjacency;
 use dp_accounting::ledger::Charge;
-use dp_accounting::spend::Spending;
 use pate_core::data::{Records, Split};
 use pate_core::dp::Unprotected;
 use pate_core::imgsyn::statistics::{self, Seen, StatisticsPlan};
@@ -142,10 +141,7 @@ impl Step for CaptureDpStats {
             Seen { network: &*network, normalisation: &normalisation, images: &records.images },
             &plan,
             charge,
-            match ledger.as_mut() {
-                Some(ledger) => ledger as &mut dyn Spending,
-                None => &mut none,
-            },
+            ledger::spending(ledger.as_mut(), &mut none),
             progress,
             &mut |statistics| {
                 // Before the charge is closed: what the ledger remembers is what the file holds.
@@ -189,7 +185,7 @@ impl CaptureDpStats {
                 path.display()
             );
         };
-        let name = self.dataset_name.clone().unwrap_or_else(|| self.data.public_name(&self.data_dir));
+        let name = self.data.name(self.dataset_name.as_ref(), &self.data_dir);
         let room = ledger::room(
             path,
             &account,

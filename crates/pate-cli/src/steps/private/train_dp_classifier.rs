@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use artifact::{Access, FINGERPRINT, Input, Report, WorkId, layout};
+use artifact::{Access, Input, Report, WorkId, layout};
 use clap::Parser;
-use dp_accounting::Adjacency;
 use pate_core::config::{NetworkKind, Word as _};
 use pate_core::data::{Normalisation, Records, Split};
 use pate_core::dp::{self, PrivateFeatures, PrivateImages, PrivatePlan, PrivateTask};
@@ -16,7 +15,7 @@ use serde_json::json;
 use super::public_features::PublicFeatureArgs;
 use crate::args::{BudgetArgs, ConfigArgs, DpSgdArgs, PrivateDataArgs, ViewsArgs, parse_path, word_among};
 use crate::files::data_sets;
-use crate::resume::charged::{Charged, FLOAT_NOISE, NO_NOISE, Training, refuse_other_state};
+use crate::resume::charged::{self, Charged, SENSITIVITY, Training, refuse_other_state};
 use crate::resume::checkpoint::{self, Checkpoint};
 use crate::run::{Context, Outcome, RunArgs, Step};
 use crate::settings::{self, Beside, PrivacyTarget, PrivateDefaults};
@@ -133,11 +132,8 @@ impl Step for TrainDpClassifier {
         let access = report.access();
         let model_path = self.output_dir.join(layout::MODEL);
         let model = models::save(network.classifier(), &model_path, access)?;
-        report
-            .field("steps_taken", trained.steps)?
-            .field("steps_lost", plan.steps - trained.steps)?
-            .field("model_path", &model_path)?
-            .field(FINGERPRINT, &work)?;
+        report.field("model_path", &model_path)?;
+        charged::describe_steps(&mut report, &plan, trained.steps, &work)?;
         loaded.describe(&mut report)?;
         report.output(model);
         if let Some(control) = control {
@@ -146,13 +142,7 @@ impl Step for TrainDpClassifier {
         ctx.write_report(&report, &self.output_dir.join(layout::TRAINING_REPORT))?;
         // After the report: a run that ends before it goes on from the checkpoint.
         checkpoint.remove();
-        ctx.say(&format!(
-            "{} of {} steps: {}\n{}",
-            trained.steps,
-            plan.steps,
-            model_path.display(),
-            report.guarantee().sentence()
-        ));
+        charged::tell(ctx, &plan, trained.steps, &model_path, &report);
         Ok(Outcome::Done)
     }
 }
@@ -171,7 +161,7 @@ impl TrainDpClassifier {
 
     /// The public name of the private data set.
     fn dataset_name(&self) -> String {
-        self.budget.dataset_name.clone().unwrap_or_else(|| self.data.public_name(&self.data_dir))
+        self.data.name(self.budget.dataset_name.as_ref(), &self.data_dir)
     }
 
     /// A report that says so far what is public, and has the label that the run can have.
@@ -187,20 +177,9 @@ impl TrainDpClassifier {
         report
             .field("network", self.network.word())?
             .field("width", (self.network == NetworkKind::ResNet).then_some(self.width))?
-            .field("private_dataset", self.dataset_name())?
             .field(
                 "records_publicly_known",
                 self.dp_sgd.length.records.or(self.data.dataset.known_records()),
-            )?
-            .field("classes", records.classes())?
-            .field("class_names", &records.class_names)?
-            .field("image_shape", records.images.tensor().size()[1..].to_vec())?
-            .field("epsilon", target.epsilon.is_finite().then_some(target.epsilon))?
-            .field("delta", target.delta)?
-            .field("adjacency", Adjacency::AddOrRemoveOne.words())?
-            .field(
-                "sensitivity",
-                "the clipping norm, in L2, with what rounding to the lattice and float32 sums add",
             )?
             .field("plan", plan)?
             .field("kept_for", self.beside.map(|beside| beside.cap))?
@@ -208,16 +187,14 @@ impl TrainDpClassifier {
             .field(
                 "public_data",
                 (self.network == NetworkKind::ScatterLinear).then(|| self.public.settings()),
-            )?
-            .field(
-                "hyper_parameters_chosen_on",
-                "not recorded: what was chosen on the private data is not accounted for",
             )?;
+        data_sets::describe_kind(&mut report, records)?;
+        charged::describe(&mut report, &self.dataset_name(), target, SENSITIVITY)?;
         for record in PublicFeatureArgs::files(public)? {
             report.input(Input::public(record));
         }
         if !protects {
-            report.reads_private(if target.epsilon.is_finite() { FLOAT_NOISE } else { NO_NOISE });
+            charged::describe_unprotected(&mut report, target);
             data_sets::describe(&mut report, records)?;
         }
         Ok(report)
